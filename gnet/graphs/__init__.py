@@ -1,0 +1,17 @@
+"""From a graph to a partition of its nodes, and to the coarsened graph: combinatorics, no tensors of signals."""
+
+from gnet.graphs.coarsen import ClusteringMethod, chain, check_chain, coarsen, grid_patches
+from gnet.graphs.partition import Partition
+from gnet.graphs.quotient import blow_up, coarse_weights, coarsened_graph
+
+__all__ = [
+    "ClusteringMethod",
+    "Partition",
+    "blow_up",
+    "chain",
+    "check_chain",
+    "coarse_weights",
+    "coarsen",
+    "coarsened_graph",
+    "grid_patches",
+]

@@ -1,0 +1,260 @@
+"""What a group is, for ours and for a stranger's: elements, how to draw them, how they act.
+
+Averaging, equivariance errors, projections, augmentation and penalties are written once, on (group, action_in, action_out);
+a new group states only what is peculiar to it.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gnet.errors import GroupError, ShapeError
+
+if TYPE_CHECKING:
+    from gnet.graphs.partition import Partition
+
+
+@dataclass(frozen=True)
+class Action:
+    """A named way for group elements to move a signal: ``act(g, x)`` returns a tensor shaped like ``x``.
+
+    Example:
+        >>> flip_sign = Action("sign", lambda g, x: g * x)
+        >>> flip_sign(-1, torch.tensor([2.0]))
+        tensor([-2.])
+    """
+
+    name: str
+    act: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, g: Tensor, x: Tensor) -> Tensor:
+        """``g x``."""
+        return self.act(g, x)
+
+
+TRIVIAL_ACTION = Action("trivial", lambda g, x: x)
+"""Leaves every signal as it is: the output action of an invariant map."""
+
+
+class LazySequence(Sequence[Tensor]):
+    """A sequence whose items are made when asked for, so that many long permutations need no memory."""
+
+    def __init__(self, length: int, make: Callable[[int], Tensor]) -> None:
+        self._length, self._make = length, make
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        """One item, or the list of a slice."""
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(*index.indices(self._length))]
+        position = index + self._length if index < 0 else index
+        if not 0 <= position < self._length:
+            raise IndexError(f"expected an index in 0..{self._length - 1}, got {index}")
+        return self._make(position)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self._make(i) for i in range(self._length))
+
+
+class Group(ABC):
+    """A group: its elements are tensors, its product ``compose(g, h)`` is g after h, its ``action`` a left action.
+
+    A subclass gives ``name``, ``identity``, ``sample``, ``compose``, ``inverse`` and ``action``; a finite one also ``order``
+    and ``generators``. The properties ``is_...`` are computed from these, and may be overridden where that cannot see enough.
+    """
+
+    name: str = "G"
+
+    @property
+    @abstractmethod
+    def identity(self) -> Tensor:
+        """The neutral element."""
+
+    @property
+    @abstractmethod
+    def action(self) -> Action:
+        """How elements act on the signals the group is made for."""
+
+    @abstractmethod
+    def sample(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """``num`` independent elements, stacked along a first axis; uniform (Haar) for compact groups."""
+
+    @abstractmethod
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The element g h, which acts as g after h."""
+
+    @abstractmethod
+    def inverse(self, g: Tensor) -> Tensor:
+        """The element that undoes ``g``."""
+
+    def order(self) -> int | float:
+        """The number of elements, ``math.inf`` unless a subclass knows better."""
+        return math.inf
+
+    @property
+    def generators(self) -> Sequence[Tensor]:
+        """Elements that generate the group; empty where none are known."""
+        return ()
+
+    @property
+    def lie_algebra(self) -> Sequence[Tensor]:
+        """A basis of the Lie algebra of a matrix group; empty for finite groups."""
+        return ()
+
+    def contains(self, g: Tensor) -> bool:
+        """Whether ``g`` is an element.
+
+        Raises:
+            GroupError: the group has no membership test.
+        """
+        raise GroupError(f"{self.name} has no membership test; define contains(g)")
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the order is finite."""
+        return self.order() != math.inf
+
+    @property
+    def is_compact(self) -> bool:
+        """Finite, or made of orthogonal matrices."""
+        return self.is_finite or self.is_orthogonal
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether elements keep lengths: index tensors always, matrices if g^T g = I on generators and samples."""
+        if self.is_permutation:
+            return True
+        return all(torch.allclose(g.mT @ g, torch.eye(len(g), dtype=g.dtype), atol=1e-6) for g in self._witnesses())
+
+    @property
+    def is_permutation(self) -> bool:
+        """Whether elements are index tensors, or matrices with a single 1 in each row and column."""
+        return all(not g.is_floating_point() or _is_permutation_matrix(g) for g in self._witnesses())
+
+    def _witnesses(self) -> list[Tensor]:
+        return list(self.generators) or list(self.sample(8, torch.Generator().manual_seed(0)))
+
+    def __repr__(self) -> str:
+        order = self.order()
+        return f"{type(self).__name__}({self.name}, order {'infinite' if order == math.inf else self.order_text()})"
+
+    def order_text(self) -> str:
+        """The order as a reader likes it; subclasses may print it factored."""
+        return str(self.order())
+
+
+def _is_permutation_matrix(g: Tensor) -> bool:
+    ones = torch.ones(len(g), dtype=g.dtype)
+    return bool(((g == 0) | (g == 1)).all()) and torch.equal(g.sum(0), ones) and torch.equal(g.sum(1), ones)
+
+
+class MatrixGroup(Group):
+    """A group of d x d matrices that acts on vectors ``(..., d)`` by ``x -> g x``.
+
+    A subclass gives ``name``, ``dim`` and ``sample``, and what it knows of ``order``, ``generators`` and ``lie_algebra``.
+    """
+
+    dim: int = 1
+
+    @property
+    def identity(self) -> Tensor:
+        """The unit matrix."""
+        return torch.eye(self.dim, dtype=torch.float64)
+
+    @property
+    def action(self) -> Action:
+        """Matrix times vector, on the last axis."""
+        return Action("vector", lambda g, x: x @ g.to(x).mT)
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """The matrix product."""
+        return g @ h
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """The inverse matrix."""
+        return torch.linalg.inv(g)
+
+
+class NodeGroup(Group):
+    """A group of permutations of the nodes 0..N-1; an element is an int64 tensor ``perm`` with pi(i) = perm[i].
+
+    It acts on signals ``(*, N, C)`` by ``(g x)[perm[i]] = x[i]``.
+    """
+
+    @property
+    @abstractmethod
+    def degree(self) -> int:
+        """N, the number of nodes."""
+
+    @abstractmethod
+    def node_orbits(self) -> "Partition":
+        """The nodes that the group can map onto each other."""
+
+    @property
+    def identity(self) -> Tensor:
+        """0, 1, ..., N-1."""
+        return torch.arange(self.degree)
+
+    @property
+    def action(self) -> Action:
+        """Moves nodes: axis -2 of a signal."""
+        return Action("nodes", self.act)
+
+    def act(self, perm: Tensor, x: Tensor) -> Tensor:
+        """``g x`` on axis -2.
+
+        Shapes:
+            perm: (N,)    x: (*, N, C)    returns: (*, N, C)
+
+        Raises:
+            ShapeError: axis -2 of ``x`` is not the N nodes.
+        """
+        if x.ndim < 2 or x.shape[-2] != self.degree:
+            raise ShapeError(f"expected x of shape (*, {self.degree}, C), got {tuple(x.shape)}")
+        return x.index_select(-2, torch.argsort(perm).to(x.device))
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """g after h: ``g[h]``."""
+        return g[h]
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """The permutation that undoes ``g``."""
+        return torch.argsort(g)
+
+    @property
+    def is_permutation(self) -> bool:
+        """Always true."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        """Equal as sets of permutations, however they were made."""
+        if not isinstance(other, NodeGroup):
+            return NotImplemented
+        if self.degree != other.degree or self.order() != other.order():
+            return False
+        return all(other.contains(g) for g in self.generators)
+
+    def __hash__(self) -> int:
+        return hash((self.degree, self.order()))
+
+
+def check_permutation(perm: Tensor, degree: int, what: str) -> Tensor:
+    """``perm`` as an int64 tensor on the CPU, after checking that it permutes 0..degree-1.
+
+    Raises:
+        GroupError: it does not; the message starts with ``what``.
+    """
+    values = torch.as_tensor(perm).detach().cpu()
+    if values.is_floating_point() or values.dtype == torch.bool:
+        raise GroupError(f"{what}: expected integers, got {values.dtype}")
+    if values.shape != (degree,) or not torch.equal(torch.sort(values.long()).values, torch.arange(degree)):
+        shown = values.flatten()[:12].tolist()
+        raise GroupError(f"{what}: expected a permutation of 0..{degree - 1}, got {shown}{'...' if values.numel() > 12 else ''}")
+    return values.long()

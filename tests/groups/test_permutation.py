@@ -1,0 +1,87 @@
+"""Groups given by generators: orders, membership, orbits, and what a bad input gets."""
+
+import pytest
+import torch
+
+from gnet.errors import GroupError
+from gnet.groups import PermutationGroup
+from gnet.groups.permutation import orbit_labels
+
+
+def test_repr_counts_generators_and_elements():
+    assert repr(PermutationGroup([[2, 1, 0]])) == "PermutationGroup(<1 generator on 3 nodes>, order 2)"
+    assert repr(PermutationGroup([[1, 2, 0], [1, 0, 2]])) == "PermutationGroup(<2 generators on 3 nodes>, order 6)"
+    assert repr(PermutationGroup([], degree=4)) == "PermutationGroup(<0 generators on 4 nodes>, order 1)"
+
+
+@pytest.mark.parametrize(
+    ("generators", "order"),
+    [([[1, 2, 3, 4, 0]], 5), ([[1, 2, 3, 4, 0], [0, 4, 3, 2, 1]], 10), ([[1, 2, 0, 3, 4], [0, 1, 3, 4, 2]], 60)],
+    ids=["C5", "D5", "A5"],
+)
+def test_order_by_schreier_sims(generators, order):
+    assert PermutationGroup(generators).order() == order
+
+
+def test_alternating_group_contains_even_permutations_only():
+    group = PermutationGroup([[1, 2, 0, 3], [0, 2, 3, 1]])
+    assert group.contains(torch.tensor([1, 0, 3, 2]))
+    assert not group.contains(torch.tensor([1, 0, 2, 3]))
+
+
+def test_generators_may_be_lists_or_tensors_of_any_integer_type():
+    made = [PermutationGroup([g]) for g in ([1, 0, 2], torch.tensor([1, 0, 2]), torch.tensor([1, 0, 2], dtype=torch.int32))]
+    assert made[0] == made[1] == made[2]
+    assert made[2].generators[0].dtype == torch.int64
+
+
+def test_orbits_are_numbered_by_first_appearance():
+    assert PermutationGroup([[0, 3, 2, 1], [0, 1, 2, 3]]).node_orbits().labels.tolist() == [0, 1, 2, 1]
+    assert orbit_labels(torch.tensor([[1, 0, 2, 3, 4], [0, 1, 2, 4, 3]])).tolist() == [0, 0, 1, 2, 2]
+    assert orbit_labels(torch.empty(0, 3)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("generators", "degree", "message"),
+    [
+        ([[0, 0, 1]], None, r"generator 0: expected a permutation of 0\.\.2, got \[0, 0, 1\]"),
+        ([[1, 2, 3]], None, r"generator 0: expected a permutation of 0\.\.2, got \[1, 2, 3\]"),
+        ([[1, 0, 2], [1, 0]], None, r"generator 1: expected a permutation of 0\.\.2, got \[1, 0\]"),
+        ([[1, 0, 2]], 4, r"generator 0: expected a permutation of 0\.\.3, got \[1, 0, 2\]"),
+        ([[1.0, 0.0]], None, r"generator 0: expected integers, got torch.float32"),
+        ([list(range(1, 21))], None, r"generator 0: expected a permutation of 0\.\.19, got \[1, .*, 12\]\.\.\."),
+        ([], None, r"expected at least one generator, got none; give degree=N for the trivial group"),
+    ],
+)
+def test_generators_that_are_not_permutations_are_refused(generators, degree, message):
+    with pytest.raises(GroupError, match=message):
+        PermutationGroup(generators, degree)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=TypeError, reason="one permutation in place of a list of generators ends in a bare TypeError"
+)
+def test_a_single_permutation_without_its_list_is_refused():
+    with pytest.raises(GroupError, match="generator"):
+        PermutationGroup([1, 0, 2])
+
+
+@pytest.mark.xfail(strict=True, reason="a degree below 1 is accepted and fails only when something is computed")
+@pytest.mark.parametrize(("generators", "degree"), [([], 0), ([], -1)])
+def test_a_degree_below_one_is_refused(generators, degree):
+    with pytest.raises(GroupError):
+        PermutationGroup(generators, degree)
+
+
+def test_an_empty_generator_is_refused():
+    with pytest.raises(GroupError, match="generator 0: expected integers, got torch.float32"):
+        PermutationGroup([[]])
+
+
+@pytest.mark.xfail(strict=True, reason="generators share memory with the caller's tensors")
+def test_generators_are_frozen_when_the_group_is_made():
+    perm = torch.tensor([1, 0, 2])
+    group = PermutationGroup([perm])
+    perm[:] = 0
+    assert group.order() == 2
+    assert group.generators[0].tolist() == [1, 0, 2]
