@@ -1,0 +1,1 @@
+"""Functions on tensors, without weights of their own; one file for each form of the pair orbits."""

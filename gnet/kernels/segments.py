@@ -1,0 +1,44 @@
+"""Reductions over clusters: the one door to torch's scatter and segment operations."""
+
+import torch
+from torch import Tensor
+
+from gnet.errors import ShapeError
+
+
+def cluster_sum(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
+    """Sum the nodes of each cluster, O(N C), by ``index_add`` along the node axis (no index expansion, no N x k matrix).
+
+    Low-precision signals are summed in float32 and given back in their own dtype.
+
+    Shapes:
+        x: (*, N, C)    labels: (N,) int64 in 0..k-1    returns: (*, k, C)
+
+    Raises:
+        ShapeError: ``labels`` does not have one entry per node.
+
+    Example:
+        >>> cluster_sum(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]), 2)
+        tensor([[4.],
+                [5.]])
+    """
+    if labels.shape != x.shape[-2:-1]:
+        raise ShapeError(f"expected one label per node, got labels {tuple(labels.shape)} for x {tuple(x.shape)}")
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    zeros = wide.new_zeros((*x.shape[:-2], num_clusters, x.shape[-1]))
+    return torch.index_add(zeros, -2, labels, wide).to(x.dtype)
+
+
+def cluster_mean(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
+    """Average the nodes of each cluster.
+
+    Shapes:
+        x: (*, N, C)    labels: (N,) int64 in 0..k-1, none empty    returns: (*, k, C)
+
+    Example:
+        >>> cluster_mean(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]), 2)
+        tensor([[2.],
+                [5.]])
+    """
+    sizes = torch.zeros(num_clusters, dtype=torch.long, device=labels.device).index_add(0, labels, torch.ones_like(labels))
+    return cluster_sum(x, labels, num_clusters) / sizes.to(x.dtype)[:, None]

@@ -1,0 +1,92 @@
+"""The Reynolds operator: the average over a group of g^-1 f(g x), exact for linear maps and sampled for modules."""
+
+from collections.abc import Callable
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import GroupError, ShapeError
+from gnet.groups.base import Action, Group, NodeGroup
+from gnet.kernels.segments import cluster_mean
+from gnet.orbits import PairOrbits
+
+
+class AveragedModule(nn.Module):
+    """The function x -> mean over given elements of g^-1 f(g x).
+
+    The elements are fixed when the object is made, so that it is a function; with all elements of a finite group it is exactly
+    equivariant, with K random ones its error falls as 1 / sqrt(K).
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], group: Group, elements: Tensor, action_in: Action, action_out: Action) -> None:
+        super().__init__()
+        self.f, self.group, self.action_in, self.action_out = f, group, action_in, action_out
+        self.register_buffer("elements", elements, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average."""
+        elements: Tensor = self.elements  # type: ignore[assignment]
+        total = sum(self.action_out(self.group.inverse(g), self.f(self.action_in(g, x))) for g in elements)
+        return total / len(elements)  # type: ignore[return-value,operator]
+
+
+@overload
+def project(f_or_weight: Tensor, group: NodeGroup, *, output: Literal["equivariant", "invariant"] = ...) -> Tensor: ...
+@overload
+def project(
+    f_or_weight: Callable[[Tensor], Tensor],
+    group: Group,
+    *,
+    action_in: Action | None = ...,
+    action_out: Action | None = ...,
+    num_samples: int = ...,
+    generator: torch.Generator | None = ...,
+) -> AveragedModule: ...
+def project(  # type: ignore[no-untyped-def]
+    f_or_weight,
+    group,
+    *,
+    output="equivariant",
+    action_in=None,
+    action_out=None,
+    num_samples=32,
+    generator=None,
+):
+    """The average over the group: of a linear map exactly, by its pair orbits; of any other function by sampling.
+
+    Where inputs are distributed invariantly and the action is orthogonal this is the orthogonal projection onto equivariant
+    functions; otherwise the result is equivariant but not the nearest one.
+
+    Shapes:
+        a map (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` a theta (N,) or (N, C); or any function
+
+    Raises:
+        ShapeError: a tensor that is none of these.
+        GroupError: a tensor with a group that does not act on nodes.
+
+    References:
+        Elesedy and Zaidi (2021), arXiv:2102.10333.
+
+    Example:
+        >>> project(torch.diag(torch.tensor([1.0, 3.0])), SymmetricGroup(2))
+        tensor([[2., 0.],
+                [0., 2.]])
+        >>> project(torch.tensor([1.0, 3.0]), SymmetricGroup(2), output="invariant")
+        tensor([2., 2.])
+        >>> averaged = project(nn.Linear(1, 1).double(), SymmetricGroup(2), num_samples=4)
+        >>> averaged(torch.zeros(5, 2, 1, dtype=torch.float64)).shape
+        torch.Size([5, 2, 1])
+    """
+    if not isinstance(f_or_weight, Tensor):
+        elements = group.sample(num_samples, generator)
+        return AveragedModule(f_or_weight, group, elements, action_in or group.action, action_out or group.action)
+    if not isinstance(group, NodeGroup):
+        raise GroupError(f"expected a node group for a weight tensor, got {group!r}; wrap the map in a function to sample")
+    if output == "equivariant":
+        return PairOrbits.of(group).mean(f_or_weight)
+    theta = f_or_weight if f_or_weight.ndim == 2 else f_or_weight[:, None]
+    if f_or_weight.ndim not in (1, 2) or len(theta) != group.degree:
+        raise ShapeError(f"expected an invariant theta ({group.degree},) or ({group.degree}, C), got {tuple(f_or_weight.shape)}")
+    orbits = group.node_orbits()
+    return cluster_mean(theta, orbits.labels, orbits.num_clusters)[orbits.labels].reshape(f_or_weight.shape)

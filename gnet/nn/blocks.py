@@ -1,0 +1,120 @@
+"""One stage of a net: linear map, propagation on the graph, normalisation, nonlinearity, dropout."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError, GnetError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": F.tanh,
+    "sigmoid": F.sigmoid,
+    "elu": F.elu,
+    "leaky_relu": F.leaky_relu,
+}
+"""Pointwise functions: these commute with every permutation of nodes."""
+
+Norm = Literal["batch", "layer"]
+
+
+class NodeBatchNorm(nn.Module):
+    """Batch normalisation of channels with statistics over batch *and* nodes, which keeps every node symmetry.
+
+    Shapes:
+        x: (*, N, C)    returns: (*, N, C)
+
+    Example:
+        >>> NodeBatchNorm(2)(torch.randn(4, 3, 2)).mean(dim=(0, 1)).abs().max() < 1e-6
+        tensor(True)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        return self.norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+
+def make_norm(norm: Norm | None, channels: int) -> nn.Module | None:
+    """The normalisation of that name; each keeps the node symmetry (a per-node affine one would not).
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if norm is None:
+        return None
+    if norm == "batch":
+        return NodeBatchNorm(channels)
+    if norm == "layer":
+        return nn.LayerNorm(channels)
+    raise ConfigError(f"expected norm 'batch', 'layer' or None, got {norm!r}")
+
+
+def check_activation(act: str | None) -> str | None:
+    """The name itself, if it is one of ``ACTIVATIONS`` or None.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if act is not None and act not in ACTIVATIONS:
+        raise ConfigError(f"expected act in {sorted(ACTIVATIONS)} or None, got {act!r}")
+    return act
+
+
+class Block(nn.Module):
+    """``dropout(act(norm(propagate(linear(x)))))``, every part but the linear one optional.
+
+    ``linear`` and ``propagate`` are any modules (*, N, C) -> (*, N, C'). With ``residual`` the input is added to the output.
+
+    Raises:
+        ConfigError: an unknown activation, or dropout outside [0, 1).
+
+    Example:
+        >>> Block(EquivariantLinear(SymmetricGroup(3), 1, 4), act="relu")(torch.randn(2, 3, 1)).shape
+        torch.Size([2, 3, 4])
+    """
+
+    def __init__(
+        self,
+        linear: nn.Module,
+        propagate: nn.Module | None = None,
+        norm: nn.Module | None = None,
+        act: str | None = None,
+        dropout: float = 0.0,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= dropout < 1.0:
+            raise ConfigError(f"expected dropout in [0, 1), got {dropout}")
+        self.linear, self.propagate, self.norm = linear, propagate, norm
+        self.act = check_activation(act)
+        self.dropout, self.residual = dropout, residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the stage."""
+        y = self.linear(x)
+        if self.propagate is not None:
+            y = self.propagate(y)
+        if self.norm is not None:
+            y = self.norm(y)
+        if self.act is not None:
+            y = ACTIVATIONS[self.act](y)
+        if self.dropout > 0.0:
+            y = F.dropout(y, self.dropout, self.training)
+        if not self.residual:
+            return y
+        if y.shape != x.shape:
+            raise GnetError(f"a residual block keeps its shape, got {tuple(x.shape)} -> {tuple(y.shape)}")
+        return x + y
+
+    def extra_repr(self) -> str:
+        """The parts that are no modules."""
+        parts = [f"act={self.act}"] + ([f"dropout={self.dropout}"] if self.dropout else [])
+        return ", ".join(parts + (["residual"] if self.residual else []))

@@ -1,0 +1,117 @@
+"""The net: a stack of blocks that are equivariant to one group."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError, ShapeError
+from gnet.groups.base import NodeGroup
+from gnet.nn.blocks import Block, Norm, check_activation, make_norm
+from gnet.nn.linear import EquivariantLinear
+
+
+class GNet(nn.Module):
+    """Equivariant linear maps and pointwise nonlinearities in turn: L_T . act . ... . act . L_1.
+
+    The last layer has neither activation nor norm nor dropout; with one layer ``hidden_channels`` is ignored. Layers before a
+    ReLU start with gain 2, the last with 1. Further keywords go to every ``EquivariantLinear``.
+
+    Shapes:
+        x: (*, N, C), or PyG's flat (B * N, C), which comes back flat    returns: (*, N, C') or (B * N, C')
+
+    Raises:
+        ShapeError: x has another number of nodes or channels.
+        ConfigError: an unknown activation or norm, or fewer than one layer.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436.
+
+    Example:
+        >>> net = GNet(ClusterGroup(Partition([0, 0, 0, 1, 1, 2])), 1, 8, 1)
+        >>> net(torch.randn(4, 6, 1)).shape, net(torch.randn(4 * 6, 1)).shape
+        (torch.Size([4, 6, 1]), torch.Size([24, 1]))
+    """
+
+    def __init__(
+        self,
+        group: NodeGroup,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        *,
+        act: str | None = "relu",
+        norm: Norm | None = None,
+        dropout: float = 0.0,
+        residual: bool = False,
+        generator: torch.Generator | None = None,
+        **linear: Any,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ConfigError(f"expected num_layers >= 1, got {num_layers}")
+        check_activation(act)
+        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
+        gain = linear.pop("gain", 2.0 if act in ("relu", "leaky_relu", "gelu", "silu") else 1.0)
+        blocks = []
+        for depth, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+            is_last = depth == num_layers - 1
+            layer = EquivariantLinear(group, before, after, gain=1.0 if is_last else gain, generator=generator, **linear)
+            if is_last:
+                blocks.append(Block(layer))
+            else:
+                blocks.append(Block(layer, None, make_norm(norm, after), act, dropout, residual and before == after))
+        self.group: NodeGroup | None = group
+        self.blocks = nn.ModuleList(blocks)
+
+    @classmethod
+    def from_layers(cls, layers: Iterable[nn.Module]) -> "GNet":
+        """A net from any modules in turn; nodes and channels are read off the first layer that states its group.
+
+        Example:
+            >>> group = SymmetricGroup(3)
+            >>> net = GNet.from_layers([Block(EquivariantLinear(group, 1, 4), act="relu"), InvariantLinear(group, 4, 2)])
+            >>> net(torch.randn(5, 3, 1)).shape
+            torch.Size([5, 2])
+        """
+        net = cls.__new__(cls)
+        nn.Module.__init__(net)
+        net.blocks = nn.ModuleList(layers)
+        if not len(net.blocks):
+            raise ConfigError("expected at least one layer, got none")
+        groups = (module.group for module in net.modules() if module is not net and hasattr(module, "group"))
+        net.group = next((group for group in groups if isinstance(group, NodeGroup)), None)
+        return net
+
+    @property
+    def num_weights(self) -> int:
+        """Sum over layers of dim Hom_G (biases not counted)."""
+        return sum(int(m.num_weights) for m in self.modules() if m is not self and hasattr(m, "num_weights"))
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained scalars of the whole net."""
+        return sum(p.numel() for p in self.parameters())
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw every layer anew."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters(generator) if hasattr(module, "group") else module.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the net."""
+        flat = x.ndim == 2 and self.group is not None and x.shape[0] != self.group.degree
+        if flat:
+            num_nodes = self.group.degree  # type: ignore[union-attr]
+            if x.shape[0] % num_nodes:
+                raise ShapeError(
+                    f"expected (*, {num_nodes}, C), or flat (B * {num_nodes}, C), got {tuple(x.shape)}: "
+                    f"{x.shape[0]} is no multiple of {num_nodes} nodes"
+                )
+            x = x.reshape(-1, num_nodes, x.shape[-1])
+        for block in self.blocks:
+            x = block(x)
+        return x.flatten(0, 1) if flat and x.ndim == 3 else x

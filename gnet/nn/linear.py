@@ -1,0 +1,294 @@
+"""Linear layers that commute with a node group, or forget it: exactly as many weights as there are pair orbits."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError, ShapeError
+from gnet.graphs.partition import Partition
+from gnet.groups.base import NodeGroup
+from gnet.kernels.segments import cluster_mean
+from gnet.nn.weights import BlockWeights, Init, ReferenceWeights, Start, TableWeights
+from gnet.orbits import Blocks, PairOrbits
+
+Bias = Literal["orbit", "shared"]
+Parametrization = Literal["canonical", "reference"]
+
+
+class EquivariantLinear(nn.Module):
+    """Every linear map (*, N, C) -> (*, N, C') that commutes with the group, and no other.
+
+    ``bias="orbit"`` has one vector per node orbit, which is all that equivariance allows; ``"shared"`` one for all nodes, as in
+    the published code. ``parametrization="reference"`` trains the published code's numbers instead of the canonical ones (see
+    ``ReferenceWeights``); the maps are the same. ``gain`` is the variance of the output per unit of input second moment at the
+    start (2 before a ReLU); ``rho`` is the correlation that ``init="correlated"`` assumes between nodes of a cluster.
+
+    Shapes:
+        x: (*, N, C)    returns: (*, N, C')
+
+    Raises:
+        ShapeError: x is not (*, N, C), or has another dtype or device than the weights.
+        ConfigError: an unknown bias, parametrisation or init, or one that the group does not have.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436; Maron et al. (2019), arXiv:1812.09902.
+
+    Example:
+        >>> layer = EquivariantLinear(ClusterGroup(Partition([0, 0, 0, 1, 1, 2])), 2, 5)
+        >>> layer
+        EquivariantLinear(2 -> 5 | S3 x S2 x S1 | 11 weights per channel pair)
+        >>> layer(torch.randn(7, 6, 2)).shape, layer.num_weights, layer.num_parameters
+        (torch.Size([7, 6, 5]), 110, 125)
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        group: NodeGroup,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bias: Bias | None = "orbit",
+        parametrization: Parametrization = "canonical",
+        init: Init = "white",
+        gain: float = 1.0,
+        rho: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        _check_choice("bias", bias, ("orbit", "shared", None))
+        _check_choice("parametrization", parametrization, ("canonical", "reference"))
+        _check_channels(in_channels, out_channels)
+        self.group, self.in_channels, self.out_channels = group, in_channels, out_channels
+        self.bias_kind, self.parametrization, self.init, self.gain, self.rho = bias, parametrization, init, gain, rho
+        self.orbits = PairOrbits.of(group)
+        self.weight = self._make_weights()
+        node_orbits = group.node_orbits()
+        rows = _bias_rows(self.orbits, node_orbits)
+        num_biases = {"orbit": node_orbits.num_clusters, "shared": 1, None: 0}[bias]
+        self.register_parameter("bias", nn.Parameter(torch.empty(num_biases, out_channels)) if num_biases else None)
+        self.register_buffer("bias_rows", torch.zeros_like(rows) if bias == "shared" else rows, persistent=False)
+        self.reset_parameters(generator)
+
+    def _make_weights(self) -> BlockWeights | ReferenceWeights | TableWeights:
+        if isinstance(self.orbits, Blocks):
+            kind = BlockWeights if self.parametrization == "canonical" else ReferenceWeights
+            return kind(self.orbits, self.in_channels, self.out_channels)
+        if self.parametrization == "reference":
+            raise ConfigError("parametrization='reference' is made for cluster groups; use 'canonical'")
+        return TableWeights(self.orbits, self.in_channels, self.out_channels, self.group.node_orbits().labels)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights anew; biases start at zero, or uniform in (-1, 1) / sqrt(C') with ``init="reference"``."""
+        start = Start(self.init, self.gain, self.rho, generator)
+        self.weight.reset(start)
+        if self.bias is not None:
+            start.uniform_(self.bias, 1 / math.sqrt(self.out_channels) if self.init == "reference" else 0.0)
+
+    @property
+    def num_weights(self) -> int:
+        """dim Hom_G with channels: pair orbits times C C'."""
+        return self.orbits.count * self.in_channels * self.out_channels
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained scalars, biases included."""
+        return sum(p.numel() for p in self.parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the map."""
+        if x.ndim < 2 or x.shape[-2] != self.group.degree or x.shape[-1] != self.in_channels:
+            raise ShapeError(f"expected x of shape (*, {self.group.degree}, {self.in_channels}), got {tuple(x.shape)}")
+        _check_placement(x, next(self.parameters()))
+        return self.weight(x, None if self.bias is None else self.bias_of_clusters())
+
+    def bias_of_clusters(self) -> Tensor | None:
+        """The bias for each cluster (k, C') in blocks, for each node orbit in a table; None without."""
+        return None if self.bias is None else self.bias.index_select(0, self.bias_rows)  # type: ignore[arg-type]
+
+    def dense(self) -> Tensor:
+        """The explicit weight, (N, C', N, C), receiver first: for tests and for looking at."""
+        return self.orbits.matrix(self.weight.coefficients())
+
+    def dense_bias(self) -> Tensor | None:
+        """The bias of each node, (N, C'), or None."""
+        bias = self.bias_of_clusters()
+        if bias is None:
+            return None
+        if isinstance(self.orbits, Blocks):
+            return bias[self.orbits.partition.labels]
+        return bias[self.group.node_orbits().labels]
+
+    @torch.no_grad()
+    def set_dense(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """Become the average over the group of a dense map, and of its bias.
+
+        Shapes:
+            weight: (N, C', N, C)    bias: (N, C') or None
+
+        Example:
+            >>> layer = EquivariantLinear(SymmetricGroup(3), 1, 1)
+            >>> layer.set_dense(torch.eye(3).reshape(3, 1, 3, 1))
+            >>> layer(torch.tensor([[1.0], [2.0], [3.0]])).flatten()
+            tensor([1., 2., 3.], grad_fn=<ViewBackward0>)
+        """
+        self.weight.set_coefficients(self.orbits.coefficients(weight).to(next(self.parameters())))
+        if self.bias is not None:
+            self.bias.zero_()
+            if bias is not None:
+                orbits = Partition.whole(len(bias)) if self.bias_kind == "shared" else self.group.node_orbits()
+                self.bias.copy_(cluster_mean(bias, orbits.labels, orbits.num_clusters))
+
+    def to_reference_params(self) -> dict[str, Tensor]:
+        """The published code's layout of this map: w_diag (C' C, k), w_off (C' C, k, k), output channel major, and the bias.
+
+        For singletons w_diag is zero: only canonical -> reference -> canonical round-trips. ``b`` is (k, C').
+        """
+        if not isinstance(self.orbits, Blocks) or self.orbits.is_tied:
+            raise ConfigError("reference parameters exist for cluster groups without swaps")
+        if isinstance(self.weight, ReferenceWeights):
+            reference = self.weight
+        else:
+            reference = ReferenceWeights(self.orbits, self.in_channels, self.out_channels).to(next(self.parameters()))
+            reference.set_coefficients(self.weight.coefficients())
+        k = self.orbits.partition.num_clusters
+        bias = self.bias_of_clusters()
+        return {
+            "w_diag": reference.own.detach().permute(1, 2, 0).reshape(-1, k),
+            "w_off": reference.mix.detach().permute(1, 3, 0, 2).reshape(-1, k, k),
+            "b": torch.zeros(k, self.out_channels) if bias is None else bias.detach(),
+        }
+
+    @torch.no_grad()
+    def from_reference_params(self, w_diag: Tensor, w_off: Tensor, b: Tensor | None = None) -> "EquivariantLinear":
+        """Take over a map in the published code's layout; returns the layer.
+
+        Shapes:
+            w_diag: (C' C, k)    w_off: (C' C, k, k)    b: (C',), one for all nodes, or (k, C')
+        """
+        if not isinstance(self.orbits, Blocks) or self.orbits.is_tied:
+            raise ConfigError("reference parameters exist for cluster groups without swaps")
+        k, size = self.orbits.partition.num_clusters, (self.out_channels, self.in_channels)
+        expected = (self.out_channels * self.in_channels, k)
+        if w_diag.shape != expected or w_off.shape != (*expected, k):
+            raise ShapeError(
+                f"expected w_diag {expected} and w_off {(*expected, k)}, got {tuple(w_diag.shape)} and {tuple(w_off.shape)}"
+            )
+        reference = ReferenceWeights(self.orbits, self.in_channels, self.out_channels).to(next(self.parameters()))
+        reference.own.copy_(w_diag.reshape(*size, k).permute(2, 0, 1))
+        reference.mix.copy_(w_off.reshape(*size, k, k).permute(2, 0, 3, 1))
+        if isinstance(self.weight, ReferenceWeights):
+            self.weight.load_state_dict(reference.state_dict())
+        else:
+            self.weight.set_coefficients(reference.coefficients())
+        if b is not None:
+            self._set_cluster_bias(b.expand(k, self.out_channels))
+        return self
+
+    def _set_cluster_bias(self, bias: Tensor) -> None:
+        if self.bias is None:
+            raise ConfigError("the parameters have a bias and the layer has bias=None; make it with bias='orbit'")
+        if self.bias_kind == "shared" and not torch.equal(bias, bias[:1].expand_as(bias)):
+            raise ConfigError("the parameters have a bias per cluster and the layer bias='shared'; make it with bias='orbit'")
+        self.bias.data[self.bias_rows] = bias.to(self.bias)
+
+    def __repr__(self) -> str:
+        channels = f"{self.in_channels} -> {self.out_channels}"
+        return f"EquivariantLinear({channels} | {self.group.name} | {self.orbits.count} weights per channel pair)"
+
+
+class InvariantLinear(nn.Module):
+    """Every linear map (*, N, C) -> (*, C') that does not notice the group: one weight per node orbit, on orbit means.
+
+    Shapes:
+        x: (*, N, C)    returns: (*, C')
+
+    References:
+        Elesedy and Zaidi (2021), arXiv:2102.10333, on invariant linear regression.
+
+    Example:
+        >>> layer = InvariantLinear(SymmetricGroup(4), 3, 2)
+        >>> layer, layer(torch.randn(5, 4, 3)).shape
+        (InvariantLinear(3 -> 2 | S4 | 1 weight per channel pair), torch.Size([5, 2]))
+    """
+
+    bias: nn.Parameter | None
+    labels: Tensor
+
+    def __init__(
+        self,
+        group: NodeGroup,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bias: bool = True,
+        gain: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        _check_channels(in_channels, out_channels)
+        self.group, self.in_channels, self.out_channels, self.gain = group, in_channels, out_channels, gain
+        orbits = group.node_orbits()
+        self.num_orbits = orbits.num_clusters
+        self.weight = nn.Parameter(torch.empty(out_channels, self.num_orbits, in_channels))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_channels)) if bias else None)
+        self.register_buffer("labels", orbits.labels, persistent=False)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Normal weights that give outputs variance ``gain`` for white inputs; zero bias."""
+        sizes = torch.bincount(self.labels, minlength=self.num_orbits).float().cpu()
+        start = Start("white", self.gain, 0.5, generator)
+        start.normal_(self.weight, torch.sqrt(self.gain * sizes / (self.in_channels * self.num_orbits))[None, :, None])
+        if self.bias is not None:
+            start.uniform_(self.bias, 0.0)
+
+    @property
+    def num_weights(self) -> int:
+        """Node orbits times C C'."""
+        return self.weight.numel()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the map."""
+        if x.ndim < 2 or x.shape[-2] != self.group.degree or x.shape[-1] != self.in_channels:
+            raise ShapeError(f"expected x of shape (*, {self.group.degree}, {self.in_channels}), got {tuple(x.shape)}")
+        _check_placement(x, self.weight)
+        means = cluster_mean(x, self.labels, self.num_orbits)  # (*, orbits, C)
+        return nn.functional.linear(means.flatten(-2), self.weight.flatten(1), self.bias)
+
+    def dense(self) -> Tensor:
+        """The explicit weight on nodes, (C', N, C)."""
+        sizes = torch.bincount(self.labels, minlength=self.num_orbits).to(self.weight)
+        return (self.weight / sizes[None, :, None])[:, self.labels]
+
+    def __repr__(self) -> str:
+        plural = "" if self.num_orbits == 1 else "s"
+        channels = f"{self.in_channels} -> {self.out_channels}"
+        return f"InvariantLinear({channels} | {self.group.name} | {self.num_orbits} weight{plural} per channel pair)"
+
+
+def _bias_rows(orbits: PairOrbits, node_orbits: Partition) -> Tensor:
+    """The row of the bias that each cluster (blocks) or node orbit (table) reads."""
+    if isinstance(orbits, Blocks):
+        return node_orbits.labels[orbits.partition.order[orbits.partition.ptr[:-1]]]
+    return torch.arange(node_orbits.num_clusters)
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"expected {name} in {choices}, got {value!r}")
+
+
+def _check_channels(in_channels: int, out_channels: int) -> None:
+    if in_channels < 1 or out_channels < 1:
+        raise ConfigError(f"expected at least one channel in and out, got in_channels={in_channels}, out_channels={out_channels}")
+
+
+def _check_placement(x: Tensor, weight: Tensor) -> None:
+    if x.device != weight.device:
+        raise ShapeError(f"expected x on {weight.device}, got {x.device}; move it with x.to(...) or the layer with layer.to(...)")
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert x, or the layer with layer.to({x.dtype})")

@@ -1,0 +1,117 @@
+"""Laws of groups and of their actions, and the brute-force average that everything exact is checked against."""
+
+import torch
+from torch import Tensor
+
+from gnet.errors import GroupError
+from gnet.groups.base import Action, Group, NodeGroup
+from gnet.testing.tolerances import LawBroken, require_close
+
+
+def enumerate_elements(group: Group, limit: int = 50_000) -> Tensor:
+    """All elements of a finite group, by closing the generators under composition: slow and obviously right.
+
+    Shapes:
+        returns: (order, ...)
+
+    Raises:
+        GroupError: more than ``limit`` elements, or no generators.
+
+    Example:
+        >>> len(enumerate_elements(SymmetricGroup(4)))
+        24
+    """
+    found = {_key(group.identity): group.identity}
+    frontier = [group.identity]
+    generators = list(group.generators)
+    while frontier:
+        fresh = []
+        for element in frontier:
+            for generator in generators:
+                product = group.compose(generator, element)
+                if _key(product) not in found:
+                    found[_key(product)] = product
+                    fresh.append(product)
+        if len(found) > limit:
+            raise GroupError(f"expected at most {limit} elements to enumerate, got more; {group!r}")
+        frontier = fresh
+    return torch.stack(list(found.values()))
+
+
+def brute_force_mean(weight: Tensor, group: NodeGroup) -> Tensor:
+    """The average of g W g^-1 over every element: the slow twin of ``PairOrbits.mean``.
+
+    Shapes:
+        weight: (N, N) or (N, C', N, C)
+    """
+    elements = enumerate_elements(group)
+    total = torch.zeros_like(weight)
+    for g in elements:
+        back = torch.argsort(g)
+        total += weight[back][:, back] if weight.ndim == 2 else weight[back][:, :, back]
+    return total / len(elements)
+
+
+def check_group(
+    group: Group, x: Tensor | None = None, *, action: Action | None = None, num_samples: int = 8, seed: int = 0
+) -> None:
+    """Prove on samples that a group is one and that its action is a left action.
+
+    Laws: identity, inverse, associativity, ``act(g h, x) = act(g, act(h, x))``, linearity of the action, membership of samples
+    and generators, and for orthogonal groups that lengths are kept.
+
+    Args:
+        x: signals to act on; a default is drawn for node groups (3, N, 2) and matrix groups (3, d).
+
+    Raises:
+        LawBroken: a law does not hold.
+
+    Example:
+        >>> check_group(ClusterGroup(Partition([0, 1, 0, 1, 1])))
+    """
+    generator = torch.Generator().manual_seed(seed)
+    act = action or group.action
+    samples = group.sample(num_samples, generator)
+    if len(samples) != num_samples:
+        raise LawBroken(f"sample: asked for {num_samples} elements, got {len(samples)}")
+    elements = [*samples, *list(group.generators)[:num_samples]]
+    signal = _signal(group, generator) if x is None else x
+    identity = group.identity
+    require_close("identity acts as nothing", act(identity, signal), signal)
+    other = torch.randn(signal.shape, dtype=signal.dtype, generator=generator)
+    for index, g in enumerate(elements):
+        h, f = elements[(index + 1) % len(elements)], elements[(index + 2) % len(elements)]
+        size = _size(g) * _size(h)
+        require_close("identity on the left", group.compose(identity, g), g)
+        require_close("identity on the right", group.compose(g, identity), g)
+        require_close("inverse", group.compose(g, group.inverse(g)), identity, size * _size(group.inverse(g)))
+        associated = group.compose(group.compose(g, h), f)
+        require_close("associativity", group.compose(g, group.compose(h, f)), associated, size * _size(f))
+        require_close("left action", act(group.compose(g, h), signal), act(g, act(h, signal)), size)
+        require_close("linear action", act(g, signal + 2 * other), act(g, signal) + 2 * act(g, other), size)
+        if group.is_orthogonal:
+            require_close("orthogonal action", act(g, signal).norm(), signal.norm())
+    _check_membership(group, elements)
+
+
+def _check_membership(group: Group, elements: list[Tensor]) -> None:
+    try:
+        inside = [group.contains(g) for g in elements]
+    except GroupError:
+        return  # the group has no membership test
+    if not all(inside):
+        raise LawBroken(f"membership: {inside.count(False)} of {len(inside)} own elements are not contained")
+
+
+def _signal(group: Group, generator: torch.Generator) -> Tensor:
+    if isinstance(group, NodeGroup):
+        return torch.randn(3, group.degree, 2, dtype=torch.float64, generator=generator)
+    return torch.randn(3, group.identity.shape[-1], dtype=torch.float64, generator=generator)
+
+
+def _size(g: Tensor) -> float:
+    return float(g.double().norm(p=2)) if g.is_floating_point() else 1.0
+
+
+def _key(g: Tensor) -> tuple[float, ...]:
+    return tuple((g.double() + 0.0).round(decimals=6).add(0.0).flatten().tolist())

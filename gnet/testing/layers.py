@@ -1,0 +1,125 @@
+"""Laws of layers: they commute with the group, reach every map that does, and their fast kernel is the explicit map."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
+from gnet.orbits import PairOrbits
+from gnet.testing.tolerances import LawBroken, require_close
+
+
+def expressible_rank(layer: nn.Module, num_nodes: int | None = None, in_channels: int | None = None) -> int:
+    """The dimension of the space of linear maps that the layer's weights reach (biases left out).
+
+    The map is linear in the weights, so its rank is that of the Jacobian of x -> layer(x) - layer(0), taken on unit signals,
+    with respect to all parameters.
+
+    Example:
+        >>> expressible_rank(EquivariantLinear(ClusterGroup(Partition([0, 0, 0, 1, 1, 2])), 1, 1))
+        11
+    """
+    layer = copy.deepcopy(layer).double()
+    num_nodes = num_nodes or layer.group.degree  # type: ignore[union-attr,assignment]
+    channels = in_channels or layer.in_channels  # type: ignore[assignment]
+    units = torch.eye(num_nodes * channels, dtype=torch.float64).reshape(-1, num_nodes, channels)  # type: ignore[operator,arg-type]
+    names = [name for name, _ in layer.named_parameters()]
+
+    def response(*values: Tensor) -> Tensor:
+        parameters = dict(zip(names, values, strict=True))
+        at = torch.func.functional_call(layer, parameters, (units,))
+        return at - torch.func.functional_call(layer, parameters, (torch.zeros_like(units[:1]),))
+
+    values = tuple(p.detach() for _, p in layer.named_parameters())
+    jacobian = torch.autograd.functional.jacobian(response, values, vectorize=False)
+    columns = torch.cat([part.reshape(units.shape[0] * response(*values)[0].numel(), -1) for part in jacobian], dim=1)
+    return int(torch.linalg.matrix_rank(columns, rtol=1e-9))
+
+
+def check_layer(
+    layer: nn.Module,
+    group: Group,
+    x: Tensor | None = None,
+    *,
+    action_in: Action | None = None,
+    action_out: Action | None = None,
+    completeness: bool | None = None,
+    gradients: bool = True,
+    num_samples: int = 6,
+    seed: int = 0,
+) -> None:
+    """Prove on samples that a layer obeys the laws of its group.
+
+    Laws: ``layer(g x) = g layer(x)`` on samples and generators, with random weights and biases; completeness (the rank of what
+    it expresses is the number of pair orbits, times the channels; for linear layers on node groups); the fast kernel equals the
+    explicit map where the layer has ``dense()``; ``gradcheck`` of inputs and weights.
+
+    Args:
+        x: a batch of inputs; drawn as (2, N, in_channels) for layers on node groups.
+        action_out: of the output; use ``gnet.groups.TRIVIAL_ACTION`` for an invariant layer that is not ``InvariantLinear``.
+        completeness: None checks it where the layer has ``num_weights`` and ``in_channels``.
+
+    Raises:
+        LawBroken: a law does not hold.
+
+    Example:
+        >>> group = ClusterGroup(Partition([0, 1, 0, 1, 1]))
+        >>> check_layer(EquivariantLinear(group, 2, 3), group)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layer = copy.deepcopy(layer).double().eval()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, dtype=torch.float64, generator=generator))
+    if x is None:
+        x = torch.randn(2, group.degree, layer.in_channels, dtype=torch.float64, generator=generator)  # type: ignore[attr-defined,arg-type]
+    y = layer(x).detach()
+    before, after = action_in or group.action, action_out or _output_action(group, y)
+    for g in [*group.sample(num_samples, generator), *list(group.generators)[:num_samples]]:
+        require_close("equivariance", layer(before(g, x)).detach(), after(g, y))
+    if hasattr(layer, "dense"):
+        _check_dense(layer, x, y)
+    if completeness if completeness is not None else hasattr(layer, "num_weights") and hasattr(layer, "in_channels"):
+        _check_complete(layer, group, y)
+    if gradients:
+        _check_gradients(layer, x)
+
+
+def _output_action(group: Group, y: Tensor) -> Action:
+    is_on_nodes = not isinstance(group, NodeGroup) or (y.ndim >= 3 and y.shape[-2] == group.degree)
+    return group.action if is_on_nodes else TRIVIAL_ACTION
+
+
+def _check_dense(layer: nn.Module, x: Tensor, y: Tensor) -> None:
+    dense = layer.dense().detach()  # type: ignore[operator]
+    zero = layer(torch.zeros_like(x)).detach()
+    if dense.ndim == 4:
+        explicit = torch.einsum("nomi,bmi->bno", dense, x)
+    else:
+        explicit = torch.einsum("omi,bmi->bo", dense, x)
+    require_close("fast kernel = explicit kernel", y - zero, explicit)
+
+
+def _check_complete(layer: nn.Module, group: Group, y: Tensor) -> None:
+    if not isinstance(group, NodeGroup):
+        return
+    channels = layer.in_channels * y.shape[-1]  # type: ignore[operator]
+    orbits = group.node_orbits().num_clusters if _output_action(group, y) is TRIVIAL_ACTION else PairOrbits.of(group).count
+    rank, expected = expressible_rank(layer, group.degree), orbits * channels  # type: ignore[operator]
+    if rank != expected:
+        raise LawBroken(f"completeness: the layer reaches {rank} dimensions, the equivariant maps have {expected}")
+
+
+def _check_gradients(layer: nn.Module, x: Tensor) -> None:
+    names = [name for name, _ in layer.named_parameters()]
+    values = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+
+    def run(signal: Tensor, *weights: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (signal,))
+
+    signal = x[:1].detach().clone().requires_grad_()
+    try:
+        torch.autograd.gradcheck(run, (signal, *values), fast_mode=True)
+    except RuntimeError as error:  # gradcheck's own report
+        raise LawBroken(f"gradcheck: {error}") from error
