@@ -1,0 +1,209 @@
+"""Which numbers stand in the README: write its tables again from the recorded trials in ``configs/results/*.csv``.
+
+    make tables     (or: python configs/tables.py; with --check it only says whether the README is up to date)
+
+A table is a region of the README, ``<!-- table:NAME -->`` ... ``<!-- /table -->``. A study records its trials with
+``--record configs/results/NAME.csv``. What has not been run yet says so.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from gnet.study.journal import COLUMNS, Row  # noqa: E402 - found through the path set above
+from gnet.study.tables import paired_difference  # noqa: E402
+
+README = ROOT / "README.md"
+RESULTS = ROOT / "configs" / "results"
+SIDES = (1, 2, 4, 7, 14, 28)
+SHOWN = 100  # the paper prints test MSE x 100
+
+# Where a run reads, writes and computes does not change which experiment it is.
+INCIDENTAL = ("data.root", "data.init_args.root", "data.num_workers", "data.init_args.num_workers", "trainer")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recorded trial: its row, the config and overrides it was run with, and where and when."""
+
+    row: Row
+    config: str
+    overrides: Mapping[str, str]
+    revision: str
+    machine: str
+    date: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A line of published numbers: which trials measure it, and what Huang, Levie and Villar (2023) report."""
+
+    title: str
+    config: str
+    published: tuple[str, ...]
+    overrides: Mapping[str, str]
+
+    def trials(self, recorded: Iterable[Trial]) -> list[Trial]:
+        """The recorded trials that belong here; the newest where one was run again."""
+        mine = [t for t in recorded if t.config == self.config and t.overrides == self.overrides and t.row.kind == "symmetry"]
+        newest = {(t.row.num_clusters, t.row.draw, t.row.seed): t for t in sorted(mine, key=lambda t: t.date)}
+        return sorted(newest.values(), key=lambda t: (t.row.num_clusters, t.row.draw, t.row.seed))
+
+    def command(self, clusters: str, repeats: str) -> str:
+        """What trains and records the trials."""
+        words = [f"--{key} {value}" for key, value in self.overrides.items()]
+        start = f"python train.py study --config configs/inpainting/{self.config}.yaml --clusters {clusters} {repeats}"
+        return " ".join([start, *words, "--no-baselines", f"--record configs/results/{self.config}.csv"])
+
+
+LINEAR = {"model.num_layers": "1"}
+EXPERIMENTS = {
+    "inpainting-mnist": Experiment(
+        "MNIST, 2 layers",
+        "mnist",
+        ("41.56 ± 0.16", "40.53 ± 0.26", "36.06 ± 0.24", "34.68 ± 0.50", "33.67 ± 0.07", "33.92 ± 0.04"),
+        {},
+    ),
+    "inpainting-fashion": Experiment(
+        "Fashion, 2 layers",
+        "fashion",
+        ("23.48 ± 0.14", "22.26 ± 0.02", "16.94 ± 0.08", "15.16 ± 0.10", "14.47 ± 0.11", "14.75 ± 0.11"),
+        {},
+    ),
+    "inpainting-mnist-linear": Experiment(
+        "MNIST, 1 layer",
+        "mnist",
+        ("44.65 ± 0.29", "44.20 ± 0.32", "39.11 ± 0.10", "36.57 ± 0.33", "35.57 ± 0.43", "35.35 ± 0.34"),
+        LINEAR,
+    ),
+    "inpainting-fashion-linear": Experiment(
+        "Fashion, 1 layer",
+        "fashion",
+        ("25.55 ± 0.25", "24.91 ± 0.47", "20.58 ± 0.21", "18.69 ± 0.29", "17.50 ± 0.07", "17.45 ± 0.17"),
+        LINEAR,
+    ),
+}
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """Every trial in the recorded tables of a folder, which need not exist."""
+    trials = []
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="") as file:
+            for line in csv.DictReader(file):
+                row = Row.from_cells([line[name] for name in COLUMNS])
+                machine = f"{line['processor']}, {line['cores']} cores, torch {line['torch']}"
+                settings = parse_overrides(line["overrides"])
+                trials.append(Trial(row, Path(line["config"]).stem, settings, line["revision"], machine, line["date"]))
+    return trials
+
+
+def parse_overrides(text: str) -> dict[str, str]:
+    """``--model.lr=0.1 --data.root /x`` as a mapping, without what does not change the experiment.
+
+    Example:
+        >>> parse_overrides("--model.num_layers 1 --trainer.devices=1")
+        {'model.num_layers': '1'}
+    """
+    pairs = dict(re.findall(r"--([\w.]+)(?:=|\s+)(\S+)", text))
+    return {key: value for key, value in pairs.items() if not key.startswith(INCIDENTAL)}
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table: first column to the left, the others to the right."""
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def source_text(trials: Sequence[Trial]) -> str:
+    """Seeds, time, machine, date and code of the trials of a table."""
+    seeds = len({t.row.seed for t in trials})
+    hours = sum(t.row.seconds for t in trials) / 3600
+    time = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+    machines = "; ".join(dict.fromkeys(t.machine for t in trials))
+    revisions = ", ".join(dict.fromkeys(t.revision for t in trials))
+    dates = sorted(t.date[:10] for t in trials)
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return f"{len(trials)} trials, {seeds} seeds, {time} of training in all. {machines}. {when}, revision {revisions}."
+
+
+def inpainting_table(experiment: Experiment, recorded: Sequence[Trial]) -> str:
+    """Our test MSE beside the published one, one line per size of patches."""
+    trials = [t for t in experiment.trials(recorded) if t.row.draw == 0]
+    lines = []
+    for side, published in zip(SIDES, experiment.published, strict=True):
+        here = [t.row for t in trials if t.row.num_clusters == side**2]
+        ours, weights, away = "not run yet", "", ""
+        if here:
+            losses = [SHOWN * row.test_loss for row in here]
+            ours = f"{fmean(losses):.2f}" + (f" ± {stdev(losses):.2f}" if len(losses) > 1 else "")
+            weights = str(here[0].num_weights)
+            away = f"{100 * (fmean(losses) / float(published.split()[0]) - 1):+.1f} %"
+        group = "trivial" if side == 28 else f"S{784 // side**2}" + (f"^{side**2}" if side > 1 else "")
+        lines.append((f"{side} x {side}", group, weights, str(len(here)), ours, published, away))
+    header = ("patches", "group", "weights", "seeds", "test MSE x 100", "published", "difference")
+    command = experiment.command(" ".join(str(side**2) for side in SIDES), "--seeds 10")
+    source = source_text(trials) if trials else "Not run yet."
+    return f"{markdown(header, lines)}\n\n{source}\n\n    {command}"
+
+
+def difference_table(recorded: Sequence[Trial]) -> str:
+    """Is 14 x 14 better than no symmetry? Differences paired by seed, on the published training set and on redrawn ones."""
+    lines = []
+    for experiment in EXPERIMENTS.values():
+        rows = [t.row for t in experiment.trials(recorded)]
+        published_set = difference_text([row for row in rows if row.draw == 0], "seeds")
+        redrawn = difference_text([row for row in rows if row.draw > 0], "draws")
+        low, high = (float(experiment.published[SIDES.index(side)].split()[0]) for side in (14, 28))
+        lines.append((experiment.title, f"{low - high:+.2f}", published_set, redrawn))
+    header = ("test MSE x 100, 14 x 14 less 28 x 28", "published means", "the published training set", "redrawn training sets")
+    command = EXPERIMENTS["inpainting-mnist"].command("196 784", "--seeds 2 --draws 11")
+    return f"{markdown(header, lines)}\n\nRedrawn training sets:\n\n    {command}"
+
+
+def difference_text(rows: Sequence[Row], unit: str) -> str:
+    """Mean and standard error of the paired difference between 14 x 14 patches and none; ``unit`` is what is independent."""
+    patches, trivial = ([row for row in rows if row.num_clusters == side**2] for side in (14, 28))
+    difference = paired_difference(patches, trivial)
+    if difference.units == 0:
+        return "not run yet"
+    error = f" ± {SHOWN * difference.error:.2f}" if difference.units > 1 else ""
+    return f"{SHOWN * difference.mean:+.2f}{error} ({difference.units} {unit})"
+
+
+def tables(recorded: Sequence[Trial]) -> dict[str, str]:
+    """Every table of the README by name."""
+    made = {name: inpainting_table(experiment, recorded) for name, experiment in EXPERIMENTS.items()}
+    return {**made, "inpainting-differences": difference_table(recorded)}
+
+
+def fill(text: str, made: Mapping[str, str]) -> str:
+    """The text with each region filled; a region without a table, or a table without a region, is an error."""
+    found = re.findall(r"<!-- table:([\w-]+) -->", text)
+    if sorted(found) != sorted(made):
+        raise SystemExit(f"README has the tables {sorted(found)}, expected {sorted(made)}")
+    region = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+    return region.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n\n{match[3]}", text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the README, or with ``--check`` compare it."""
+    text = README.read_text()
+    new = fill(text, tables(read_trials(RESULTS)))
+    if "--check" in arguments:
+        print("up to date" if new == text else "README.md differs from configs/results; run: make tables")
+        return int(new != text)
+    README.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""The command line: ``fit validate test predict`` are Lightning's, ``study`` is ours, built on the same arguments.
+
+Nothing heavy is imported before the first word is known, so that ``--help`` and ``--version`` answer at once.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import os
+import pkgutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gnet.errors import ConfigError, GnetError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningArgumentParser
+
+RUNS = {
+    "fit": "train a net",
+    "validate": "measure a trained net on the validation split",
+    "test": "measure a trained net on the test split",
+    "predict": "write a trained net's outputs to a file, in physical units",
+}
+COMMANDS = RUNS | {"study": "train many symmetries, seeds and draws, and say which symmetry is best"}
+
+HELP = """usage: {program} {{{words}}} [options]
+
+{table}
+
+  {program} fit --config gnet:digits
+  {program} fit --config gnet:digits --model.symmetry Coarsened --model.symmetry.num_clusters 16
+  {program} test --config gnet:digits --ckpt_path best
+  {program} study --config gnet:digits --clusters 1 4 16 64 --seeds 5 --out runs/digits
+
+`{program} COMMAND --help` lists the options of a command. A config is a file, or gnet:NAME for one that ships with gnet.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 after an error that gnet explains.
+
+    Example:
+        >>> main(["fti"])
+        2
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except GnetError as error:
+        if os.environ.get("GNET_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # --help and --print_config
+        return stop.code if isinstance(stop.code, int) else 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    word = arguments[0] if arguments else "--help"
+    if word in ("-h", "--help"):
+        table = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+        print(HELP.format(program=_program(), words=" | ".join(COMMANDS), table=table))
+        return 0
+    if word == "--version":
+        print(f"gnet {version()}")
+        return 0
+    if word not in COMMANDS:
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"there is no command {word!r}{meant} The commands are {', '.join(COMMANDS)}")
+    rest = with_config_paths(arguments[1:])
+    _import_datasets()
+    if word == "study":
+        from gnet.study.command import main as study
+
+        return study(rest, resolve_config)
+    from gnet.training.arguments import run
+
+    run(word, rest)
+    return 0
+
+
+def resolve_config(argv: Sequence[str], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The full config that ``fit`` would run with these arguments, as nested dicts of primitives; nothing is run.
+
+    ``overrides`` come last, by dotted name: ``{"model.symmetry": "Coarsened", "model.symmetry.num_clusters": 16}``. A key
+    ``study`` of the config is returned as it stands.
+
+    Raises:
+        ConfigError: an argument that does not exist, or a value of the wrong kind.
+
+    Example:
+        >>> resolve_config([], {"model.symmetry": "Coarsened", "model.symmetry.num_clusters": 16})["model"]["symmetry"]
+        {'class_path': 'gnet.training.Coarsened', 'init_args': {'num_clusters': 16, 'method': 'spectral', 'seed': 0}}
+    """
+    from gnet.training.arguments import as_arguments, resolve
+
+    _import_datasets()
+    return resolve([*with_config_paths(argv), *as_arguments(overrides or {})])
+
+
+def trial_parser() -> "LightningArgumentParser":
+    """The parser behind ``resolve_config``: every option of ``fit`` but those of the fit itself."""
+    from gnet.training.arguments import ParserOnly
+
+    return ParserOnly().parser
+
+
+def with_config_paths(argv: Sequence[str]) -> list[str]:
+    """The arguments with ``gnet:NAME`` after ``--config`` or ``-c`` replaced by a path, and missing files refused.
+
+    Example:
+        >>> Path(with_config_paths(["--config", "gnet:digits"])[1]).name
+        'digits.yaml'
+    """
+    found: list[str] = []
+    for index, argument in enumerate(argv):
+        if index and argv[index - 1] in ("--config", "-c"):
+            found.append(str(config_path(argument)))
+        elif argument.startswith("--config="):
+            found.append(f"--config={config_path(argument.removeprefix('--config='))}")
+        else:
+            found.append(argument)
+    return found
+
+
+def config_path(name: str) -> Path:
+    """The file of a config: ``gnet:NAME`` is one that ships with gnet, or any in the repository's ``configs``.
+
+    Raises:
+        ConfigError: there is no such file; the message lists near names.
+    """
+    package = Path(__file__).resolve().parent
+    shipped = {path.stem: path for folder in (package.parent / "configs", package / "configs") for path in folder.rglob("*.yaml")}
+    if name.startswith("gnet:"):
+        short = name.removeprefix("gnet:")
+        if short in shipped:
+            return shipped[short]
+        near = difflib.get_close_matches(short, shipped, n=3, cutoff=0.4) or sorted(shipped)
+        raise ConfigError(f"gnet has no config {short!r}; there are {', '.join(f'gnet:{each}' for each in near)}")
+    path = Path(name)
+    if path.is_file():
+        return path
+    beside = [str(each) for each in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(name, [*beside, *(f"gnet:{each}" for each in shipped)], n=3, cutoff=0.4)
+    near += [f"gnet:{path.stem}"] if path.stem in shipped and f"gnet:{path.stem}" not in near else []
+    raise ConfigError(f"there is no config file {name}{f'; near it: {chr(44).join(near)}' if near else ''}")
+
+
+def version() -> str:
+    """The installed version."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("gnet")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "python train.py" if name == "train.py" else "python -m gnet"
+
+
+def _import_datasets() -> None:
+    """Make the classes of the repository's ``datasets`` known by their short names, if that is what the name stands for."""
+    spec = importlib.util.find_spec("datasets")
+    ours = Path(__file__).resolve().parent.parent / "datasets" / "__init__.py"
+    if spec is not None and spec.origin is not None and Path(spec.origin) == ours:
+        for module in pkgutil.iter_modules([str(ours.parent)]):
+            if not module.ispkg:
+                importlib.import_module(f"datasets.{module.name}")

@@ -1,0 +1,305 @@
+"""The models a symmetry must beat, under its protocol: the same splits, masks, seeds and choice by validation loss.
+
+| name           | what it is                                                                     | num_clusters         |
+|----------------|--------------------------------------------------------------------------------|----------------------|
+| `gcn`          | graph convolutions (Kipf and Welling), depth and width of the config's net     | 1: weights shared    |
+| `mlp_per_node` | a multilayer perceptron of its own for each node, which sees that node alone   | N                    |
+| `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
+| `mean`         | the training mean of every output; the last value seen where the task forecasts | N                   |
+
+``num_weights`` counts what multiplies an input, as for the nets: biases, offsets and means are left out.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch import Tensor, nn
+from torch_geometric.nn import GCNConv
+from torch_geometric.nn.resolver import activation_resolver
+
+from gnet.errors import ConfigError
+from gnet.streams import derive_seed
+from gnet.training.callbacks import BestWeights, StopOnNonFinite
+from gnet.training.checkpoint import Domain
+from gnet.training.module import GNetModule
+from gnet.training.trial import QUIET, instantiate, loss_on_test, predictions_of
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from gnet.training.data import Batch, GraphDataModule
+
+Predictor = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model, whatever it is: its losses, its predictions on the common test set, and the function itself."""
+
+    val_loss: float
+    test_loss: float
+    num_weights: int
+    num_clusters: int
+    predictions: np.ndarray
+    function: Predictor
+    datamodule: "GraphDataModule"
+    seconds: float
+
+
+def train_baseline(name: str, config: dict[str, Any], threads: int) -> Trained:
+    """Train one baseline on what ``config`` describes.
+
+    Raises:
+        ConfigError: no baseline of that name.
+    """
+    start, before = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        if name in NETS:
+            return _train_net(NETS[name], config, start)
+        if name not in FITS:
+            raise ConfigError(f"unknown baseline {name!r}; expected one of {', '.join([*NETS, *FITS])}")
+        return _fit(FITS[name], config, start)
+    finally:
+        torch.set_num_threads(before)
+
+
+class GCN(nn.Module):
+    """Graph convolutions with the activation between them: every node has the same weights and sees its neighbours.
+
+    Shapes:
+        x: (B, N, C)    returns: (B, N, C')
+
+    References:
+        Kipf and Welling (2017), arXiv:1609.02907.
+
+    Example:
+        >>> GCN(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3), [1, 8, 2], "relu")(torch.ones(5, 3, 1)).shape
+        torch.Size([5, 3, 2])
+    """
+
+    edge_index: Tensor
+    edge_weight: Tensor | None
+
+    def __init__(self, graph: "Data", channels: list[int], act: str | None) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(GCNConv(*pair) for pair in itertools.pairwise(channels))
+        self.act = activation_resolver(act) if act else nn.Identity()
+        self.num_clusters = 1
+        self.register_buffer("edge_index", graph.edge_index)
+        weight = graph.edge_weight
+        self.register_buffer("edge_weight", None if weight is None else weight.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve, with the activation between two layers."""
+        for number, convolution in enumerate(self.convolutions):
+            x = convolution(self.act(x) if number else x, self.edge_index, self.edge_weight)
+        return x
+
+
+class PerNodeMLP(nn.Module):
+    """N perceptrons side by side: node i's output depends on node i's input alone, through weights of its own.
+
+    Shapes:
+        x: (B, N, C)    returns: (B, N, C')
+
+    Example:
+        >>> PerNodeMLP(Data(num_nodes=3), [1, 8, 2], "relu")(torch.ones(5, 3, 1)).shape
+        torch.Size([5, 3, 2])
+    """
+
+    def __init__(self, graph: "Data", channels: list[int], act: str | None) -> None:
+        super().__init__()
+        num_nodes = int(graph.num_nodes or 0)
+        pairs = list(itertools.pairwise(channels))
+        # He's scaling, as the nets have: outputs of variance one behind a rectifier.
+        gains = [1.0] + [2.0**0.5] * (len(pairs) - 1)
+        self.weights = nn.ParameterList(
+            gain * torch.randn(num_nodes, a, b) / a**0.5 for gain, (a, b) in zip(gains, pairs, strict=True)
+        )
+        self.biases = nn.ParameterList(torch.zeros(num_nodes, b) for _, b in pairs)
+        self.act = activation_resolver(act) if act else nn.Identity()
+        self.num_clusters = num_nodes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One small matrix product per node and layer."""
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.einsum("bnc,nch->bnh", self.act(x) if number else x, weight) + bias
+        return x
+
+
+class Pooled(nn.Module):
+    """The mean over nodes of another net's outputs, for one value per graph."""
+
+    def __init__(self, net: GCN | PerNodeMLP) -> None:
+        super().__init__()
+        self.net, self.num_clusters = net, net.num_clusters
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, C')."""
+        return self.net(x).mean(-2)
+
+
+class BaselineModule(GNetModule):
+    """Trained as a GNet is, with another net inside."""
+
+    net_class: type[GCN] | type[PerNodeMLP] = GCN
+
+    def build(self, domain: Domain) -> None:
+        """Make the baseline's net, with weights from its own part of the seed."""
+        super().build(domain)
+        settings = dict(self.hparams)
+        depth = settings["num_layers"]
+        channels = [domain.in_channels, *[settings["hidden_channels"]] * (depth - 1), domain.out_channels]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(settings["seed"], "init", self.net_class.__name__))
+            net = self.net_class(domain.graph, channels, settings["act"])
+        self.net = net if domain.target == "node" else Pooled(net)  # type: ignore[assignment]
+
+
+class GCNModule(BaselineModule):
+    """The baseline ``gcn``."""
+
+    net_class = GCN
+
+
+class PerNodeMLPModule(BaselineModule):
+    """The baseline ``mlp_per_node``."""
+
+    net_class = PerNodeMLP
+
+
+NETS: dict[str, type[BaselineModule]] = {"gcn": GCNModule, "mlp_per_node": PerNodeMLPModule}
+
+
+def _train_net(kind: type[BaselineModule], config: dict[str, Any], start: float) -> Trained:
+    seed = int(config.get("seed_everything") or 0)
+    seed_everything(seed, verbose=False)
+    # The net inside is replaced, so the group that builds it first should cost nothing.
+    symmetry = {"class_path": "gnet.training.symmetry.Symmetric", "init_args": {}}
+    model = {**instantiate(config["model"]), "seed": seed, "symmetry": symmetry, "project_onto": None}
+    module = kind(**model)
+    module.optimizer_config, module.scheduler_config = config.get("optimizer"), config.get("lr_scheduler")
+    datamodule = instantiate(config["data"])
+    settings = {**instantiate(config.get("trainer") or {}), **QUIET}
+    callbacks = settings.pop("callbacks", None) or []
+    best = BestWeights()
+    callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), best, StopOnNonFinite()]
+    trainer = Trainer(**settings, callbacks=callbacks)
+    trainer.fit(module, datamodule=datamodule)
+    module.eval()
+    last = trainer.callback_metrics.get("val_loss", torch.tensor(float("nan")))
+    net: Any = module.net
+    return Trained(
+        val_loss=best.best if best.weights else float(last),
+        test_loss=loss_on_test(module, datamodule),
+        num_weights=sum(parameter.numel() for name, parameter in net.named_parameters() if "bias" not in name),
+        num_clusters=net.num_clusters,
+        predictions=predictions_of(module, datamodule),
+        function=net,
+        datamodule=datamodule,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def fit_ridge(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
+    """Ridge regression from all inputs to all outputs, with an unpenalised offset; the penalty is the best on validation.
+
+    All penalties share one eigenvalue decomposition of the smaller Gram matrix. Entries of y that do not count are filled
+    with their training mean.
+
+    Shapes:
+        train.x: (n, N, C)    train.y: (n, N, C') or (n, C')
+
+    Example:
+        >>> from gnet.training.data import Batch
+        >>> x = torch.randn(50, 3, 1)
+        >>> batch = Batch(x, 2 * x, torch.ones(50, 3, 1, dtype=torch.bool))
+        >>> predict, num_weights = fit_ridge(batch, batch, "mse")
+        >>> torch.allclose(predict(x), 2 * x, atol=1e-3), num_weights
+        (True, 9)
+    """
+    x, y = train.x.flatten(1).double(), _filled(train).flatten(1)
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    left, singular, right = torch.linalg.svd(x - x_mean, full_matrices=False)
+    projected = left.mT @ (y - y_mean)  # (r, N C')
+
+    def with_penalty(penalty: float) -> Predictor:
+        shrunk = singular / (singular.square() + penalty).clamp_min(torch.finfo(torch.float64).tiny)
+        weight = right.mT @ (shrunk[:, None] * projected)
+        return lambda x: ((x.flatten(1).double() - x_mean) @ weight + y_mean).reshape(len(x), *train.y.shape[1:]).to(x.dtype)
+
+    scale = float(singular.square().mean()) or 1.0
+    candidates = [with_penalty(scale * 10.0**power) for power in np.arange(-6, 3.5, 0.5)]
+    best = min(candidates, key=lambda predict: masked_loss(predict(val.x), val, loss))
+    return best, x.shape[1] * y.shape[1]
+
+
+def fit_mean(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
+    """The training mean of every output, whatever the input.
+
+    Example:
+        >>> from gnet.training.data import Batch
+        >>> y = torch.tensor([[[1.0]], [[3.0]]])
+        >>> predict, _ = fit_mean(Batch(y, y, torch.ones_like(y, dtype=torch.bool)), None, "mse")
+        >>> predict(torch.zeros(1, 1, 1))
+        tensor([[[2.]]])
+    """
+    mean = _means(train).float()
+    return lambda x: mean.to(x).expand(len(x), *mean.shape), 0
+
+
+def persistence(channels: int, horizon: int) -> Predictor:
+    """Forecast the last step seen, for every step ahead; inputs and targets have one unit per channel, so nothing is rescaled.
+
+    Example:
+        >>> persistence(channels=1, horizon=2)(torch.tensor([[[1.0, 5.0]]]))
+        tensor([[[5., 5.]]])
+    """
+    return lambda x: x[..., -channels:].repeat(*[1] * (x.ndim - 1), horizon)
+
+
+Fit = Callable[["Batch", "Batch", str], tuple[Predictor, int]]
+FITS: dict[str, Fit] = {"ridge": fit_ridge, "mean": fit_mean}
+
+
+def masked_loss(output: Tensor, batch: "Batch", loss: str) -> float:
+    """Mean loss over the entries that count."""
+    difference = (output - batch.y).double()[batch.mask]
+    return float(difference.square().mean() if loss == "mse" else difference.abs().mean())
+
+
+def _means(batch: "Batch") -> Tensor:
+    counts = batch.mask.sum(0)
+    return batch.y.double().masked_fill(~batch.mask, 0.0).sum(0) / counts.clamp_min(1)
+
+
+def _filled(batch: "Batch") -> Tensor:
+    return torch.where(batch.mask, batch.y.double(), _means(batch))
+
+
+def _fit(fit: Fit, config: dict[str, Any], start: float) -> Trained:
+    datamodule = instantiate(config["data"])
+    datamodule.setup("fit")
+    loss = config["model"].get("loss") or "mse"
+    train, val, test = datamodule.train_arrays(), datamodule.val_arrays(), datamodule.test_arrays()
+    if fit is fit_mean and getattr(datamodule, "task", None) == "forecast":
+        function, num_weights = persistence(datamodule.in_channels // datamodule.horizon_in, datamodule.horizon_out), 0
+    else:
+        function, num_weights = fit(train, val, loss)
+    return Trained(
+        val_loss=masked_loss(function(val.x), val, loss),
+        test_loss=masked_loss(function(test.x), test, loss),
+        num_weights=num_weights,
+        num_clusters=int(datamodule.graph.num_nodes),
+        predictions=function(datamodule.predict_arrays().x).numpy(),
+        function=function,
+        datamodule=datamodule,
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,168 @@
+"""``python train.py study``: its options, and how they become a plan."""
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from gnet.errors import ConfigError
+from gnet.study.plan import BASELINES, Plan, Resolve, make_variants, trial_config
+
+if TYPE_CHECKING:
+    from gnet.training.data import GraphDataModule
+
+DEFAULTS: dict[str, Any] = {
+    "seeds": 10,
+    "first_seed": 0,
+    "draws": 1,
+    "jobs": 2,
+    "threads": 1,
+    "baselines": list(BASELINES),
+    "reference": "",
+    "record": None,
+    "checkpoints": True,
+    "clusters": [],
+    "variants": {},
+    "out": None,
+    "study_seed": None,
+}
+
+EPILOG = """\
+Every other option is that of `fit`: --model.hidden_channels 16, --data.num_train 40, --trainer.max_epochs 100 ...
+The options above may also stand in the config, under `study:`; there `variants` names sets of overrides:
+  study: {variants: {S64: {model.symmetry: Symmetric}, trivial: {model.symmetry: Trivial}}}
+A study that was stopped or killed goes on where it was when it is started again with the same command.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``study`` that ``fit`` does not have. None has a default here: the config's ``study:`` comes in between."""
+    words = argparse.ArgumentParser(
+        prog="study",
+        description="Train every symmetry for every seed and draw of the training set, and say which one is best.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    words.add_argument("--config", "-c", action="append", metavar="FILE", help="YAML config, as for fit; may be repeated")
+    words.add_argument(
+        "--clusters", nargs="+", type=int, metavar="K", help="numbers of clusters to compare: 1 is Symmetric, N is Trivial"
+    )
+    words.add_argument("--seeds", type=int, help="trials per draw (10)")
+    words.add_argument("--first-seed", "--first_seed", type=int, dest="first_seed", help="the first of them (0)")
+    words.add_argument("--draws", type=int, help="draws of the training set (1)")
+    words.add_argument("--jobs", type=int, help="trials side by side, each in a process of its own (2); 0: in this process")
+    words.add_argument("--threads", type=int, help="threads of each trial (1); the results depend on it in their last bits")
+    words.add_argument("--out", type=Path, metavar="DIR", help="where everything is written (studies/<config>)")
+    words.add_argument("--no-baselines", action="store_const", const=[], dest="baselines", help="train the symmetries alone")
+    words.add_argument("--baselines", nargs="+", metavar="NAME", dest="baselines", help=f"only these of: {', '.join(BASELINES)}")
+    words.add_argument("--reference", metavar="NAME", help="variant whose group equivariance_error refers to (the largest)")
+    words.add_argument("--record", type=Path, metavar="FILE.csv", help="append every trial, with code and machine, to this table")
+    words.add_argument("--no-checkpoints", action="store_false", dest="checkpoints", help="keep predictions, but no weights")
+    words.add_argument(
+        "--study-seed", "--study_seed", type=int, dest="study_seed", help="seed of what all trials share: test masks"
+    )
+    return words
+
+
+def main(argv: Sequence[str], resolve_config: Resolve) -> int:
+    """Run a study; returns the exit code: 0, 1 when trials failed, 130 when stopped.
+
+    ``resolve_config`` turns the options of ``fit`` into one plain config, and may keep the config's key ``study``.
+
+    Raises:
+        ConfigError: options that contradict each other or the folder.
+    """
+    signal.signal(signal.SIGTERM, _stop)  # a scheduler's way to say Ctrl-C
+    given, rest = parser().parse_known_args(list(argv))
+    try:
+        plan, datamodule = make_plan(vars(given), rest, resolve_config, command=shlex.join(["study", *argv]))
+        return execute(plan, datamodule)
+    except KeyboardInterrupt:
+        return 130
+
+
+def execute(plan: Plan, datamodule: "GraphDataModule") -> int:
+    """Train, report and print; returns the exit code."""
+    from gnet.study.run import run_study
+
+    result = run_study(plan, datamodule)
+    from gnet.study.report import write_report
+
+    print(write_report(plan.out, result, datamodule.describe(), plan.config_name))
+    if result.failures:
+        print(
+            f"\n{len(result.failures)} trials FAILED; see {plan.out / 'failures.csv'}. "
+            "The same command tries them again and keeps the others.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def make_plan(
+    given: Mapping[str, Any], rest: list[str], resolve_config: Resolve, command: str = ""
+) -> tuple[Plan, "GraphDataModule"]:
+    """The plan and the data module of its first trial, from parsed options and the options of ``fit``.
+
+    Raises:
+        ConfigError: an unknown key under ``study:``, or settings that fit no plan.
+    """
+    from gnet.training.trial import instantiate
+
+    configs = list(given.get("config", []))
+    argv = [word for name in configs for word in ("--config", name)] + rest
+    if "study_seed" in given:
+        argv.append(f"--data.study_seed={given['study_seed']}")
+    base = resolve_config(argv)
+    settings = _settings(base.get("study") or {}, given)
+    if settings["study_seed"] is not None and "study_seed" not in given:
+        argv.append(f"--data.study_seed={settings['study_seed']}")
+    first = trial_config(base, 0, int(settings["first_seed"]))
+    datamodule = instantiate(first["data"])
+    datamodule.setup()
+    variants = make_variants(
+        argv,
+        resolve_config,
+        (datamodule.graph, datamodule.grid_shape),
+        clusters=settings["clusters"] or [],
+        named=settings["variants"] or {},
+        baselines=settings["baselines"] or [],
+    )
+    name = Path(configs[-1].removeprefix("gnet:")).stem if configs else type(datamodule).__name__.lower()
+    plan = Plan(
+        variants=variants,
+        out=Path(settings["out"] or Path("studies") / name),
+        seeds=tuple(range(settings["first_seed"], settings["first_seed"] + settings["seeds"])),
+        draws=settings["draws"],
+        jobs=settings["jobs"],
+        threads=settings["threads"],
+        reference=settings["reference"] or "",
+        checkpoints=settings["checkpoints"],
+        record=None if settings["record"] is None else Path(settings["record"]),
+        config_name=name,
+        overrides=shlex.join(rest),
+        command=command,
+    )
+    return plan, datamodule
+
+
+def _settings(of_config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults, then the config's ``study:``, then the command line; clusters and variants push each other out."""
+    unknown = sorted(set(of_config) - set(DEFAULTS))
+    if unknown:
+        raise ConfigError(f"unknown key study.{unknown[0]}; expected one of {', '.join(sorted(DEFAULTS))}")
+    if of_config.get("baselines") is False:
+        of_config = {**of_config, "baselines": []}
+    elif of_config.get("baselines") is True:
+        of_config = {**of_config, "baselines": list(BASELINES)}
+    return {**DEFAULTS, **of_config, **{key: value for key, value in given.items() if key != "config"}}
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,211 @@
+"""What a study will train: named variants of one config, each for every draw of the training set and every seed."""
+
+import copy
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gnet.errors import ConfigError
+from gnet.groups import NodeGroup
+from gnet.streams import derive_seed
+from gnet.training.symmetry import Symmetric, Symmetry, Trivial, as_symmetry
+
+Config = dict[str, Any]
+Resolve = Callable[[list[str]], Config]
+Kind = Literal["symmetry", "baseline"]
+
+BASELINES = ("gcn", "mlp_per_node", "ridge", "mean")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing a study trains: a symmetry (or anything else that config overrides can say), or a baseline."""
+
+    name: str
+    kind: Kind
+    config: Config
+    overrides: dict[str, Any]
+    group: NodeGroup | None
+
+    @property
+    def log_order(self) -> float:
+        """Logarithm of the group's order (784! is no number for a float); NaN for baselines."""
+        return math.nan if self.group is None else math.log(self.group.order())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that ``run_study`` needs: the variants, how often each is trained, and where the results go.
+
+    ``threads`` is part of the result (sums depend on how they are cut up), ``jobs`` is not. ``reference`` names the variant
+    whose group the column ``equivariance_error`` refers to.
+    """
+
+    variants: tuple[Variant, ...]
+    out: Path
+    seeds: tuple[int, ...]
+    draws: int = 1
+    jobs: int = 2
+    threads: int = 1
+    reference: str = ""
+    checkpoints: bool = True
+    record: Path | None = None
+    config_name: str = ""
+    overrides: str = ""
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("draws", self.draws, 1), ("jobs", self.jobs, 0), ("threads", self.threads, 1)):
+            if value < least:
+                raise ConfigError(f"expected --{name} >= {least}, got {value}")
+        if not self.seeds:
+            raise ConfigError("expected --seeds >= 1, got 0")
+        if self.seeds[0] < 0:
+            raise ConfigError(f"expected --first-seed >= 0, got {self.seeds[0]}")
+        names = [variant.name for variant in self.variants]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"expected variants with different names, got {', '.join(twice)} twice")
+        folders = {slug(name): name for name in names}
+        if len(folders) < len(names):
+            raise ConfigError(
+                f"expected names that stay different as folders, got {sorted(set(names) - set(folders.values()))} twice"
+            )
+        if self.reference and self.reference not in {variant.name for variant in self.variants if variant.group is not None}:
+            symmetries = [variant.name for variant in self.variants if variant.group is not None]
+            raise ConfigError(f"expected --reference to be one of {', '.join(symmetries)}, got {self.reference}")
+
+
+def run_seed(draw: int, seed: int) -> int:
+    """The seed a trial is run with: ``seed`` itself on the first draw, an independent one on every other.
+
+    Seeds are nested in draws: were the same initialisation used on every training set, its effect would not average out over
+    draws, and the correction in bias^2 would miss it.
+
+    Example:
+        >>> run_seed(0, 3), run_seed(1, 3) == run_seed(2, 3)
+        (3, False)
+    """
+    return seed if draw == 0 else derive_seed(seed, "draw", draw) % 2**31
+
+
+def trial_config(config: Config, draw: int, seed: int) -> Config:
+    """The config of one trial: the variant's, with the trial's draw and seed wherever they belong."""
+    trial = copy.deepcopy(config)
+    number = run_seed(draw, seed)
+    trial["seed_everything"] = number
+    trial.setdefault("model", {})["seed"] = number
+    trial["data"].setdefault("init_args", {}).update(seed=number, draw=draw)
+    return trial
+
+
+def group_label(group: NodeGroup) -> str:
+    """A short name for tables.
+
+    Example:
+        >>> from gnet.graphs import grid_patches
+        >>> from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
+        >>> [group_label(g) for g in (SymmetricGroup(16), ClusterGroup(grid_patches((4, 4), (2, 2))), TrivialGroup(16))]
+        ['S16', 'S4^4', 'trivial']
+    """
+    if group.order() == 1:
+        return "trivial"
+    partition = getattr(group, "partition", None)
+    if partition is None or getattr(group, "swaps", None) is not None:
+        return group.name
+    sizes = partition.sizes.unique().tolist()
+    if len(sizes) > 1:
+        return f"{partition.num_clusters} clusters"
+    return f"S{sizes[0]}" if partition.num_clusters == 1 else f"S{sizes[0]}^{partition.num_clusters}"
+
+
+def slug(name: str) -> str:
+    """A variant's name as a folder's.
+
+    Example:
+        >>> slug("S4^16"), slug("relaxed / 2")
+        ('S4^16', 'relaxed_2')
+    """
+    return re.sub(r"[^A-Za-z0-9^.=+-]+", "_", name).strip("_.") or "variant"
+
+
+def cluster_overrides(base: Config, num_clusters: int, num_nodes: int) -> dict[str, Any]:
+    """What ``--clusters`` is shorthand for: 1 is Symmetric, N is Trivial, anything else the config's rule with that number."""
+    rule: Symmetry
+    if num_clusters == 1:
+        rule = Symmetric()
+    elif num_clusters == num_nodes:
+        rule = Trivial()
+    else:
+        rule = as_symmetry(base["model"]["symmetry"]).with_clusters(num_clusters)
+    return {"model.symmetry": rule.as_config()}
+
+
+def make_variants(
+    argv: list[str],
+    resolve: Resolve,
+    graph: tuple[Any, tuple[int, int] | None],
+    *,
+    clusters: Sequence[int] = (),
+    named: Mapping[str, Mapping[str, Any]] | None = None,
+    baselines: Sequence[str] = BASELINES,
+) -> tuple[Variant, ...]:
+    """The variants of a study, their configs resolved (and so checked) before anything is trained.
+
+    ``clusters`` wins over ``named``; with neither, the config as it stands is the only one. ``graph`` is the data module's
+    graph and grid shape. Baselines come last.
+
+    Raises:
+        ConfigError: a variant that is no set of overrides, or an unknown baseline.
+    """
+    base = without_study(resolve(argv))
+    data, grid_shape = graph
+    wanted: dict[str, dict[str, Any]] = {}
+    if clusters:
+        wanted = {
+            f"clusters={number}": cluster_overrides(base, number, int(data.num_nodes)) for number in dict.fromkeys(clusters)
+        }
+    elif named:
+        wanted = {str(name): _checked_overrides(str(name), overrides) for name, overrides in named.items()}
+    variants = []
+    for name, overrides in (wanted or {"config": {}}).items():
+        config = without_study(resolve([*argv, *as_arguments(overrides)])) if overrides else base
+        group = as_symmetry(config["model"]["symmetry"])(data, grid_shape)
+        variants.append(Variant(group_label(group) if clusters or not wanted else name, "symmetry", config, overrides, group))
+    unknown = sorted(set(baselines) - set(BASELINES))
+    if unknown:
+        raise ConfigError(f"unknown baseline {', '.join(unknown)}; expected some of {', '.join(BASELINES)}")
+    return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
+
+
+def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides as the command line writes them, a class before its arguments.
+
+    Example:
+        >>> as_arguments({"model.lr": 0.1, "model.symmetry": "Symmetric"})
+        ['--model.lr=0.1', '--model.symmetry=Symmetric']
+    """
+    ordered = sorted(overrides.items(), key=lambda item: item[0].count("."))
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in ordered]
+
+
+def without_study(config: Config) -> Config:
+    """The part of a config that a trial needs."""
+    return {key: value for key, value in config.items() if key != "study"}
+
+
+def largest_group(variants: Sequence[Variant]) -> str:
+    """Name of the variant with the largest group; the first of equals."""
+    return max((variant for variant in variants if variant.group is not None), key=lambda variant: variant.log_order).name
+
+
+def _checked_overrides(name: str, overrides: object) -> dict[str, Any]:
+    if overrides is None:
+        return {}
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(f"study.variants: expected overrides like {{model.symmetry: Symmetric}} for {name}, got {overrides!r}")
+    return {str(key): value for key, value in overrides.items()}

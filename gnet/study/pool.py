@@ -1,0 +1,153 @@
+"""Worker processes that compute tasks side by side, die with their parent, and may die without taking it along."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task has no result: one line, and the whole story."""
+
+    message: str
+    details: str
+
+
+@dataclass
+class _Worker(Generic[Task]):
+    process: BaseProcess
+    pipe: Connection
+    task: Task
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, threads: int = 1, log: Path | None = None
+) -> Iterator[tuple[Task, Result | Failure]]:
+    """Compute ``function(task)`` for every task, at most ``jobs`` at a time, and yield each result as it ends.
+
+    Each worker is a fresh process (spawned, so it inherits no locks or thread pools) with ``threads`` threads; an exception in
+    a task is a ``Failure``, and so is a worker that dies, which is replaced. ``jobs=0`` computes in this very process, in order:
+    for debuggers and small tasks. What workers print goes to ``log``. Leaving the loop early ends the workers.
+
+    Example:
+        >>> [result for _, result in run_tasks(abs, [-1, -2], jobs=0)]
+        [1, 2]
+        >>> [(_, failure)] = run_tasks(len, [3], jobs=0)
+        >>> failure.message
+        "TypeError: object of type 'int' has no len()"
+    """
+    if jobs == 0:
+        yield from ((task, _attempt(function, task)) for task in tasks)
+        return
+    waiting = list(reversed(tasks))
+    workers: list[_Worker[Task]] = []
+    try:
+        while waiting and len(workers) < jobs:
+            workers.append(_start(function, waiting.pop(), threads, log))
+        while workers:
+            ready = wait([worker.pipe for worker in workers])
+            for worker in [worker for worker in workers if worker.pipe in ready]:
+                task, result = worker.task, _receive(worker)
+                workers.remove(worker)
+                if waiting and worker.process.is_alive():
+                    worker.task = waiting.pop()
+                    _send(worker, function)
+                    workers.append(worker)
+                elif waiting:
+                    workers.append(_start(function, waiting.pop(), threads, log))
+                else:
+                    _send(worker, None)
+                yield task, result
+    finally:
+        for worker in workers:
+            worker.process.kill()
+
+
+def _attempt(function: Callable[[Task], Result], task: Task) -> Result | Failure:
+    try:
+        return function(task)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _start(function: Callable[[Task], Any], task: Task, threads: int, log: Path | None) -> _Worker[Task]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    # A daemon: it is ended when this process exits in good order. _follow_parent ends it when this process is killed.
+    process = context.Process(target=_serve, args=(theirs, log), daemon=True)
+    with _environment({name: str(threads) for name in THREAD_VARIABLES}):
+        process.start()
+    theirs.close()  # so that the pipe ends when the worker does
+    worker = _Worker(process, ours, task)
+    _send(worker, function)
+    return worker
+
+
+def _send(worker: _Worker[Task], function: Callable[[Task], Any] | None) -> None:
+    try:
+        worker.pipe.send(None if function is None else (function, worker.task))
+    except OSError:
+        # The worker died between two tasks; the task comes back as a failure when its pipe is read.
+        worker.process.join(1)
+
+
+def _receive(worker: _Worker[Any]) -> Any:
+    try:
+        return worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join(5)
+        code = worker.process.exitcode
+        meaning = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return Failure(f"the worker process died ({meaning}); out of memory?", "")
+
+
+def _serve(pipe: Connection, log: Path | None) -> None:
+    """The life of a worker: tasks in, results out, until ``None`` comes or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    if log is not None:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.dup2(descriptor, sys.stderr.fileno())
+    try:
+        while (message := pipe.recv()) is not None:
+            function, task = message
+            pipe.send(_attempt(function, task))
+    except (EOFError, BrokenPipeError):
+        return  # the parent is gone
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,163 @@
+"""What a study shows at its end: summary.csv, the pictures, report.md and the printed table; made from the folder alone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gnet.study.journal import Row, csv_text, json_text, write_atomically
+from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
+from gnet.study.run import StudyResult, trial_path
+from gnet.study.tables import SUMMARY_COLUMNS, Summary, markdown_table, summarise, text_table, verdict
+from gnet.study.variance import Decomposition, decompose, residual_gram
+
+PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png": "inputs, outputs and targets"}
+
+
+def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
+    """Bias^2 and variance of every variant, from its predictions on the common test set."""
+    with np.load(out / "test_set.npz") as stored:
+        target, mask = stored["y"], stored["mask"]
+    parts = {}
+    for name in dict.fromkeys(row.symmetry for row in rows):
+        mine = [row for row in rows if row.symmetry == name]
+        predictions = [np.load(trial_path(out, row.key), mmap_mode="r") for row in mine]
+        parts[name] = decompose(residual_gram(predictions, target, mask), [row.draw for row in mine])
+    return parts
+
+
+def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], title: str) -> str:
+    """Write everything a reader looks at and return what to print: the table, the sentence, the pictures' names."""
+    rows = result.rows
+    if not rows:
+        return "No trial ended well; failures.csv says why."
+    summaries = summarise(rows, decompositions(out, rows))
+    write_atomically(out / "summary.csv", csv_text(SUMMARY_COLUMNS, (summary.cells() for summary in summaries)))
+    plot_bias_variance(summaries, out / "bias_variance.png", title)
+    _plot_outputs(out, rows, title)
+    sentence = verdict(rows, log_orders(result.manifest))
+    write_atomically(out / "report.md", report_text(result, summaries, sentence, data_card, title))
+    files = ["results.csv", "summary.csv", "report.md", *(name for name in PICTURES if (out / name).exists())]
+    return "\n".join([text_table(summaries), "", sentence, "", f"Written to {out}: {', '.join(files)}."])
+
+
+def log_orders(manifest: dict[str, Any]) -> dict[str, float]:
+    """Logarithm of the group order of every symmetry of a study."""
+    return {name: float(entry["log_order"]) for name, entry in manifest["variants"].items() if entry["kind"] == "symmetry"}
+
+
+def _plot_outputs(out: Path, rows: Sequence[Row], title: str) -> None:
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.kind == "symmetry":
+            first.setdefault(row.symmetry, row)
+    if not first:
+        return
+    with np.load(out / "test_set.npz") as stored:
+        shape = tuple(int(side) for side in stored["grid_shape"])
+        outputs = Outputs(
+            inputs=stored["x"],
+            target=stored["y"],
+            mask=stored["mask"],
+            predictions={name: np.load(trial_path(out, row.key)) for name, row in first.items()},
+            grid_shape=(shape[0], shape[1]) if shape else None,
+            node_ids=[str(node) for node in stored["node_ids"]],
+        )
+    row = next(iter(first.values()))
+    plot_outputs(outputs, out / "outputs.png", f"{title}: test samples, draw {row.draw}, seed {row.seed}, model units")
+
+
+def report_text(result: StudyResult, summaries: Sequence[Summary], sentence: str, data_card: dict[str, Any], title: str) -> str:
+    """``report.md``: the question, the answer, and every item that someone who repeats the study needs."""
+    manifest = result.manifest
+    num_draws = max(summary.num_draws for summary in summaries)
+    sections = {
+        f"Study: {title}": "How much symmetry is best for these data? Each row of the table is a net that shares its weights "
+        "according to one group; the larger the group, the fewer weights, the more bias and the less variance.",
+        "Answer": sentence,
+        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws)}",
+        "Pictures": "\n\n".join(f"![{text}]({name})" for name, text in PICTURES.items()),
+        "Failed trials": _failures(result),
+        "Protocol": _protocol(manifest, summaries),
+        "Data and splits": "\n".join(f"- {key}: {value}" for key, value in data_card.items()),
+        "Commands, code, machine and versions": _starts(manifest),
+        "Configuration": _configuration(manifest),
+    }
+    parts = [f"{'#' if number == 0 else '##'} {head}\n\n{text}\n" for number, (head, text) in enumerate(sections.items()) if text]
+    return "\n".join(parts)
+
+
+def _reading(num_draws: int) -> str:
+    if num_draws == 1:
+        scope = (
+            "There is one draw of the training set, so seeds take the place of draws: **bias^2 and variance are both conditional "
+            "on this one training set**. `--draws 10` redraws it."
+        )
+    else:
+        scope = (
+            f"The training set was drawn {num_draws} times; `summary.csv` splits the variance into the parts between draws and "
+            "between seeds. Draws come from one pool and may overlap."
+        )
+    return "\n".join(
+        [
+            "- test loss: mean +- standard deviation over trials (n - 1), at the epoch of the lowest validation loss.",
+            "- bias^2: `|mean - y|^2 - var / D` per entry, `mean` the prediction averaged over trials, `var` the variance "
+            "(over D - 1) of the D draws' means. y is the measured target, so **bias^2 contains the irreducible part** "
+            "(the noise of y), which is the same for every row.",
+            "- variance: of one trained net's prediction, per entry; bias^2 + variance is the expected squared error on the "
+            "common test set. Errors in `summary.csv` are jackknife errors; the test set is taken as given.",
+            f"- {scope}",
+            "- less best symmetry: test loss less that of the best symmetry, paired by (draw, seed), with the 95 % bootstrap "
+            "interval. The best was chosen on these same trials, so intervals that nearly touch zero say little.",
+        ]
+    )
+
+
+def _protocol(manifest: dict[str, Any], summaries: Sequence[Summary]) -> str:
+    baselines = [name for name, entry in manifest["variants"].items() if entry["kind"] == "baseline"]
+    trials = ", ".join(f"{summary.symmetry} {summary.n}" for summary in summaries)
+    lines = [
+        "For each draw of the training set and each seed: draw the training set (draw); cut off the validation part, mask, "
+        "initialise and shuffle (seed); train; go back to the epoch with the lowest validation loss; measure on the test set. "
+        "Predictions are made on one test set whose masks come from the study's seed. Losses are in model (standardised) units.",
+        f"Trials: {trials}. A seed counts within its draw; the column `run_seed` is what to give to `--seed_everything`, "
+        "and `draw` what to give to `--data.draw`, to train that row again.",
+        f"`equivariance_error` is the relative error with respect to the group of {manifest['reference']} "
+        f"({manifest['variants'][manifest['reference']]['group']}), on the same inputs and group elements for all rows.",
+        f"Each trial computed with {manifest['threads']} thread(s); the table does not depend on the number of jobs.",
+    ]
+    if baselines:
+        lines.append(
+            f"Baselines ({', '.join(baselines)}) had the same splits and seeds. `num_clusters` is 1 where all nodes share "
+            "weights (gcn) and N where none do (mlp_per_node, ridge, mean)."
+        )
+    return "\n\n".join(lines)
+
+
+def _failures(result: StudyResult) -> str:
+    return "\n".join(
+        f"- {name}, draw {draw}, seed {seed}: {fail.message}" for (name, draw, seed), fail in result.failures.items()
+    )
+
+
+def _starts(manifest: dict[str, Any]) -> str:
+    starts = []
+    for start in manifest["starts"]:
+        versions = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
+        starts.append(
+            f"- {start['date']}: `{start['command']}`\n  - code: git revision {start['revision']}\n"
+            f"  - machine: {start['processor']}, {start['cores']} cores, {start['system']}\n  - versions: {versions}"
+        )
+    return "\n".join(starts)
+
+
+def _configuration(manifest: dict[str, Any]) -> str:
+    """The first variant's config in full, and what the others change."""
+    names = [name for name, entry in manifest["variants"].items() if entry["kind"] == "symmetry"]
+    changes = "\n".join(
+        f"- {name}: {manifest['variants'][name]['group']}; overrides `{json.dumps(manifest['variants'][name]['overrides'])}`"
+        for name in names
+    )
+    return f"{changes}\n\nIn full, for {names[0]}:\n\n```json\n{json_text(manifest['variants'][names[0]]['config'])}```"

@@ -1,0 +1,311 @@
+"""Run a study: every trial of the plan once, however often it is killed on the way."""
+
+import copy
+import math
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gnet.errors import ConfigError, NonFiniteError
+from gnet.groups import TRIVIAL_ACTION, NodeGroup
+from gnet.measures import equivariance_error
+from gnet.streams import derive_seed
+from gnet.study import journal
+from gnet.study.journal import Journal, Key, Row
+from gnet.study.plan import Plan, Variant, largest_group, run_seed, slug, trial_config
+from gnet.study.pool import Failure, run_tasks
+from gnet.study.provenance import Provenance, Record
+
+if TYPE_CHECKING:
+    from gnet.study.baselines import Trained
+    from gnet.training.data import GraphDataModule
+
+NUM_INPUTS = 64  # test inputs that the equivariance error is measured on
+NUM_ELEMENTS = 16  # group elements, the same for every trial
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One trial, with all that a worker needs to run it."""
+
+    variant: Variant
+    draw: int
+    seed: int
+    out: Path
+    threads: int
+    reference: NodeGroup
+    study_seed: int
+    checkpoint: bool
+
+    @property
+    def key(self) -> Key:
+        """As in the journal."""
+        return self.variant.name, self.draw, self.seed
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """What ``run_study`` leaves: all rows of the folder, in canonical order, and the trials that failed this time."""
+
+    rows: list[Row]
+    failures: dict[Key, Failure]
+    manifest: dict[str, Any]
+
+
+def trial_path(out: Path, key: Key, suffix: str = ".npy") -> Path:
+    """Where a trial's predictions (or its checkpoint) lie.
+
+    Example:
+        >>> trial_path(Path("out"), ("S4^16", 0, 3)).as_posix()
+        'out/trials/S4^16/draw0-seed3.npy'
+    """
+    name, draw, seed = key
+    return out / "trials" / slug(name) / f"draw{draw}-seed{seed}{suffix}"
+
+
+def run_study(plan: Plan, datamodule: "GraphDataModule") -> StudyResult:
+    """Train what is missing in ``plan.out`` and return everything that is there.
+
+    ``datamodule`` is that of the first draw and seed, set up: it gives the common test set and the units of the study.
+    Predictions (and checkpoints) are committed by a rename before their row is written, and only this process writes rows.
+
+    Raises:
+        ConfigError: the folder holds another study, or is in use.
+    """
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with journal.locked(plan.out):
+        manifest = _merge_manifest(plan)
+        for leftover in [*plan.out.glob("trials/*/*.tmp*"), *plan.out.glob(".*.tmp")]:
+            leftover.unlink()
+        _write_test_set(plan.out / "test_set.npz", datamodule)
+        log = Journal(plan.out / "results.csv")
+        log.keep(key for key in log.rows if trial_path(plan.out, key).exists())
+        failures = _train(plan, _tasks(plan, manifest, log.rows, datamodule), log, manifest)
+        _write_failures(plan.out, failures)
+        return StudyResult(log.finish(list(manifest["variants"])), failures, manifest)
+
+
+def _tasks(plan: Plan, manifest: dict[str, Any], done: Iterable[Key], datamodule: "GraphDataModule") -> list[Task]:
+    reference = next((v.group for v in plan.variants if v.name == manifest["reference"]), None)
+    if reference is None:
+        # The reference of an earlier start is not among the variants of this one: make its group from its config.
+        from gnet.training.symmetry import as_symmetry
+
+        rule = manifest["variants"][manifest["reference"]]["config"]["model"]["symmetry"]
+        reference = as_symmetry(rule)(datamodule.graph, datamodule.grid_shape)
+    study_seed = int(plan.variants[0].config["data"].get("init_args", {}).get("study_seed") or 0)
+    finished = set(done)
+    tasks = [
+        Task(variant, draw, seed, plan.out, plan.threads, reference, study_seed, plan.checkpoints and variant.kind == "symmetry")
+        for draw in range(plan.draws)
+        for seed in plan.seeds
+        for variant in plan.variants
+    ]
+    return [task for task in tasks if task.key not in finished]
+
+
+def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]) -> dict[Key, Failure]:
+    sources = [Provenance.from_dict(source) for source in manifest["starts"]]
+    record = Record(plan.record, plan.config_name, plan.overrides) if plan.record else None
+    if record:
+        record.append(list(log.rows.values()), sources[-2] if len(sources) > 1 else sources[-1])
+    failures: dict[Key, Failure] = {}
+    total = len(plan.variants) * plan.draws * len(plan.seeds)
+    bar = tqdm(total=total, initial=total - len(tasks), desc="study", unit="trial", smoothing=0.1, disable=None, file=sys.stderr)
+    try:
+        for task, result in run_tasks(perform, tasks, jobs=plan.jobs, threads=plan.threads, log=plan.out / "workers.log"):
+            name = f"{task.variant.name}, draw {task.draw}, seed {task.seed}"
+            if isinstance(result, Failure):
+                failures[task.key] = result
+                bar.write(f"{name}: FAILED: {result.message}", file=sys.stderr)
+            else:
+                log.append(result)
+                if record:
+                    record.append([result], sources[-1])
+                bar.write(
+                    f"{name}: test {result.test_loss:.4f}, val {result.val_loss:.4f}, {result.seconds:.1f} s", file=sys.stderr
+                )
+            bar.update()
+    except KeyboardInterrupt:
+        bar.close()
+        print(f"\nstopped; {len(log.rows)} trials are kept. Start again with the same command to go on.", file=sys.stderr)
+        raise
+    bar.close()
+    return failures
+
+
+def perform(task: Task) -> Row:
+    """One trial, in a worker: train, measure, commit the predictions, return the row.
+
+    Raises:
+        NonFiniteError: losses or predictions are NaN or infinite.
+        ConfigError: the trial's test set is not the study's.
+    """
+    path = trial_path(task.out, task.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint = path.with_name(f"{path.stem}.{os.getpid()}.tmp.ckpt") if task.checkpoint else None
+    trained = _trained(task, checkpoint)
+    predictions = _in_units_of_study(trained, task.out / "test_set.npz")
+    # No validation split, no validation loss; a net that produced NaN shows in what it puts out.
+    if not (math.isfinite(trained.test_loss) and np.isfinite(predictions).all()):
+        raise NonFiniteError(f"the trial ended with test_loss {trained.test_loss}; lower --model.lr")
+    row = Row(
+        symmetry=task.variant.name,
+        num_clusters=trained.num_clusters,
+        draw=task.draw,
+        seed=task.seed,
+        val_loss=trained.val_loss,
+        test_loss=trained.test_loss,
+        num_weights=trained.num_weights,
+        equivariance_error=_equivariance_error(trained, task),
+        seconds=trained.seconds,
+        kind=task.variant.kind,
+        run_seed=run_seed(task.draw, task.seed),
+    )
+    if checkpoint is not None:
+        os.replace(checkpoint, path.with_suffix(".ckpt"))
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npy")
+    with open(temporary, "wb") as file:
+        np.save(file, predictions)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return row
+
+
+def _trained(task: Task, checkpoint: Path | None) -> "Trained":
+    # Imported here: the parent of a finished study needs no lightning.
+    from gnet.study.baselines import Trained, train_baseline
+    from gnet.training.trial import run_trial
+
+    config = trial_config(task.variant.config, task.draw, task.seed)
+    if task.variant.kind == "baseline":
+        return train_baseline(task.variant.name, config, task.threads)
+    result = run_trial(config, threads=task.threads, checkpoint=checkpoint)
+    return Trained(
+        val_loss=result.val_loss,
+        test_loss=result.test_loss,
+        num_weights=result.num_weights,
+        num_clusters=result.num_clusters,
+        predictions=result.predictions,
+        function=result.module.net or result.module,
+        datamodule=result.datamodule,
+        seconds=result.seconds,
+    )
+
+
+@torch.no_grad()
+def _equivariance_error(trained: "Trained", task: Task) -> float:
+    """Relative error with respect to the study's reference group: same inputs, same elements for every trial."""
+    generator = torch.Generator().manual_seed(derive_seed(task.study_seed, "study", "equivariance"))
+    datamodule = trained.datamodule
+    action_out = TRIVIAL_ACTION if datamodule.target == "graph" else None
+    inputs = datamodule.predict_arrays().x[:NUM_INPUTS].double()
+    function = trained.function
+    if isinstance(function, nn.Module):
+        function = copy.deepcopy(function).double()  # so that an exact symmetry shows as 1e-16, not as float32's rounding
+    error = equivariance_error(
+        function, inputs, task.reference, action_out=action_out, num_samples=NUM_ELEMENTS, generator=generator
+    )
+    return error.relative
+
+
+def _in_units_of_study(trained: "Trained", test_set: Path) -> np.ndarray:
+    """Predictions in the units of the first trial: other training sets may have given other means and deviations."""
+    with np.load(test_set) as stored:
+        target, mask, mean, std = (stored[name] for name in ("y", "mask", "y_mean", "y_std"))
+    scale, batch = trained.datamodule.scaling.y, trained.datamodule.predict_arrays()
+    same_units = np.array_equal(scale.mean.numpy(), mean) and np.array_equal(scale.std.numpy(), std)
+
+    def convert(values: Tensor) -> np.ndarray:
+        return (values if same_units else (scale.inverse(values) - torch.from_numpy(mean)) / torch.from_numpy(std)).numpy()
+
+    y = convert(batch.y)
+    if (
+        y.shape != target.shape
+        or not np.array_equal(batch.mask.numpy(), mask)
+        or not np.allclose(y[mask], target[mask], atol=1e-4)
+    ):
+        raise ConfigError("the trial's test set is not that of the study; bias^2 and variance need one test set for all trials")
+    return convert(torch.from_numpy(trained.predictions)).astype(np.float32)
+
+
+def _write_test_set(path: Path, datamodule: "GraphDataModule") -> None:
+    if path.exists():
+        return
+    batch, scale = datamodule.predict_arrays(), datamodule.scaling.y
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(
+            file,
+            x=batch.x.numpy(),
+            y=batch.y.numpy(),
+            mask=batch.mask.numpy(),
+            y_mean=scale.mean.numpy(),
+            y_std=scale.std.numpy(),
+            grid_shape=np.array(datamodule.grid_shape or (), dtype=np.int64),
+            node_ids=np.array([str(node) for node in datamodule.node_ids]),
+        )
+    os.replace(temporary, path)
+
+
+def _merge_manifest(plan: Plan) -> dict[str, Any]:
+    """Bring ``study.json`` up to this plan: more variants, seeds and draws are welcome, another config is not."""
+    path = plan.out / "study.json"
+    manifest = journal.read_manifest(path)
+    if manifest is None:
+        if (plan.out / "results.csv").exists():
+            raise ConfigError(f"{plan.out} has a results.csv but no study.json; choose another --out")
+        manifest = {
+            "format": 1,
+            "threads": plan.threads,
+            "reference": plan.reference or largest_group(plan.variants),
+            "variants": {},
+        }
+        manifest["starts"] = []
+    journal.check_same({"threads": manifest["threads"]}, {"threads": plan.threads}, "the study", plan.out)
+    if plan.reference:
+        journal.check_same({"reference": manifest["reference"]}, {"reference": plan.reference}, "the study", plan.out)
+    known: dict[str, Any] = manifest["variants"]
+    for variant in plan.variants:
+        entry = _manifest_entry(variant)
+        if variant.name in known:
+            journal.check_same(known[variant.name]["config"], entry["config"], variant.name, plan.out)
+        known[variant.name] = entry
+    manifest["variants"] = dict(sorted(known.items(), key=lambda item: item[1]["kind"] == "baseline"))
+    manifest["starts"].append(Provenance.now(plan.command).as_dict())
+    journal.write_atomically(path, journal.json_text(manifest))
+    return manifest
+
+
+def _manifest_entry(variant: Variant) -> dict[str, Any]:
+    # Through JSON, so that what is compared with the file is what the file can hold.
+    return journal.as_json(
+        {
+            "kind": variant.kind,
+            "overrides": variant.overrides,
+            "group": "" if variant.group is None else repr(variant.group),
+            "log_order": None if variant.group is None else variant.log_order,
+            "config": trial_config(variant.config, 0, 0),
+        }
+    )
+
+
+def _write_failures(out: Path, failures: dict[Key, Failure]) -> None:
+    path = out / "failures.csv"
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    lines = [[*key, failure.message] for key, failure in failures.items()]
+    journal.write_atomically(path, journal.csv_text(["symmetry", "draw", "seed", "error"], lines))
+    for key, failure in failures.items():
+        if failure.details:
+            journal.write_atomically(trial_path(out, key, ".error.txt"), failure.details)

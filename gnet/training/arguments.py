@@ -1,0 +1,319 @@
+"""The arguments of a training run: one parser for ``fit validate test predict`` and for the trials of a study."""
+
+import argparse
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from gnet.errors import CheckpointError, ConfigError
+from gnet.training import checkpoint
+from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
+from gnet.training.data import GraphDataModule
+from gnet.training.module import GNetModule
+from gnet.training.predict import WritePredictions
+from gnet.training.symmetry import as_symmetry
+
+STRICT = {"exit_on_error": False, "allow_abbrev": False}
+"""Errors are raised, not printed with a usage of 200 lines; an abbreviated option is a misspelled one."""
+
+
+class SaveConfig(SaveConfigCallback):
+    """Lightning's ``config.yaml`` in the folder of the run; a second run into one folder is told what to do."""
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Write the file."""
+        try:
+            super().setup(trainer, pl_module, stage)
+        except RuntimeError as error:
+            if "to NOT exist" not in str(error):
+                raise
+            raise ConfigError(
+                f"{trainer.log_dir} holds an earlier run (config.yaml); go on with it by --ckpt_path .../last.ckpt, or start "
+                "a new one by --trainer.default_root_dir DIR or by leaving --trainer.logger at its default"
+            ) from error
+
+
+class GNetCLI(LightningCLI):
+    """Lightning's command line for one model class, any data module, and our callbacks.
+
+    Raises:
+        ConfigError: an argument that does not exist (with the nearest one), or that a checkpoint contradicts.
+    """
+
+    def __init__(self, args: list[str], *, run: bool = True) -> None:
+        kwargs: dict[str, Any] = dict(STRICT)
+        if run:
+            kwargs |= {name: dict(STRICT) for name in self.subcommands()}
+        super().__init__(
+            GNetModule,
+            GraphDataModule,
+            save_config_callback=SaveConfig,
+            seed_everything_default=0,
+            subclass_mode_data=True,
+            trainer_defaults={"max_epochs": 200, "log_every_n_steps": 1},
+            parser_kwargs=kwargs,
+            load_from_checkpoint_support=False,
+            args=args,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our callbacks, the links of the seed, and the key ``study``, which only the study reads."""
+        parser.add_lightning_class_args(LogEquivariance, "log_equivariance")
+        parser.add_lightning_class_args(WritePredictions, "predictions")
+        parser.add_argument("--study", type=dict | None, default=None, help="what `study` ranges over; the others ignore it")
+        parser.set_defaults(
+            {
+                "model.symmetry": {"class_path": "gnet.training.Coarsened"},
+                "data": {"class_path": "gnet.training.Digits"},
+            }
+        )
+        for target in ("model.seed", "data.init_args.seed"):
+            parser.link_arguments("seed_everything", target, compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; with ``--ckpt_path`` the model and the seed are the checkpoint's."""
+        self.config = parse(parser, args)
+        command = self.config.get("subcommand")
+        path = self.config[command].get("ckpt_path") if command else None
+        if path is None:
+            return
+        file = find_checkpoint(path, self.config[command].trainer.default_root_dir)
+        content = checkpoint.read(file)
+        if command == "fit" and "optimizer_states" not in content:
+            raise CheckpointError(f"{file} holds weights without the optimiser, so no fit can go on from it; take last.ckpt")
+        settings = content["hyper_parameters"]
+        given = [f"--seed_everything={settings['seed']}"]
+        given += as_arguments({f"model.{name}": value for name, value in settings.items() if name != "seed"})
+        if command == "fit":
+            given += as_arguments({key: value for key, value in content[checkpoint.RECORD]["training"].items() if value})
+        # The checkpoint's values stand before the user's: what then differs, the user has said otherwise.
+        self.config = parse(parser, [command, *given, *args[1:]])
+        self.config[command].ckpt_path = str(file)
+        self.save_config_kwargs = {"overwrite": True}
+        model = self.config[command].model.as_dict()
+        wanted = dict(model, seed=self.config[command].seed_everything)
+        names = [name for name in settings if command == "fit" or name != "seed"]
+        _refuse_contradictions(file, {n: settings[n] for n in names}, {n: wanted[n] for n in names})
+        if command == "fit":
+            _refuse_other_training(file, content[checkpoint.RECORD]["training"], self.config[command])
+
+    def _parse_ckpt_path(self) -> None:
+        """Done in ``parse_arguments``; Lightning's own lets the checkpoint overrule explicit arguments without a word."""
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """The net has no parameters yet, so the module makes the optimiser itself, when it has."""
+        for name, key in (("optimizer_config", "optimizer"), ("scheduler_config", "lr_scheduler")):
+            value = self._get(self.config_init, key)
+            setattr(self.model, name, None if value is None else value.as_dict() if hasattr(value, "as_dict") else dict(value))
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Add our callbacks and loggers; the callbacks at the end of a fit run in this order."""
+        given = config.get("callbacks") or []
+        given = given if isinstance(given, list) else [given]
+        best = next((each for each in given if isinstance(each, BestWeights)), BestWeights())
+        ours: list[Any] = [StopOnNonFinite()]
+        if config.get("enable_checkpointing") is not False and not any(isinstance(each, Checkpoint) for each in given):
+            ours.append(WriteCheckpoints(best))
+        config = dict(config, callbacks=[*given, *ours, *([] if best in given else [best])])
+        if config.get("logger") in (None, True):
+            config["logger"] = default_loggers(config.get("default_root_dir"))
+        return super()._instantiate_trainer(config, callbacks)
+
+
+    def after_fit(self) -> None:
+        """Say what was reached and where it lies."""
+        best = next((each for each in self.trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
+        if best is not None and best.weights:
+            print(f"best val_loss {best.best:.6g} in epoch {best.best_epoch}")
+        for each in self.trainer.checkpoint_callbacks:
+            if isinstance(each, WriteCheckpoints):
+                print(f"checkpoints: {each.folder(self.trainer)}")
+
+
+class ParserOnly(GNetCLI):
+    """The same arguments without subcommands, and nothing made from them."""
+
+    def __init__(self) -> None:
+        super().__init__([], run=False)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Nothing to parse yet."""
+        self.config = parse(parser, args)
+
+    def _set_seed(self) -> None:
+        """A parser seeds nothing."""
+
+    def instantiate_classes(self) -> None:
+        """A parser makes nothing."""
+
+
+def parse(parser: LightningArgumentParser, args: Sequence[str]) -> Any:
+    """Parse ``args``, and say what was probably meant where that fails.
+
+    Raises:
+        ConfigError: what jsonargparse refuses.
+    """
+    _refuse_data_seed(args)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*args parameter is intended.*")
+        try:
+            return parser.parse_args(list(args))
+        except argparse.ArgumentError as error:
+            raise ConfigError(explain(parser, str(error), args)) from error
+
+
+def resolve(args: Sequence[str]) -> dict[str, Any]:
+    """The full config that ``fit`` would run with, as nested dicts of primitives; nothing is run.
+
+    Example:
+        >>> config = resolve(["--model.symmetry=Symmetric", "--seed_everything=3"])
+        >>> config["model"]["symmetry"], config["model"]["seed"], config["data"]["init_args"]["seed"]
+        ({'class_path': 'gnet.training.Symmetric', 'init_args': {}}, 3, 3)
+    """
+    parser = ParserOnly().parser
+    config = json.loads(parser.dump(parse(parser, args), format="json", skip_none=False, skip_link_targets=False))
+    config.pop("config", None)
+    return config
+
+
+def as_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Settings by dotted name as the command line writes them, a class before its arguments.
+
+    Example:
+        >>> as_arguments({"model.symmetry.num_clusters": 16, "model.symmetry": "Coarsened", "model.act": None})
+        ['--model.symmetry=Coarsened', '--model.act=null', '--model.symmetry.num_clusters=16']
+    """
+    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in ordered]
+
+
+def find_checkpoint(path: str, root: str | None) -> Path:
+    """The file itself, or the newest ``last.ckpt`` (``best.ckpt``) below ``root`` for the words ``last`` (``best``).
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path not in ("last", "best"):
+        return Path(path)
+    folder = Path(root or ".")
+    found = sorted(folder.glob(f"lightning_logs/version_*/checkpoints/{path}.ckpt"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise CheckpointError(f"no {path}.ckpt under {folder / 'lightning_logs'}; give --ckpt_path FILE")
+    return found[-1]
+
+
+def default_loggers(root: str | None) -> list[Logger]:
+    """``metrics.csv`` in a fresh ``lightning_logs/version_N``, and TensorBoard's file beside it if that is installed."""
+    csv = CSVLogger(root or ".", name="lightning_logs")
+    loggers: list[Logger] = [csv]
+    if importlib.util.find_spec("tensorboard") or importlib.util.find_spec("tensorboardX"):
+        loggers.append(TensorBoardLogger(root or ".", name="lightning_logs", version=csv.version))
+    return loggers
+
+
+def _refuse_data_seed(args: Sequence[str]) -> None:
+    for argument in args:
+        if re.match(r"--data\.(init_args\.)?seed(=|$)", argument):
+            raise ConfigError("the data's seed is that of the run; give --seed_everything instead of --data.seed")
+
+
+def _refuse_contradictions(file: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for name, kept in there.items():
+        given = here[name]
+        if name in ("symmetry", "project_onto"):
+            kept, given = (None if each is None else as_symmetry(each).as_config() for each in (kept, given))
+        if kept != given:
+            option = "--seed_everything" if name == "seed" else f"--model.{name}"
+            raise ConfigError(
+                f"{option} is {_shown(given)}, but {file} was trained with {_shown(kept)}; leave {option} out, or train anew"
+            )
+
+
+def _refuse_other_training(file: Path, there: Mapping[str, Any], config: Any) -> None:
+    for name, kept in there.items():
+        value = config.get(name)
+        given = None if value is None else value["class_path"]
+        if (kept and kept["class_path"]) != given:
+            raise ConfigError(
+                f"--{name} is {given or 'not given'}, but {file} was trained with {(kept and kept['class_path']) or 'Adam of the model'}; "
+                f"leave --{name} out, or train anew"
+            )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = ", ".join(f"{key}={each!r}" for key, each in value["init_args"].items())
+        return f"{value['class_path'].rpartition('.')[2]}({arguments})"
+    return repr(value)
+
+
+def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) -> str:
+    """jsonargparse's message in one line, with the nearest option, argument or class where a name is unknown."""
+    options = [option.lstrip("-") for option in _options(parser, args[0] if args else "")]
+    if found := re.search(r"unrecognized arguments: --([^\s=]+)", message):
+        return f"there is no option --{found[1]}{_nearest(found[1], options, '--')}"
+    if found := re.search(r"(?:Subcommand '\w+'|Parser|Group '([\w.]+)') does not accept option '([\w.]+)'", message):
+        key = f"{found[1]}.{found[2]}" if found[1] else found[2]
+        return f"there is no setting {key}{_nearest(key, options, '')}"
+    if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
+        return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
+    if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
+        known = [kind.__name__ for kind in _classes(found[1])]
+        return f"{found[1]}: there is no class {found[2]!r}{_nearest(found[2], known, '')}; known are {', '.join(sorted(known))}"
+    return " ".join(message.split())
+
+
+def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    for action in parser._actions:
+        if isinstance(action.choices, dict) and command in action.choices:
+            return _options(action.choices[command], "")
+    return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    return list(inspect.signature(getattr(importlib.import_module(module), name).__init__).parameters)
+
+
+def _classes(key: str) -> Iterator[type]:
+    from gnet.training.symmetry import Symmetry
+
+    base: type = GraphDataModule if key.endswith("data") else Symmetry
+    pending = list(base.__subclasses__())
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        if not inspect.isabstract(kind):
+            yield kind
+
+
+def _nearest(word: str, known: Sequence[str], prefix: str) -> str:
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def run(command: str, args: Sequence[str]) -> GNetCLI:
+    """``fit``, ``validate``, ``test`` or ``predict``."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "litlogger" not in record.getMessage())
+    for known in (".*does not have many workers.*", ".*You have overridden `.*` in `LightningModule`.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=known)  # the data are in memory; Lightning's own business
+    before, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns when arguments are given in two ways
+    try:
+        return GNetCLI([command, *args])
+    finally:
+        sys.argv = before

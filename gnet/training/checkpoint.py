@@ -1,0 +1,272 @@
+"""What a checkpoint holds, and how a trained net comes back from it without the data and without lightning."""
+
+import hashlib
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import CheckpointError
+from gnet.graphs import Partition
+from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
+from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
+from gnet.nn.blocks import make_norm
+from gnet.training.standardise import Scaling, Standardiser
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+    from gnet.training.data import GraphDataModule
+
+RECORD = "gnet"
+"""The key of our part of a checkpoint; ``state_dict`` beside it holds the weights."""
+
+NET_SETTINGS = ("hidden_channels", "num_layers", "act", "norm", "dropout", "residual", "bias", "parametrization", "init")
+"""The hyper-parameters that decide the shape of a net."""
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """What a net knows of its data: the graph, the channels, the units and the names of the nodes.
+
+    Raises:
+        CheckpointError: from ``check_same``, naming what differs.
+    """
+
+    graph: "Data"
+    grid_shape: tuple[int, int] | None
+    in_channels: int
+    out_channels: int
+    target: Literal["node", "graph"]
+    scaling: Scaling
+    node_ids: list[str]
+
+    @classmethod
+    def of(cls, datamodule: "GraphDataModule") -> "Domain":
+        """The domain of a data module after its ``setup``."""
+        names = ("graph", "grid_shape", "in_channels", "out_channels", "target", "scaling", "node_ids")
+        return cls(**{name: getattr(datamodule, name) for name in names})
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return int(self.graph.num_nodes or 0)
+
+    def edges_hash(self) -> str:
+        """A hash of the number of nodes, the edges and their weights; the order in which edges are listed does not matter."""
+        edges = self.graph.edge_index.detach().cpu().long()
+        order = torch.argsort(edges[0] * self.num_nodes + edges[1], stable=True)
+        digest = hashlib.sha256(str(self.num_nodes).encode() + edges[:, order].contiguous().numpy().tobytes())
+        weight = self.graph.edge_weight
+        if weight is not None:
+            digest.update(weight.detach().cpu().float()[order].contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def check_same(self, other: "Domain") -> None:
+        """Refuse ``other`` (the data at hand) unless it has this domain's graph, channels and nodes."""
+        pairs = [("num_nodes", self.num_nodes, other.num_nodes)]
+        pairs += [(name, getattr(self, name), getattr(other, name)) for name in ("in_channels", "out_channels", "target")]
+        pairs.append(("number of edges", self.graph.edge_index.shape[1], other.graph.edge_index.shape[1]))
+        found = [f"{name} is {mine} there and {theirs} here" for name, mine, theirs in pairs if mine != theirs]
+        if not found and self.edges_hash() != other.edges_hash():
+            found.append(f"edges or their weights have hash {self.edges_hash()[:12]} there and {other.edges_hash()[:12]} here")
+        if not found and list(self.node_ids) != list(other.node_ids):
+            first = next(i for i, (a, b) in enumerate(zip(self.node_ids, other.node_ids, strict=False)) if a != b)
+            found.append(f"node {first} is {self.node_ids[first]!r} there and {other.node_ids[first]!r} here")
+        if found:
+            raise CheckpointError(f"the checkpoint belongs to another graph: {'; '.join(found)}; use the data it was trained on")
+
+    def record(self) -> dict[str, Any]:
+        """Tensors and primitives only."""
+        edge_weight = self.graph.edge_weight
+        return {
+            "num_nodes": self.num_nodes,
+            "edge_index": self.graph.edge_index.detach().cpu(),
+            "edge_weight": None if edge_weight is None else edge_weight.detach().cpu(),
+            "edges_hash": self.edges_hash(),
+            "grid_shape": None if self.grid_shape is None else list(self.grid_shape),
+            "in_channels": int(self.in_channels),
+            "out_channels": int(self.out_channels),
+            "target": str(self.target),
+            "scaling": {key: value.detach().cpu() for key, value in self.scaling.state_dict().items()},
+            "node_ids": [str(node) for node in self.node_ids],
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Domain":
+        """The inverse of ``record``."""
+        from torch_geometric.data import Data
+
+        names = ("num_nodes", "edge_index", "edge_weight")
+        graph = Data(**{name: record[name] for name in names if record[name] is not None})
+        shape, scaling = record["grid_shape"], record["scaling"]
+        return cls(
+            graph=graph,
+            grid_shape=None if shape is None else (int(shape[0]), int(shape[1])),
+            scaling=Scaling(*(Standardiser(scaling[f"{side}.mean"], scaling[f"{side}.std"]) for side in ("x", "y"))),
+            **{name: record[name] for name in ("in_channels", "out_channels", "target", "node_ids")},
+        )
+
+
+def group_record(group: NodeGroup) -> dict[str, Any]:
+    """A group as tensors and primitives: labels (and generators of the swaps), or generators.
+
+    Example:
+        >>> group_record(ClusterGroup(Partition([0, 0, 1])))["labels"]
+        tensor([0, 0, 1])
+    """
+    if isinstance(group, ClusterGroup):
+        swaps = None if group.swaps is None else torch.stack(list(group.swaps.generators))
+        return {"labels": group.partition.labels, "num_clusters": group.partition.num_clusters, "swaps": swaps}
+    generators = list(group.generators)
+    stacked = torch.stack(generators) if generators else torch.empty(0, group.degree, dtype=torch.long)
+    return {"generators": stacked, "degree": group.degree}
+
+
+def group_from_record(record: dict[str, Any]) -> NodeGroup:
+    """The inverse of ``group_record``.
+
+    Example:
+        >>> group_from_record(group_record(ClusterGroup(Partition([0, 0, 1]))))
+        ClusterGroup(S2 x S1, order 2)
+    """
+    if "labels" in record:
+        swaps = record["swaps"]
+        return ClusterGroup(
+            Partition(record["labels"], record["num_clusters"]), None if swaps is None else PermutationGroup(list(swaps))
+        )
+    return PermutationGroup(list(record["generators"]), record["degree"])
+
+
+def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None = None) -> GNet:
+    """The net for a domain: a ``GNet``, whose last layer is an ``InvariantLinear`` where the target is one value per graph."""
+    settings = {name: settings[name] for name in NET_SETTINGS}
+    if domain.target == "node":
+        return GNet(group, domain.in_channels, out_channels=domain.out_channels, generator=generator, **settings)
+    hidden, depth, linear = settings["hidden_channels"], settings["num_layers"], ("bias", "parametrization", "init")
+    widths = [domain.in_channels, *[hidden] * (depth - 1)]
+    kwargs = {name: settings[name] for name in linear}
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layer = EquivariantLinear(group, before, after, gain=2.0, generator=generator, **kwargs)
+        residual = settings["residual"] and before == after
+        layers.append(Block(layer, None, make_norm(settings["norm"], after), settings["act"], settings["dropout"], residual))
+    layers.append(InvariantLinear(group, widths[-1], domain.out_channels, bias=settings["bias"] is not None, generator=generator))
+    return GNet.from_layers(layers)
+
+
+class TrainedNet(nn.Module):
+    """A trained net as a plain module, with the graph, the units and the node ids it was trained on.
+
+    ``predict(x)`` takes and returns physical units, NaN where a reading is missing. ``forward`` is the bare net, from
+    standardised inputs to standardised outputs; ``standardise`` and ``to_units`` go between the two.
+
+    Shapes:
+        x: (*, N, C)    returns: (*, N, C'), or (*, C') where the target is one value per graph
+    """
+
+    def __init__(self, net: GNet, domain: Domain, hyper_parameters: dict[str, Any]) -> None:
+        super().__init__()
+        self.net, self.scaling = net, domain.scaling
+        self.group, self.graph, self.grid_shape = net.group, domain.graph, domain.grid_shape
+        self.node_ids, self.target, self.hyper_parameters = domain.node_ids, domain.target, hyper_parameters
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Model units to model units."""
+        return self.net(x)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Physical inputs to model inputs; missing ones (NaN) become 0, the mean."""
+        return torch.nan_to_num(self.scaling.x(x), nan=0.0)
+
+    def to_units(self, y: Tensor) -> Tensor:
+        """Model outputs to physical units."""
+        return self.scaling.y.inverse(y)
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Physical units to physical units."""
+        return self.to_units(self.net(self.standardise(x)))
+
+    def extra_repr(self) -> str:
+        """The group and the size of the graph."""
+        return f"{self.graph.num_nodes} nodes, symmetry {self.group.name if self.group is not None else 'unknown'}"
+
+
+@torch.no_grad()
+def projected(net: GNet, domain: Domain, group: NodeGroup, settings: dict[str, Any]) -> GNet:
+    """The Reynolds average over ``group`` of a net of one linear layer: the nearest ``group``-equivariant map.
+
+    Raises:
+        CheckpointError: the net has more than one layer (the average of a deeper net is no net).
+    """
+    if len(net.blocks) != 1:
+        raise CheckpointError(f"only a net of one linear layer can be projected, got {len(net.blocks)} layers")
+    result = build_net(domain, group, settings)
+    trained, mean = (each.blocks[0] if domain.target == "graph" else each.blocks[0].linear for each in (net, result))
+    if isinstance(trained, EquivariantLinear) and isinstance(mean, EquivariantLinear):
+        mean.set_dense(trained.dense(), trained.dense_bias())
+    elif isinstance(trained, InvariantLinear) and isinstance(mean, InvariantLinear):
+        sums = torch.zeros_like(mean.weight).index_add_(1, mean.labels, trained.dense())
+        mean.weight.copy_(sums)  # the layer acts on orbit means, so a weight is the sum over its orbit
+        if mean.bias is not None and trained.bias is not None:
+            mean.bias.copy_(trained.bias)
+    return result.train(net.training)
+
+
+def make_record(
+    domain: Domain, group: NodeGroup, settings: dict[str, Any], project_onto: NodeGroup | None = None
+) -> dict[str, Any]:
+    """Our part of a checkpoint; ``project_onto`` is set while the projection is still to be done."""
+    return {
+        "format": 1,
+        "domain": domain.record(),
+        "group": group_record(group),
+        "settings": {name: settings[name] for name in NET_SETTINGS},
+        "project_onto": None if project_onto is None else group_record(project_onto),
+    }
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint file, tensors and primitives only.
+
+    Raises:
+        CheckpointError: no such file, a truncated or corrupt one, or one that gnet did not write.
+    """
+    file = Path(path)
+    if not file.is_file():
+        near = sorted(str(each) for each in file.parent.glob("*.ckpt"))[:5] if file.parent.is_dir() else []
+        raise CheckpointError(f"{path}: no such checkpoint{f'; there are {near}' if near else ''}")
+    try:
+        content = torch.load(file, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path}: truncated, corrupt, or no checkpoint of gnet: {reason}") from error
+    if not isinstance(content, dict) or RECORD not in content or "state_dict" not in content:
+        raise CheckpointError(f"{path}: a checkpoint, but not one of gnet (it has no key {RECORD!r})")
+    return content
+
+
+def load(path: str | Path) -> TrainedNet:
+    """A trained net from a checkpoint of ``fit`` or ``study``, in eval mode, on the CPU; needs neither data nor lightning.
+
+    Raises:
+        CheckpointError: no such file, a truncated or corrupt one, or one that gnet did not write.
+    """
+    content = read(path)
+    try:
+        record = content[RECORD]
+        domain, group = Domain.from_record(record["domain"]), group_from_record(record["group"])
+        net = build_net(domain, group, record["settings"])
+        weights = {key.removeprefix("net."): value for key, value in content["state_dict"].items() if key.startswith("net.")}
+        net.load_state_dict(weights)
+        target = record.get("project_onto")
+        if target is not None:
+            net = projected(net, domain, group_from_record(target), record["settings"])
+    except (KeyError, TypeError, IndexError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the parts of the checkpoint do not fit together: {error}") from error
+    return TrainedNet(net, domain, content.get("hyper_parameters", {})).eval()

@@ -1,0 +1,285 @@
+"""What every data module has in common: batches with masks, seeded order, splits that are made once."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch_geometric.data import Data
+
+from gnet.errors import ConfigError, DataError, ShapeError
+from gnet.streams import derive_seed
+from gnet.training.standardise import Scaling, Standardiser
+
+Split = Literal["train", "val", "test", "predict"]
+Target = Literal["node", "graph"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test", "predict")
+
+
+class Batch(NamedTuple):
+    """What every data loader yields: standardised, without NaN (a missing input is 0, the mean).
+
+    Shapes:
+        x: (B, N, C_in)
+        y: (B, N, C_out), or (B, C_out) where the target is one value per graph
+        mask: bool, like y: the entries that count in loss and metrics
+    """
+
+    x: Tensor
+    y: Tensor
+    mask: Tensor
+
+
+class Samples(Dataset[Batch]):
+    """Samples of one split that are read many at once: ``samples[indices]`` is a ``Batch``."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def __getitem__(self, indices: Any) -> Batch:
+        """The samples at ``indices``, a list or tensor of integers, as one batch."""
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """What PyTorch's loader asks for: a whole batch by one indexing, instead of sample by sample."""
+        return self[torch.as_tensor(indices, dtype=torch.long)]
+
+    def all(self) -> Batch:
+        """The whole split as one batch."""
+        return self[torch.arange(len(self))]
+
+
+class ArraySamples(Samples):
+    """Samples kept as three arrays.
+
+    Raises:
+        ShapeError: x, y and mask do not fit together.
+
+    Example:
+        >>> samples = ArraySamples(torch.zeros(5, 4, 1), torch.ones(5, 4, 2))
+        >>> len(samples), samples[torch.tensor([0, 3])].y.shape
+        (5, torch.Size([2, 4, 2]))
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> None:
+        mask = torch.ones_like(y, dtype=torch.bool) if mask is None else mask
+        if x.ndim != 3 or y.ndim not in (2, 3) or len(x) != len(y) or mask.shape != y.shape or mask.dtype != torch.bool:
+            raise ShapeError(
+                "expected x (B, N, C), y (B, N, C') or (B, C') and a bool mask like y, "
+                f"got x {tuple(x.shape)}, y {tuple(y.shape)}, mask {tuple(mask.shape)} {mask.dtype}"
+            )
+        self.batch = Batch(x, y, mask)
+
+    def __len__(self) -> int:
+        return len(self.batch.x)
+
+    def __getitem__(self, indices: Any) -> Batch:
+        return Batch(*(each[indices] for each in self.batch))
+
+    def all(self) -> Batch:
+        """The arrays themselves, not a copy."""
+        return self.batch
+
+
+class SeededSampler(Sampler[int]):
+    """A random order that depends on (seed, epoch) alone, so that a resumed run sees the batches of an undisturbed one.
+
+    Lightning calls ``set_epoch`` before each epoch.
+
+    Example:
+        >>> sampler = SeededSampler(6, seed=0)
+        >>> sampler.set_epoch(3)
+        >>> list(sampler) == list(sampler), sorted(sampler)
+        (True, [0, 1, 2, 3, 4, 5])
+    """
+
+    def __init__(self, num_samples: int, seed: int) -> None:
+        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batches", self.epoch))
+        return iter(torch.randperm(self.num_samples, generator=generator).tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a data module offers once it is set up; made by ``GraphDataModule.build``."""
+
+    graph: Data
+    scaling: Scaling
+    samples: Mapping[Split, Samples]
+    labels: Mapping[Split, Sequence[str]]
+    node_ids: list[str]
+    target: Target = "node"
+    grid_shape: tuple[int, int] | None = None
+
+
+class GraphDataModule(L.LightningDataModule):
+    """Signals on one fixed graph, split, masked and standardised; a subclass says how in ``build``.
+
+    What is random comes from three seeds: ``draw`` redraws the training set and nothing else, ``seed`` the cut into training
+    and validation, the masks and the order of batches, ``study_seed`` what all runs of a study share (test masks).
+
+    Args:
+        root: parent folder of the data; None is the environment variable GNET_DATA.
+        seed: of this run.
+        draw: which of the possible training sets; 0 is the published one, or the data as they are.
+        study_seed: of the study this run belongs to.
+        batch_size: samples per batch; None takes the whole split at once.
+        num_workers: processes that load batches.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        seed: int = 0,
+        draw: int = 0,
+        study_seed: int = 0,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("seed", seed), ("draw", draw), ("study_seed", study_seed), ("num_workers", num_workers)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ConfigError(f"expected {name} to be an integer >= 0, got {value!r}")
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"expected batch_size >= 1, or None for the whole split at once, got {batch_size}")
+        self.root = root
+        self.seed, self.draw, self.study_seed = seed, draw, study_seed
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self._prepared: Prepared | None = None
+
+    def build(self) -> Prepared:
+        """Read, split, mask and standardise; called once, by ``setup``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is built: override build()")
+
+    def describe(self) -> dict[str, Any]:
+        """The data card: name, source, licence, shapes, units, splits, checksum."""
+        raise NotImplementedError(f"{type(self).__name__} has no data card: override describe()")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make all splits; a second call does nothing."""
+        if self._prepared is None:
+            prepared = self.build()
+            empty = [split for split in SPLITS if len(prepared.samples[split]) == 0]
+            if empty:
+                raise DataError(f"{type(self).__name__}: the splits {empty} have no sample; give more data")
+            self._prepared = prepared
+
+    @property
+    def prepared(self) -> Prepared:
+        """Everything made by ``setup``, which is called when it was not yet."""
+        self.setup()
+        if self._prepared is None:
+            raise DataError(f"{type(self).__name__}.setup() was overridden and made nothing; override build() instead")
+        return self._prepared
+
+    @property
+    def graph(self) -> Data:
+        """The graph: ``edge_index``, ``num_nodes``, perhaps ``edge_weight`` and ``pos``."""
+        return self.prepared.graph
+
+    @property
+    def grid_shape(self) -> tuple[int, int] | None:
+        """(H, W) where the nodes are the pixels of an image, row by row."""
+        return self.prepared.grid_shape
+
+    @property
+    def in_channels(self) -> int:
+        """C_in of the batches."""
+        return self.scaling.x.channels
+
+    @property
+    def out_channels(self) -> int:
+        """C_out of the batches."""
+        return self.scaling.y.channels
+
+    @property
+    def target(self) -> Target:
+        """Whether there is one target for each node, or one for the whole graph."""
+        return self.prepared.target
+
+    @property
+    def node_ids(self) -> list[str]:
+        """The users' names of the nodes 0..N-1."""
+        return self.prepared.node_ids
+
+    @property
+    def scaling(self) -> Scaling:
+        """The standardisers of inputs and targets."""
+        return self.prepared.scaling
+
+    @property
+    def standardiser(self) -> Standardiser:
+        """The standardiser of the inputs."""
+        return self.scaling.x
+
+    def sample_labels(self, split: Split) -> list[str]:
+        """A name for every sample of a split, in order: its time stamp or running number."""
+        return list(self.prepared.labels[split])
+
+    def samples(self, split: Split) -> Samples:
+        """The samples of a split, to be indexed."""
+        return self.prepared.samples[split]
+
+    def train_arrays(self) -> Batch:
+        """The whole training split as one batch."""
+        return self.samples("train").all()
+
+    def val_arrays(self) -> Batch:
+        """The whole validation split as one batch."""
+        return self.samples("val").all()
+
+    def test_arrays(self) -> Batch:
+        """The whole test split as one batch."""
+        return self.samples("test").all()
+
+    def predict_arrays(self) -> Batch:
+        """The test split with the masks of the study's seed, as one batch."""
+        return self.samples("predict").all()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches in a new seeded order every epoch."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches in fixed order; the last one may be smaller, none is padded."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Batches in fixed order; the last one may be smaller, none is padded."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The test split with the masks of the study's seed, in fixed order: bias and variance are computed on it."""
+        return self._loader("predict")
+
+    def _loader(self, split: Split) -> DataLoader[Batch]:
+        samples = self.samples(split)
+        return DataLoader(
+            samples,
+            batch_size=self.batch_size or len(samples),
+            sampler=SeededSampler(len(samples), self.seed) if split == "train" else None,
+            num_workers=self.num_workers,
+            collate_fn=already_collated,
+            persistent_workers=self.num_workers > 0,
+            # Every pass over a loader draws one number; without its own generator it would shift the global one.
+            generator=torch.Generator().manual_seed(derive_seed(self.seed, "batches")),
+        )
+
+
+def already_collated(batch: Any) -> Any:
+    """``Samples`` are read by the batch, so there is nothing to collate."""
+    return batch

@@ -1,0 +1,248 @@
+"""Rules that turn a data module's graph into a group: what ``--model.symmetry`` may be."""
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from gnet.errors import ConfigError, PartitionError
+from gnet.graphs import Partition, coarsen, grid_patches
+from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+Method = Literal["patches", "spectral", "agglomerative", "louvain", "kmeans", "metis", "leiden"]
+
+
+class Symmetry(ABC):
+    """A rule ``(graph, grid_shape) -> group``: it can stand in a config before any graph is known.
+
+    A subclass is a frozen dataclass whose fields are primitives, so that a checkpoint can hold it.
+    """
+
+    @abstractmethod
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """The group on the nodes of ``graph``; ``grid_shape`` is the height and width of an image grid, if it is one."""
+
+    def with_clusters(self, num_clusters: int) -> "Symmetry":
+        """The rule of the same kind with another number of clusters; 1 is the symmetric group, N the trivial group.
+
+        Example:
+            >>> Coarsened(4, method="kmeans").with_clusters(16)
+            Coarsened(num_clusters=16, method='kmeans', seed=0)
+            >>> Symmetric().with_clusters(16)
+            Coarsened(num_clusters=16, method='spectral', seed=0)
+        """
+        return Coarsened(num_clusters)
+
+    def as_config(self) -> dict[str, Any]:
+        """The rule as a config and a checkpoint write it.
+
+        Example:
+            >>> Symmetric().as_config()
+            {'class_path': 'gnet.training.symmetry.Symmetric', 'init_args': {}}
+        """
+        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        kind = type(self)
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": {f.name: getattr(self, f.name) for f in fields}}
+
+
+def as_symmetry(value: "Symmetry | str | dict[str, Any]") -> Symmetry:
+    """The rule that a config value stands for: a rule itself, a class name, or ``{"class_path": ..., "init_args": {...}}``.
+
+    Only classes already imported are looked up, so that reading a checkpoint runs nobody's code.
+
+    Raises:
+        ConfigError: no imported rule has that name.
+
+    Example:
+        >>> as_symmetry("Symmetric")
+        Symmetric()
+        >>> as_symmetry({"class_path": "Coarsened", "init_args": {"num_clusters": 9}})
+        Coarsened(num_clusters=9, method='spectral', seed=0)
+    """
+    if isinstance(value, Symmetry):
+        return value
+    path, arguments = (value, {}) if isinstance(value, str) else (value.get("class_path", ""), value.get("init_args") or {})
+    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in _subclasses(Symmetry)}
+    # A class may also be named by a package that offers it: gnet.training.Coarsened.
+    package, _, name = path.rpartition(".")
+    found = [kind for kind in known.values() if kind.__qualname__ == name and kind.__module__.startswith(package)]
+    if len(found) != 1:
+        raise ConfigError(f"expected a symmetry among {sorted(known)}, got {path!r}; import the module that defines it first")
+    return found[0](**arguments)
+
+
+def _subclasses(kind: type[Symmetry]) -> list[type[Symmetry]]:
+    return [each for direct in kind.__subclasses__() for each in (direct, *_subclasses(direct))]
+
+
+@dataclass(frozen=True)
+class Trivial(Symmetry):
+    """No symmetry: every node has weights of its own, as in a dense layer.
+
+    Example:
+        >>> Trivial()(Data(num_nodes=4)).order()
+        1
+    """
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """The group of the identity alone."""
+        return TrivialGroup(num_nodes_of(graph))
+
+
+@dataclass(frozen=True)
+class Symmetric(Symmetry):
+    """Full symmetry S_N: all nodes alike, as in Deep Sets.
+
+    Example:
+        >>> Symmetric()(Data(num_nodes=4)).order()
+        24
+    """
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """Every permutation of the nodes."""
+        return SymmetricGroup(num_nodes_of(graph))
+
+
+@dataclass(frozen=True)
+class Coarsened(Symmetry):
+    """The graph is cut into clusters, and nodes of one cluster are alike: S_c1 x ... x S_ck.
+
+    ``method="patches"`` cuts an image grid into ``num_clusters`` = m^2 rectangles, m along each side; the other methods are
+    those of ``coarsen``. One cluster is the symmetric group and N clusters the trivial group, whatever the method.
+
+    Raises:
+        ConfigError: patches of a graph that is no grid, or a number of patches that is no square.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436.
+
+    Example:
+        >>> Coarsened(4, method="patches")(Data(num_nodes=16), grid_shape=(4, 4))
+        ClusterGroup(S4 x S4 x S4 x S4, order 24^4)
+    """
+
+    num_clusters: int = 4
+    method: Method = "spectral"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_clusters < 1:
+            raise ConfigError(f"expected num_clusters >= 1, got {self.num_clusters}")
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """The group that permutes freely inside each cluster."""
+        num_nodes = num_nodes_of(graph)
+        if self.num_clusters > num_nodes:
+            raise PartitionError(f"expected at most one cluster per node, got num_clusters={self.num_clusters} for {num_nodes} nodes")
+        if self.num_clusters == 1:
+            return SymmetricGroup(num_nodes)
+        if self.num_clusters == num_nodes:
+            return TrivialGroup(num_nodes)
+        if self.method == "patches":
+            return ClusterGroup(self._patches(grid_shape))
+        return ClusterGroup(coarsen(graph, self.num_clusters, method=self.method, seed=self.seed))
+
+    def _patches(self, grid_shape: tuple[int, int] | None) -> Partition:
+        if grid_shape is None:
+            raise ConfigError("method='patches' needs data on an image grid, and this graph is none; use method='spectral'")
+        side = math.isqrt(self.num_clusters)
+        if side**2 != self.num_clusters:
+            raise ConfigError(
+                f"method='patches' needs a square number of clusters, got {self.num_clusters}; the nearest are "
+                f"{side**2} and {(side + 1) ** 2}"
+            )
+        return grid_patches(grid_shape, (side, side))
+
+    def with_clusters(self, num_clusters: int) -> Symmetry:
+        """The same method and seed with another number of clusters."""
+        return dataclasses.replace(self, num_clusters=num_clusters)
+
+
+@dataclass(frozen=True)
+class GivenPartition(Symmetry):
+    """Clusters read from a file: a text file with one integer label per line, in the order of the nodes, or a ``.npy`` array.
+
+    Lines ``node,label`` are allowed too, in any order, with nodes numbered 0..N-1; a first line of words is a header.
+
+    Raises:
+        PartitionError: the file is missing, does not parse, or has labels for another number of nodes.
+    """
+
+    path: str
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """The group that permutes freely inside each of the given clusters."""
+        partition = read_partition(self.path)
+        if partition.num_nodes != num_nodes_of(graph):
+            raise PartitionError(f"{self.path}: expected labels for {num_nodes_of(graph)} nodes, got {partition.num_nodes}")
+        return ClusterGroup(partition)
+
+    def with_clusters(self, num_clusters: int) -> Symmetry:
+        """Only the two ends: the number of clusters in between is the file's."""
+        if num_clusters == 1:
+            return Symmetric()
+        raise ConfigError(f"the clusters come from {self.path}, so {num_clusters} of them cannot be made; use Coarsened instead")
+
+
+def read_partition(path: str) -> Partition:
+    """The partition in a file; see ``GivenPartition`` for the formats.
+
+    Raises:
+        PartitionError: the file is missing or does not parse; the message names the line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise PartitionError(f"{path}: no such partition file")
+    if file.suffix == ".npy":
+        import numpy
+
+        try:
+            return Partition(torch.from_numpy(numpy.load(file, allow_pickle=False)))
+        except (ValueError, TypeError, OSError, EOFError) as error:
+            raise PartitionError(f"{path}: expected a .npy array of N integer labels: {error}") from error
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PartitionError(f"{path}: expected a text file with one label per line: {error}") from error
+    return _parse_labels(path, text)
+
+
+def _parse_labels(path: str, text: str) -> Partition:
+    rows: list[list[int]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.replace(",", " ").split()
+        if not words or (number == 1 and not any(word.lstrip("+-").isdigit() for word in words)):
+            continue
+        try:
+            rows.append([int(word) for word in words])
+        except ValueError as error:
+            raise PartitionError(f"{path}: line {number}: expected an integer label, got {line.strip()!r}") from error
+        if len(words) > 2 or len(words) != len(rows[0]):
+            raise PartitionError(f"{path}: line {number}: expected 'label' or 'node,label' on every line, got {line.strip()!r}")
+    if not rows:
+        raise PartitionError(f"{path}: expected one label per node, got an empty file")
+    if len(rows[0]) == 1:
+        return Partition([row[0] for row in rows])
+    nodes = sorted(row[0] for row in rows)
+    if nodes != list(range(len(rows))):
+        raise PartitionError(f"{path}: expected each node 0..{len(rows) - 1} once, got {nodes[:8]}{'...' if len(nodes) > 8 else ''}")
+    return Partition([label for _, label in sorted(rows)])
+
+
+def num_nodes_of(graph: "Data") -> int:
+    """N of a graph.
+
+    Raises:
+        ConfigError: the graph does not know its number of nodes.
+    """
+    num_nodes = graph.num_nodes
+    if num_nodes is None:
+        raise ConfigError("expected a graph with num_nodes, got one without; set data.num_nodes")
+    return int(num_nodes)

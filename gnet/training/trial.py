@@ -1,0 +1,161 @@
+"""One trial of a study: train, take the best weights, test, predict, with as little around it as Lightning allows."""
+
+import importlib
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from gnet.errors import ConfigError
+from gnet.training.callbacks import BestWeights, StopOnNonFinite
+from gnet.training.module import GNetModule
+
+if TYPE_CHECKING:
+    from gnet.training.data import GraphDataModule
+
+QUIET: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+"""What a trial switches off: the study keeps its own journal."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """What a trial leaves behind.
+
+    Shapes:
+        predictions: (M, N, C'), or (M, C') for one value per graph, in model units, in the order of ``predict_dataloader``
+    """
+
+    val_loss: float
+    test_loss: float
+    num_weights: int
+    num_clusters: int
+    predictions: np.ndarray
+    module: GNetModule
+    datamodule: "GraphDataModule"
+    seconds: float
+
+
+def run_trial(config: dict[str, Any], *, threads: int, checkpoint: Path | None = None) -> TrialResult:
+    """Train and measure what a plain config describes; the same bits every time for a given number of threads.
+
+    ``config`` has the keys ``model`` and ``data``, and may have ``seed_everything``, ``trainer``, ``optimizer`` and
+    ``lr_scheduler``, as ``gnet.cli.resolve_config`` returns them. A checkpoint is written once, after training, without the
+    state of the optimiser.
+
+    Raises:
+        ConfigError: a class that cannot be imported, or a missing key.
+        NonFiniteError: the net produced NaN.
+    """
+    start, before = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with _quiet():
+            module, datamodule, trainer = _prepare(config)
+            trainer.fit(module, datamodule=datamodule)
+            module.eval()
+            if checkpoint is not None:
+                checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                trainer.save_checkpoint(checkpoint, weights_only=True)
+            best = next(c for c in trainer.callbacks if isinstance(c, BestWeights))  # type: ignore[attr-defined]
+            last = trainer.callback_metrics.get("val_loss", torch.tensor(float("nan")))
+            return TrialResult(
+                val_loss=best.best if best.weights else float(last),
+                test_loss=loss_on_test(module, datamodule),
+                num_weights=module.net.num_weights if module.net is not None else 0,
+                num_clusters=module.group.node_orbits().num_clusters if module.group is not None else 0,
+                predictions=predictions_of(module, datamodule),
+                module=module,
+                datamodule=datamodule,
+                seconds=time.perf_counter() - start,
+            )
+    finally:
+        torch.set_num_threads(before)
+
+
+def _prepare(config: dict[str, Any]) -> tuple[GNetModule, "GraphDataModule", Trainer]:
+    for key in ("model", "data"):
+        if key not in config:
+            raise ConfigError(f"expected a config with the keys model and data, got {sorted(config)}")
+    seed = int(config.get("seed_everything") or 0)
+    seed_everything(seed, verbose=False)
+    module = GNetModule(**{**instantiate(config["model"]), "seed": seed})
+    module.optimizer_config, module.scheduler_config = config.get("optimizer"), config.get("lr_scheduler")
+    data = config["data"]
+    datamodule = instantiate({**data, "init_args": {**data.get("init_args", {}), "seed": seed}})
+    settings = {**instantiate(config.get("trainer") or {}), **QUIET}
+    callbacks = settings.pop("callbacks", None) or []
+    module.log_train_loss = bool(callbacks)  # nobody else would read it, and a log call costs more than a small step
+    callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), BestWeights(), StopOnNonFinite()]
+    return module, datamodule, Trainer(**settings, callbacks=callbacks)
+
+
+@torch.no_grad()
+def loss_on_test(module: GNetModule, datamodule: "GraphDataModule") -> float:
+    """Masked mean of the loss over the test split, in model units."""
+    total, count = 0.0, 0
+    for batch in datamodule.test_dataloader():
+        batch = type(batch)(*(part.to(module.device) for part in batch))
+        total += float(module.errors(module(batch.x), batch).double().sum())
+        count += int(batch.mask.sum())
+    return total / max(count, 1)
+
+
+@torch.no_grad()
+def predictions_of(module: GNetModule, datamodule: "GraphDataModule") -> np.ndarray:
+    """The outputs on ``predict_dataloader``, in order, in model units."""
+    return torch.cat([module(batch.x.to(module.device)).cpu() for batch in datamodule.predict_dataloader()]).numpy()
+
+
+def instantiate(value: Any) -> Any:
+    """A config value with every ``{"class_path": ..., "init_args": {...}}`` inside it made into an object.
+
+    Raises:
+        ConfigError: the class cannot be imported, or does not take the arguments.
+
+    Example:
+        >>> instantiate({"a": {"class_path": "gnet.training.symmetry.Coarsened", "init_args": {"num_clusters": 9}}})
+        {'a': Coarsened(num_clusters=9, method='spectral', seed=0)}
+    """
+    if isinstance(value, list):
+        return [instantiate(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_path" not in value:
+        return {key: instantiate(each) for key, each in value.items()}
+    module, _, name = value["class_path"].rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+        return kind(**instantiate(value.get("init_args") or {}))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError(f"cannot make {value['class_path']}: {error}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice about loggers, workers and hardware is for interactive runs."""
+    names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

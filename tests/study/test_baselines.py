@@ -1,0 +1,97 @@
+"""Baselines: each is what its name says, and none sees the test set."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from gnet.errors import ConfigError
+from gnet.groups import PermutationGroup
+from gnet.measures import equivariance_error
+from gnet.study.baselines import GCN, PerNodeMLP, fit_mean, fit_ridge, masked_loss, persistence, train_baseline
+from gnet.study.plan import BASELINES
+from gnet.training.datamodule import Batch
+
+CONFIG: dict[str, Any] = {
+    "seed_everything": 3,
+    "model": {"symmetry": {"class_path": "gnet.training.symmetry.Trivial", "init_args": {}}, "hidden_channels": 4, "seed": 3},
+    "data": {"class_path": "gnet.training.data.Digits", "init_args": {"seed": 3, "num_test": 50}},
+    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+}
+
+
+def batch(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Batch:
+    return Batch(x, y, torch.ones_like(y, dtype=torch.bool) if mask is None else mask)
+
+
+def test_ridge_finds_a_linear_map_and_shrinks_noise(rng: torch.Generator) -> None:
+    theta = torch.randn(6, 4, generator=rng)
+    x, x_val = torch.randn(40, 3, 2, generator=rng), torch.randn(30, 3, 2, generator=rng)
+    linear = [batch(each, (each.flatten(1) @ theta + 5).reshape(-1, 2, 2)) for each in (x, x_val)]
+    predict, num_weights = fit_ridge(*linear, "mse")
+    assert num_weights == 24
+    assert masked_loss(predict(x_val), linear[1], "mse") < 1e-6
+    noise = [batch(each, torch.randn(len(each), 3, 1, generator=rng)) for each in (x, x_val)]
+    predict, _ = fit_ridge(*noise, "mse")
+    least_squares = torch.linalg.lstsq(x.flatten(1), noise[0].y.flatten(1)).solution
+    plain = (x_val.flatten(1) @ least_squares).reshape(-1, 3, 1)
+    assert masked_loss(predict(x_val), noise[1], "mse") < masked_loss(plain, noise[1], "mse")
+
+
+def test_ridge_solves_more_inputs_than_samples(rng: torch.Generator) -> None:
+    x = torch.randn(5, 20, 1, generator=rng)
+    predict, _ = fit_ridge(batch(x, x), batch(x, x), "mse")
+    assert predict(x).shape == x.shape
+    assert torch.allclose(predict(x), x, atol=1e-3)
+
+
+def test_the_mean_leaves_out_what_does_not_count() -> None:
+    y = torch.tensor([[[1.0]], [[3.0]], [[100.0]]])
+    mask = torch.tensor([[[True]], [[True]], [[False]]])
+    predict, num_weights = fit_mean(batch(y, y, mask), batch(y, y), "mse")
+    assert predict(torch.zeros(2, 1, 1)).flatten().tolist() == [2.0, 2.0]
+    assert num_weights == 0
+
+
+def test_persistence_repeats_the_last_step() -> None:
+    x = torch.arange(12.0).reshape(1, 2, 6)  # 3 steps of 2 channels
+    assert persistence(channels=2, horizon=2)(x).tolist() == [[[4.0, 5.0, 4.0, 5.0], [10.0, 11.0, 10.0, 11.0]]]
+
+
+def test_a_gcn_commutes_with_the_graphs_automorphisms(rng: torch.Generator) -> None:
+    ring = torch.stack([torch.arange(5), (torch.arange(5) + 1) % 5])
+    graph = Data(edge_index=torch.cat([ring, ring.flip(0)], 1), num_nodes=5)
+    net = GCN(graph, [2, 8, 1], "relu").double()
+    x = torch.randn(7, 5, 2, generator=rng, dtype=torch.float64)
+    turn, swap = PermutationGroup([[1, 2, 3, 4, 0]]), PermutationGroup([[1, 0, 2, 3, 4]])
+    assert equivariance_error(net, x, turn, generator=rng).relative < 1e-12
+    assert equivariance_error(net, x, swap, generator=rng).relative > 1e-3
+
+
+def test_a_perceptron_per_node_sees_its_node_alone(rng: torch.Generator) -> None:
+    net = PerNodeMLP(Data(num_nodes=4), [1, 8, 1], "relu")
+    x = torch.randn(1, 4, 1, generator=rng)
+    moved = x.clone()
+    moved[0, 2] += 1
+    changed = (net(moved) != net(x)).flatten()
+    assert changed.tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_trains_under_the_protocol(name: str, tmp_path: Path) -> None:
+    first, again = (train_baseline(name, CONFIG, threads=1) for _ in range(2))
+    assert first.predictions.shape == (50, 64, 1)
+    assert (first.val_loss, first.test_loss) == (again.val_loss, again.test_loss)
+    assert (first.predictions == again.predictions).all()
+    assert first.num_clusters == (1 if name == "gcn" else 64)
+    batch = first.datamodule.test_arrays()
+    with torch.no_grad():
+        assert masked_loss(first.function(batch.x), batch, "mse") == pytest.approx(first.test_loss, rel=1e-5)
+
+
+def test_an_unknown_baseline_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown baseline 'lasso'; expected one of gcn, mlp_per_node, ridge, mean"):
+        train_baseline("lasso", CONFIG, threads=1)

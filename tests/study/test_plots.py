@@ -1,0 +1,83 @@
+"""Pictures are written for every kind of data, without a screen."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
+from gnet.study.tables import Summary
+
+
+def summary(name: str, num_clusters: int, kind: str = "symmetry", loss: float = 1.0, error: float = 0.1) -> Summary:
+    numbers = {
+        "test_loss": loss,
+        "test_loss_error": error,
+        "bias2": 0.7,
+        "bias2_error": error,
+        "variance": 0.3,
+        "variance_error": error,
+    }
+    empty = dict.fromkeys(
+        ["test_loss_std", "val_loss", "val_loss_std", "variance_between_draws", "variance_between_seeds", "equivariance_error"],
+        math.nan,
+    )
+    differences = dict.fromkeys(["difference", "difference_error", "difference_low", "difference_high"], math.nan)
+    return Summary(
+        symmetry=name,
+        kind=kind,
+        num_clusters=num_clusters,
+        num_weights=5,
+        n=3,
+        num_draws=1,
+        num_pairs=0,
+        seconds=1.0,
+        **numbers,
+        **empty,
+        **differences,
+    )
+
+
+def is_picture(path: Path) -> bool:
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 5000
+
+
+@pytest.mark.parametrize("clusters", [(1, 4, 16), (1, 4, 4)], ids=["a curve", "two with as many clusters"])
+def test_bias_and_variance_are_drawn(tmp_path: Path, clusters: tuple[int, ...]) -> None:
+    summaries = [summary(f"v{place}", number, error=math.nan) for place, number in enumerate(clusters)]
+    summaries += [summary("ridge", 16, "baseline", 0.8), summary("mean", 16, "baseline", 50.0)]
+    plot_bias_variance(summaries, tmp_path / "a.png", "title")
+    assert is_picture(tmp_path / "a.png")
+
+
+def test_baselines_alone_are_no_curve(tmp_path: Path) -> None:
+    plot_bias_variance([summary("ridge", 16, "baseline")], tmp_path / "a.png", "title")
+    assert not (tmp_path / "a.png").exists()
+
+
+def outputs(shape: tuple[int, ...], grid: tuple[int, int] | None) -> Outputs:
+    generator = np.random.default_rng(0)
+    values = {name: generator.standard_normal(shape) for name in ("S6", "trivial")}
+    mask = generator.random(shape) < 0.5
+    mask[0] = False
+    return Outputs(
+        generator.standard_normal((shape[0], 6, 2)), generator.standard_normal(shape), mask, values, grid, list("abcdef")
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"),
+    [((3, 6, 1), (2, 3)), ((50, 6, 2), None), ((50, 2), None), ((50, 2), (2, 3))],
+    ids=["images", "nodes", "graphs", "images to graphs"],
+)
+def test_outputs_are_drawn(tmp_path: Path, shape: tuple[int, ...], grid: tuple[int, int] | None) -> None:
+    plot_outputs(outputs(shape, grid), tmp_path / "a.png", "title")
+    assert is_picture(tmp_path / "a.png")
+
+
+def test_matplotlib_waits_until_something_is_drawn() -> None:
+    code = "import sys, gnet.study, gnet.study.run, gnet.study.tables, gnet.study.command; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
