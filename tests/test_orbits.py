@@ -218,7 +218,7 @@ def test_the_watch_sees_a_large_tensor():
         PairOrbits.of(SymmetricGroup(32)).labels()
 
 
-@pytest.mark.parametrize("swaps", [None, PermutationGroup([list(range(1, 50)) + [0]])], ids=["untied", "tied"])
+@pytest.mark.parametrize("swaps", [None, PermutationGroup([[*range(1, 50), 0]])], ids=["untied", "tied"])
 def test_a_hundred_thousand_nodes_make_no_table(swaps):
     nodes, k = 100_000, 50
     group = ClusterGroup(Partition(torch.arange(nodes) % k), swaps)

@@ -63,7 +63,7 @@ def server(files, monkeypatch):
     monkeypatch.setattr(Server, "fault", None)
     monkeypatch.setattr(Server, "asked", [])
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{httpd.server_port}/here"
     httpd.shutdown()
@@ -125,7 +125,9 @@ def test_what_a_bad_server_gives_never_arrives(server, source, tmp_path, monkeyp
 
 
 def test_no_server_at_all_names_the_way_by_hand(source, tmp_path):
-    with pytest.raises(DataError, match=r"could not be fetched .*; fetch http://127.0.0.1:9/train-images.gz by hand and put it at"):
+    with pytest.raises(
+        DataError, match=r"could not be fetched .*; fetch http://127.0.0.1:9/train-images.gz by hand and put it at"
+    ):
         source.locate(str(tmp_path))
 
 

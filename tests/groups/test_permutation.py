@@ -74,7 +74,7 @@ def test_a_degree_below_one_is_refused(generators, degree):
 
 
 def test_an_empty_generator_is_refused():
-    with pytest.raises(GroupError, match="generator 0: expected integers, got torch.float32"):
+    with pytest.raises(GroupError, match=r"generator 0: expected integers, got torch\.float32"):
         PermutationGroup([[]])
 
 

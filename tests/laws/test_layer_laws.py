@@ -26,12 +26,13 @@ def cluster_group(request: pytest.FixtureRequest) -> ClusterGroup:
 
 @pytest.mark.parametrize("bias", ["orbit", "shared", None])
 def test_equivariant_linear_obeys_every_law(group, bias):
-    check_layer(EquivariantLinear(group, 2, 3, bias=bias), group)
+    check_layer(EquivariantLinear(group, 2, 3, bias=bias), group, completeness=bias == "orbit")
 
 
 @pytest.mark.parametrize("bias", ["orbit", "shared", None])
 def test_reference_parametrisation_obeys_every_law(cluster_group, bias):
-    check_layer(EquivariantLinear(cluster_group, 2, 3, bias=bias, parametrization="reference"), cluster_group)
+    layer = EquivariantLinear(cluster_group, 2, 3, bias=bias, parametrization="reference")
+    check_layer(layer, cluster_group, completeness=bias == "orbit")
 
 
 def test_invariant_linear_obeys_every_law(group):
@@ -39,13 +40,13 @@ def test_invariant_linear_obeys_every_law(group):
 
 
 def test_reaches_every_equivariant_map(group):
-    layer = EquivariantLinear(group, 2, 3)
-    assert expressible_rank(layer) == PairOrbits.of(group).count * 2 * 3 == layer.num_weights
+    layer = EquivariantLinear(group, 1, 2)
+    assert expressible_rank(layer) == PairOrbits.of(group).count * 1 * 2 == layer.num_weights
 
 
 def test_reference_parametrisation_reaches_every_equivariant_map(cluster_group):
-    layer = EquivariantLinear(cluster_group, 2, 3, parametrization="reference")
-    assert expressible_rank(layer) == PairOrbits.of(cluster_group).count * 2 * 3 == layer.num_weights
+    layer = EquivariantLinear(cluster_group, 2, 1, parametrization="reference")
+    assert expressible_rank(layer) == PairOrbits.of(cluster_group).count * 2 * 1 == layer.num_weights
 
 
 def test_canonical_weights_are_exactly_the_dimension(group):

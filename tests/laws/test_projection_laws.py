@@ -1,6 +1,7 @@
 """The Reynolds operator: idempotent, self-adjoint, equal to brute force, nested, compatible with swaps; with liars."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def test_projections_of_a_chain_are_nested(step, rng):
 
 def test_increments_of_a_chain_are_orthogonal(rng):
     w, _ = weights(CHAIN[0], rng)
-    increments = [project(w, small) - project(w, large) for large, small in zip(CHAIN, CHAIN[1:], strict=False)]
+    increments = [project(w, small) - project(w, large) for large, small in pairwise(CHAIN)]
     for i, first in enumerate(increments):
         for second in increments[i + 1 :]:
             assert float((first * second).sum()) == pytest.approx(0, abs=1e-9)

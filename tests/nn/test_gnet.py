@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def test_widths_go_from_in_through_hidden_to_out(num_layers):
     net = GNet(GROUP, 2, 7, 3, num_layers)
     widths = [(block.linear.in_channels, block.linear.out_channels) for block in net.blocks]
     inner = [2, *[7] * (num_layers - 1), 3]
-    assert widths == list(zip(inner, inner[1:], strict=False))
+    assert widths == list(pairwise(inner))
     assert [block.act for block in net.blocks] == ["relu"] * (num_layers - 1) + [None]
 
 

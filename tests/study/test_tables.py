@@ -105,6 +105,7 @@ def test_an_end_is_called_an_end(best: str, place: str) -> None:
 
 def test_what_is_not_resolved_is_said() -> None:
     assert "which these trials do not resolve from zero" in verdict(trials({"S8": 1.0, "S4^2": 1.0, "trivial": 1.0}), LOG_ORDERS)
+    assert "from too few pairs to be sure" in verdict(trials({"S8": 1.0, "trivial": 2.0}, seeds=3), LOG_ORDERS)
     assert "no error can be given" in verdict(trials({"S8": 1.0, "trivial": 2.0}, seeds=1), LOG_ORDERS)
 
 

@@ -24,7 +24,9 @@ def fingerprint(module: GraphDataModule) -> dict[str, object]:
     """What each random decision led to, one entry each."""
     images = set(module.sample_labels("train")) | set(module.sample_labels("val"))
     train, test, predict = module.train_arrays(), module.test_arrays(), module.predict_arrays()
-    holes = {label: (x != y).flatten().tolist() for label, x, y in zip(module.sample_labels("train"), train.x, train.y, strict=True)}
+    holes = {
+        label: (x != y).flatten().tolist() for label, x, y in zip(module.sample_labels("train"), train.x, train.y, strict=True)
+    }
     first = [batch.y.sum((1, 2)).tolist() for batch in module.train_dataloader()]
     return {
         "images": sorted(images),
@@ -204,7 +206,9 @@ def test_lightning_tells_the_sampler_its_epoch():
 
     reader = Reader()
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    L.Trainer(max_epochs=3, accelerator="cpu", log_every_n_steps=1, **quiet).fit(reader, datamodule=(digits := Digits(batch_size=32)))
+    L.Trainer(max_epochs=3, accelerator="cpu", log_every_n_steps=1, **quiet).fit(
+        reader, datamodule=(digits := Digits(batch_size=32))
+    )
     for epoch, seen in reader.orders.items():
         sampler = SeededSampler(80, 0)
         sampler.set_epoch(epoch)

@@ -70,10 +70,10 @@ def test_smallest_graphs():
 
 
 def test_projected_least_squares_has_the_excess_risk_of_theory():
-    """D.3: sigma_X^2 ||Psi_perp Theta||^2 + sigma_xi^2 dim Hom_G / (n - N d - 1), and without projection N^2 d d' for the dimension."""
+    """sigma_x^2 ||Psi_perp Theta||^2 + sigma_xi^2 dim Hom_G / (n - N d - 1); without projection N^2 d d' is the dimension."""
     options = {"sizes": [3, 2], "deviation": 0.5, "sigma_x": 1.5, "sigma_xi": 0.8, "num_train": 25, "num_test": 1, "double": True}
     risks = {"plain": [], "projected": []}
-    for draw in range(400):
+    for draw in range(150):
         planted = Planted(draw=draw, **options)
         x, y, _ = (each.squeeze(-1) for each in planted.train_arrays())
         found = torch.linalg.lstsq(x, y).solution.T

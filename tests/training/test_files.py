@@ -169,9 +169,7 @@ class TestSplitsAndSeeds:
         assert torch.cat([_rows(module, split) for split in ("train", "val", "test")]).tolist() == list(range(T))
 
     def test_seeds_are_independent(self, folder):
-        base, seeded, drawn, studied = (
-            files(folder, **options) for options in ({}, {"seed": 1}, {"draw": 1}, {"study_seed": 1})
-        )
+        base, seeded, drawn, studied = (files(folder, **options) for options in ({}, {"seed": 1}, {"draw": 1}, {"study_seed": 1}))
         assert seeded.sample_labels("train") != base.sample_labels("train")
         for other in (seeded, drawn):
             assert torch.equal(other.predict_arrays().x, base.predict_arrays().x)
@@ -221,7 +219,9 @@ class TestGraphs:
     def test_from_positions(self, folder, options):
         graph = files(folder, edges=None, positions="positions.csv", **options).graph
         assert graph.pos[:, 0].tolist() == [0, 1, 2, 3, 4]
-        assert {tuple(edge) for edge in graph.edge_index.T.tolist()} <= {(i, j) for i in range(5) for j in range(5) if abs(i - j) == 1}
+        assert {tuple(edge) for edge in graph.edge_index.T.tolist()} <= {
+            (i, j) for i in range(5) for j in range(5) if abs(i - j) == 1
+        }
         assert graph.is_undirected()
 
     def test_from_correlations_without_the_test_samples(self, folder, x):
@@ -270,7 +270,7 @@ class TestCsv:
             ('a,b\n1,"2\n', r"s.csv, line 2: no valid csv"),
             ("a,b,a\n1,2,3\n", r"s.csv: node id 'a' occurs twice"),
             ("", "got an empty file"),
-            ("a,b\n", "expected a header of node ids and a row per sample, got 0 rows"),
+            ("a,b\n", "expected a header of node ids and a row for each sample, got 0 rows"),
             ("a,b\n,nan\n,\n,NA\n", r"channels \[0\] of x have no observed entry"),
             ("a,b\n1,inf\n", r"holds infinity at \(sample, node, channel\) \(0, 1, 0\)"),
         ],
@@ -331,7 +331,10 @@ class TestNpz:
             ({"x": np.ones((T, N, C)), "mask": np.ones((T, C))}, r"expected mask of shape \(50, 5, 2\) or \(50, 5\)"),
             ({"x": np.ones((T, N, C)), "mask": np.full((T, N), 2)}, "expected a mask of True"),
             ({"x": np.ones((T, N, C)), "mask": np.stack([np.ones((T, N)), np.zeros((T, N))], 2)}, r"channels \[1\] of x have no"),
-            ({"x": np.ones((T, N, C)), "y": np.ones((T, 4, 1))}, r"expected y of shape \(50, 5, C'\) or \(50, C'\), got \(50, 4, 1\)"),
+            (
+                {"x": np.ones((T, N, C)), "y": np.ones((T, 4, 1))},
+                r"expected y of shape \(50, 5, C'\) or \(50, C'\), got \(50, 4, 1\)",
+            ),
             ({"x": np.ones((T, N, C)), "y": np.ones((9, 2))}, r"got \(9, 2\)"),
             ({"x": np.ones((T, N, C)), "node_ids": np.arange(4)}, r"expected node_ids of shape \(5,\) to go with x"),
             ({"x": np.ones((T, N, C)), "time": np.arange(4)}, r"expected time of shape \(50,\)"),
@@ -356,8 +359,8 @@ class TestNpz:
             files(folder, signals="signal.npz").setup()
         with pytest.raises(DataError, match="no such file of edges"):
             files(folder, edges="elsewhere/edges.csv").setup()
+        (folder / "signals.h5").write_text("")
         with pytest.raises(DataError, match=r"expected signals as .npz or .csv, got '.h5'"):
-            (folder / "signals.h5").write_text("")
             files(folder, signals="signals.h5").setup()
 
     def test_defaults_of_ids_and_time(self, tmp_path):

@@ -1,0 +1,61 @@
+"""Prediction files: ids, time stamps, units."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from gnet.errors import ConfigError
+from gnet.training.datamodule import Batch
+from gnet.training.predict import WritePredictions, write_predictions
+from tests.training.small import quiet_trainer, small_digits, small_module
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "deep/predictions.npz"])
+def test_predictions_have_ids_labels_and_physical_units(tmp_path, name: str, capsys: pytest.CaptureFixture[str]):
+    data, module = small_digits(batch_size=10), small_module()
+    batch = data.samples("predict").all()
+    mask = batch.mask.clone()
+    mask[2, 7] = False
+    data.samples("predict").batch = Batch(batch.x, batch.y, mask)
+    write = WritePredictions(str(tmp_path / name))
+    trainer = quiet_trainer(write)
+    trainer.predict(module, datamodule=data, return_predictions=False)
+    assert f"predictions of 23 samples: {tmp_path / name}" in capsys.readouterr().out
+    with torch.no_grad():
+        expected = data.scaling.y.inverse(module(batch.x))
+    truth = data.scaling.y.inverse(batch.y)
+    if name.endswith(".npz"):
+        with np.load(tmp_path / name) as found:
+            assert np.allclose(found["predictions"], expected, atol=1e-5)
+            assert np.isnan(found["targets"][2, 7])
+            assert np.allclose(found["targets"][3], truth[3], atol=1e-6)
+            assert found["samples"].tolist() == data.sample_labels("predict")
+            assert found["nodes"].tolist() == data.node_ids
+        return
+    with open(tmp_path / name, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 23 * 64
+    row = rows[5 * 64 + 9]
+    assert (row["sample"], row["node"], row["channel"]) == (data.sample_labels("predict")[5], "1,1", "0")
+    assert float(row["prediction"]) == pytest.approx(float(expected[5, 9, 0]), abs=1e-5)
+    assert float(row["target"]) == pytest.approx(float(truth[5, 9, 0]), abs=1e-6)
+    assert rows[2 * 64 + 7]["target"] == ""
+
+
+def test_default_file_lies_in_the_folder_of_the_run(tmp_path):
+    write = WritePredictions()
+    quiet_trainer(write, default_root_dir=tmp_path).predict(small_module(), datamodule=small_digits())
+    assert write.path == tmp_path / "predictions.csv"
+    assert write.path.is_file()
+
+
+def test_one_value_per_graph_has_no_node(tmp_path):
+    path = tmp_path / "p.csv"
+    write_predictions(path, np.array([[1.0, 2.0]]), np.array([[np.nan, 2.5]]), ["a"], ["n0", "n1"])
+    assert path.read_text().splitlines()[1:] == ["a,,0,1.0,", "a,,1,2.0,2.5"]
+
+
+def test_other_formats_are_refused():
+    with pytest.raises(ConfigError, match=r"ends in \.csv or \.npz, got out\.parquet"):
+        WritePredictions("out.parquet")
