@@ -41,6 +41,8 @@ class PairOrbits(ABC):
         Raises:
             GroupError: a group with generators on more than ``DENSE_LIMIT`` nodes.
         """
+        if not isinstance(group, NodeGroup):
+            raise GroupError(f"expected a node group, got {type(group).__name__}; e.g. ClusterGroup(partition)")
         if isinstance(group, ClusterGroup):
             return _blocks(group)
         if group.degree > DENSE_LIMIT:
@@ -79,6 +81,11 @@ class PairOrbits(ABC):
     @abstractmethod
     def labels_of(self, receivers: Tensor, senders: Tensor) -> Tensor:
         """The orbits of single pairs, shaped like ``receivers``."""
+
+    def members(self, orbit: int, limit: int) -> tuple[Tensor, Tensor]:
+        """Receivers and senders of pairs of one orbit: all, or at least ``limit`` of them."""
+        receivers, senders = torch.nonzero(self.labels() == orbit, as_tuple=True)
+        return receivers, senders
 
     @cached_property
     def orbit_sizes(self) -> Tensor:
@@ -135,6 +142,8 @@ class PairOrbits(ABC):
             GraphError: the edges are no union of orbits; the message names an edge and its missing image.
         """
         edges = _check_edges(edge_index, self.num_nodes)
+        if edges.shape[1] == 0:
+            return torch.empty(0, dtype=torch.long)
         orbits = self.labels_of(edges[1], edges[0])
         if bool((orbits < 0).any()):
             outside = edges[:, orbits < 0][:, 0].tolist()
@@ -148,7 +157,7 @@ class PairOrbits(ABC):
 
     def _raise_broken(self, orbit: int, edges: Tensor, orbits: Tensor, distinct: Tensor) -> None:
         edge = edges[:, orbits == orbit][:, 0].tolist()
-        receivers, senders = torch.nonzero(self.labels() == orbit, as_tuple=True)
+        receivers, senders = self.members(orbit, len(distinct) + 1)  # one more than there are: one of them is missing
         codes = senders * self.num_nodes + receivers
         missing = codes[~torch.isin(codes, distinct)][0]
         image = (int(missing) // self.num_nodes, int(missing) % self.num_nodes)
@@ -202,6 +211,19 @@ class Blocks(PairOrbits):
         result = torch.zeros(self.count, dtype=torch.long).index_add(0, self.pair_ids.flatten(), pairs.flatten())
         own = self.own_ids[self.has_own]
         return result.index_add(0, own, sizes[self.has_own])
+
+    def members(self, orbit: int, limit: int) -> tuple[Tensor, Tensor]:
+        """Block by block, O(limit + N)."""
+        found = [self.partition.members(cluster).expand(2, -1) for cluster in torch.nonzero(self.own_ids == orbit).flatten().tolist()]
+        for row, column in torch.nonzero(self.pair_ids == orbit).tolist():
+            receivers, senders = self.partition.members(row), self.partition.members(column)
+            # Row by row; the pairs (i, i) of a block belong to another orbit unless it is a singleton.
+            spot = torch.arange(min(limit + len(receivers), len(receivers) * len(senders)))
+            pairs = torch.stack([receivers[spot // len(senders)], senders[spot % len(senders)]])
+            found.append(pairs[:, (pairs[0] != pairs[1]) | (len(receivers) == 1)])
+            if sum(each.shape[1] for each in found) >= limit:
+                break
+        return tuple(torch.cat(found, 1))  # type: ignore[return-value]
 
     def labels_of(self, receivers: Tensor, senders: Tensor) -> Tensor:
         """By the clusters of the two nodes."""
@@ -305,6 +327,8 @@ def _pair_labels(group: NodeGroup) -> Tensor:
 
 
 def _edge_orbits(group: NodeGroup, edges: Tensor) -> Tensor:
+    if edges.shape[1] == 0:
+        return torch.empty(0, dtype=torch.long)
     position = torch.arange(edges.shape[1])
     images = []
     for g in group.generators:

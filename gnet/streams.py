@@ -23,7 +23,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
         >>> derive_seed(0, "mask") == derive_seed(1, "mask")
         False
     """
-    text = "/".join(str(part) for part in (int(seed), *names))
+    text = "/".join(str(part).replace("\\", "\\\\").replace("/", "\\/") for part in (int(seed), *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

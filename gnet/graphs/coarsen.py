@@ -166,6 +166,8 @@ def _piece(data: "Data", method: str, seed: int) -> Piece:
     if not _is_int(seed) or seed < 0:
         raise ConfigError(f"expected a seed that is an integer >= 0, got {seed!r}")
     graph = similarity(checked_edges(data))
+    if graph.nnz:
+        graph = graph / graph.data.max()  # the unit of the weights must not matter, solvers have absolute tolerances
     pos = _positions(data, graph.shape[0]) if method == "kmeans" else None
     return Piece(graph, pos, int(seed) % 2**32)
 

@@ -11,12 +11,15 @@ from gnet.errors import PartitionError
 
 
 def _as_labels(labels: Tensor | Iterable[int]) -> Tensor:
-    tensor = torch.as_tensor(labels if isinstance(labels, Tensor) else list(labels)).detach().cpu()
+    try:
+        tensor = torch.as_tensor(labels if isinstance(labels, Tensor) else list(labels)).detach().cpu()
+    except (TypeError, ValueError) as error:
+        raise PartitionError(f"expected integer labels, got {labels!r}") from error
     if tensor.ndim != 1 or tensor.numel() == 0:
         raise PartitionError(f"expected labels of shape (N,) with N >= 1, got shape {tuple(tensor.shape)}")
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise PartitionError(f"expected integer labels, got {tensor.dtype}; convert with labels.long()")
-    return tensor.long()
+    return tensor.long().clone()  # nobody else may change a checked partition
 
 
 def _by_first_appearance(labels: Tensor) -> Tensor:
@@ -66,11 +69,13 @@ class Partition:
     @classmethod
     def singletons(cls, num_nodes: int) -> "Partition":
         """Every node a cluster of its own: the finest partition, whose group is trivial."""
+        _check_num_nodes(num_nodes)
         return cls(torch.arange(num_nodes), num_nodes)
 
     @classmethod
     def whole(cls, num_nodes: int) -> "Partition":
         """All nodes in one cluster: the coarsest partition, whose group is the symmetric group."""
+        _check_num_nodes(num_nodes)
         return cls(torch.zeros(num_nodes, dtype=torch.long), 1)
 
     @classmethod
@@ -88,7 +93,10 @@ class Partition:
         if sorted(nodes) != list(range(len(nodes))):
             twice = sorted({node for node in nodes if nodes.count(node) > 1})
             missing = sorted(set(range(max(nodes, default=-1) + 1)) - set(nodes))
-            raise PartitionError(f"expected every node 0..N-1 in exactly one cluster; twice: {twice}, in none: {missing}")
+            negative = sorted(node for node in nodes if node < 0)
+            raise PartitionError(
+                f"expected every node 0..N-1 in exactly one cluster; twice: {twice}, in none: {missing}, negative: {negative}"
+            )
         labels = torch.empty(len(nodes), dtype=torch.long)
         for label, cluster in enumerate(clusters):
             labels[torch.as_tensor([int(node) for node in cluster], dtype=torch.long)] = label
@@ -151,7 +159,14 @@ class Partition:
         return f"Partition({self.num_nodes} nodes into {len(sizes)} cluster{plural} of sizes {shown})"
 
 
+def _check_num_nodes(num_nodes: int) -> None:
+    if num_nodes < 1:
+        raise PartitionError(f"expected num_nodes >= 1, got {num_nodes}")
+
+
 def _check_range(labels: Tensor, num_clusters: int) -> None:
+    if num_clusters < 1:
+        raise PartitionError(f"expected num_clusters >= 1, got {num_clusters}")
     if num_clusters > len(labels):
         raise PartitionError(f"expected at most one cluster per node, got num_clusters={num_clusters} for {len(labels)} nodes")
     low, high = int(labels.min()), int(labels.max())

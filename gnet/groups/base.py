@@ -131,12 +131,15 @@ class Group(ABC):
         """Whether elements keep lengths: index tensors always, matrices if g^T g = I on generators and samples."""
         if self.is_permutation:
             return True
-        return all(torch.allclose(g.mT @ g, torch.eye(len(g), dtype=g.dtype), atol=1e-6) for g in self._witnesses())
+        return all(
+            _is_square(g) and torch.allclose(g.double().mT @ g.double(), torch.eye(len(g), dtype=torch.float64), atol=1e-6)
+            for g in self._witnesses()
+        )
 
     @property
     def is_permutation(self) -> bool:
-        """Whether elements are index tensors, or matrices with a single 1 in each row and column."""
-        return all(not g.is_floating_point() or _is_permutation_matrix(g) for g in self._witnesses())
+        """Whether elements are index tensors (one axis of integers), or matrices with a single 1 in each row and column."""
+        return all(_is_index(g) or _is_permutation_matrix(g) for g in self._witnesses())
 
     def _witnesses(self) -> list[Tensor]:
         return list(self.generators) or list(self.sample(8, torch.Generator().manual_seed(0)))
@@ -150,9 +153,28 @@ class Group(ABC):
         return str(self.order())
 
 
+def _is_square(g: Tensor) -> bool:
+    return g.ndim == 2 and g.shape[0] == g.shape[1]
+
+
+def _is_index(g: Tensor) -> bool:
+    return g.ndim == 1 and not g.is_floating_point() and torch.equal(torch.sort(g).values, torch.arange(len(g)))
+
+
 def _is_permutation_matrix(g: Tensor) -> bool:
+    if not _is_square(g):
+        return False
     ones = torch.ones(len(g), dtype=g.dtype)
     return bool(((g == 0) | (g == 1)).all()) and torch.equal(g.sum(0), ones) and torch.equal(g.sum(1), ones)
+
+
+def matrix_times_vector(g: Tensor, x: Tensor) -> Tensor:
+    """``g x`` on the last axis.
+
+    Shapes:
+        g: (d, d)    x: (..., d)    returns: (..., d)
+    """
+    return x @ g.to(x).mT
 
 
 class MatrixGroup(Group):
@@ -171,7 +193,7 @@ class MatrixGroup(Group):
     @property
     def action(self) -> Action:
         """Matrix times vector, on the last axis."""
-        return Action("vector", lambda g, x: x @ g.to(x).mT)
+        return Action("vector", matrix_times_vector)
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """The matrix product."""
@@ -215,7 +237,9 @@ class NodeGroup(Group):
 
         Raises:
             ShapeError: axis -2 of ``x`` is not the N nodes.
+            GroupError: ``perm`` is no permutation of them.
         """
+        perm = check_permutation(perm, self.degree, "element")
         if x.ndim < 2 or x.shape[-2] != self.degree:
             raise ShapeError(f"expected x of shape (*, {self.degree}, C), got {tuple(x.shape)}")
         return x.index_select(-2, torch.argsort(perm).to(x.device))
@@ -257,4 +281,4 @@ def check_permutation(perm: Tensor, degree: int, what: str) -> Tensor:
     if values.shape != (degree,) or not torch.equal(torch.sort(values.long()).values, torch.arange(degree)):
         shown = values.flatten()[:12].tolist()
         raise GroupError(f"{what}: expected a permutation of 0..{degree - 1}, got {shown}{'...' if values.numel() > 12 else ''}")
-    return values.long()
+    return values.long().clone()  # nobody else may change a checked permutation

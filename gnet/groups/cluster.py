@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gnet.errors import GroupError
+from gnet.errors import GroupError, PartitionError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import LazySequence, NodeGroup, check_permutation
 from gnet.groups.permutation import PermutationGroup
@@ -21,6 +21,7 @@ class ClusterGroup(NodeGroup):
     sending the r-th node of a cluster to the r-th node of its image; the full group is the semidirect product with H.
 
     Raises:
+        PartitionError: labels in place of a partition.
         GroupError: ``swaps`` acts on another number of clusters, or maps a cluster to one of another size.
 
     References:
@@ -34,6 +35,8 @@ class ClusterGroup(NodeGroup):
     """
 
     def __init__(self, partition: Partition, swaps: PermutationGroup | None = None) -> None:
+        if not isinstance(partition, Partition):
+            raise PartitionError(f"expected a Partition, got {type(partition).__name__}; write ClusterGroup(Partition(labels))")
         self.partition = partition
         if swaps is not None:
             _check_swaps(partition, swaps)
@@ -49,6 +52,10 @@ class ClusterGroup(NodeGroup):
             factors = [f"S{size}^{count}" if count > 1 else f"S{size}" for size, count in Counter(sizes).items()]
         product = " x ".join(factors)
         return product if self.swaps is None else f"({product}) x| H"
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the lazy generators, which hold a function."""
+        return {key: value for key, value in self.__dict__.items() if key != "generators"}
 
     @property
     def degree(self) -> int:

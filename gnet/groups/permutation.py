@@ -35,10 +35,14 @@ class PermutationGroup(NodeGroup):
 
     def __init__(self, generators: Iterable[Tensor | Sequence[int]], degree: int | None = None) -> None:
         given = [torch.as_tensor(g) for g in generators]
+        if any(g.ndim != 1 for g in given):
+            raise GroupError("expected a list of generators, each (N,), got one or something else; write PermutationGroup([perm])")
         if degree is None:
             if not given:
                 raise GroupError("expected at least one generator, got none; give degree=N for the trivial group")
             degree = len(given[0])
+        if degree < 1 and not given:
+            raise GroupError(f"expected a degree >= 1, got {degree}")
         self._degree = degree
         self._generators = tuple(check_permutation(g, degree, f"generator {i}") for i, g in enumerate(given))
         plural = "" if len(given) == 1 else "s"
@@ -53,6 +57,10 @@ class PermutationGroup(NodeGroup):
     def generators(self) -> Sequence[Tensor]:
         """As given."""
         return self._generators
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without sympy's objects, which do not survive copying; they are made again when needed."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_sympy", "_transversals")}
 
     @cached_property
     def _sympy(self) -> "SympyGroup":

@@ -6,7 +6,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import GroupError, ShapeError
+from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup
 from gnet.kernels.segments import cluster_mean
 from gnet.orbits import PairOrbits
@@ -64,6 +64,7 @@ def project(  # type: ignore[no-untyped-def]
     Raises:
         ShapeError: a tensor that is none of these.
         GroupError: a tensor with a group that does not act on nodes.
+        ConfigError: an unknown ``output``, or no samples.
 
     References:
         Elesedy and Zaidi (2021), arXiv:2102.10333.
@@ -78,15 +79,19 @@ def project(  # type: ignore[no-untyped-def]
         >>> averaged(torch.zeros(5, 2, 1, dtype=torch.float64)).shape
         torch.Size([5, 2, 1])
     """
+    if output not in ("equivariant", "invariant"):
+        raise ConfigError(f"expected output 'equivariant' or 'invariant', got {output!r}")
     if not isinstance(f_or_weight, Tensor):
+        if num_samples < 1:
+            raise ConfigError(f"expected num_samples >= 1, got {num_samples}")
         elements = group.sample(num_samples, generator)
         return AveragedModule(f_or_weight, group, elements, action_in or group.action, action_out or group.action)
     if not isinstance(group, NodeGroup):
         raise GroupError(f"expected a node group for a weight tensor, got {group!r}; wrap the map in a function to sample")
     if output == "equivariant":
         return PairOrbits.of(group).mean(f_or_weight)
-    theta = f_or_weight if f_or_weight.ndim == 2 else f_or_weight[:, None]
-    if f_or_weight.ndim not in (1, 2) or len(theta) != group.degree:
+    if f_or_weight.ndim not in (1, 2) or len(f_or_weight) != group.degree:
         raise ShapeError(f"expected an invariant theta ({group.degree},) or ({group.degree}, C), got {tuple(f_or_weight.shape)}")
+    theta = f_or_weight if f_or_weight.ndim == 2 else f_or_weight[:, None]
     orbits = group.node_orbits()
     return cluster_mean(theta, orbits.labels, orbits.num_clusters)[orbits.labels].reshape(f_or_weight.shape)

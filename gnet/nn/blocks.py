@@ -6,7 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, GnetError
+from gnet.errors import ConfigError, ShapeError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -68,6 +68,16 @@ def check_activation(act: str | None) -> str | None:
     return act
 
 
+def check_dropout(dropout: float) -> None:
+    """Refuse a probability outside [0, 1).
+
+    Raises:
+        ConfigError: it is.
+    """
+    if not 0.0 <= dropout < 1.0:
+        raise ConfigError(f"expected dropout in [0, 1), got {dropout}")
+
+
 class Block(nn.Module):
     """``dropout(act(norm(propagate(linear(x)))))``, every part but the linear one optional.
 
@@ -91,8 +101,7 @@ class Block(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        if not 0.0 <= dropout < 1.0:
-            raise ConfigError(f"expected dropout in [0, 1), got {dropout}")
+        check_dropout(dropout)
         self.linear, self.propagate, self.norm = linear, propagate, norm
         self.act = check_activation(act)
         self.dropout, self.residual = dropout, residual
@@ -111,7 +120,7 @@ class Block(nn.Module):
         if not self.residual:
             return y
         if y.shape != x.shape:
-            raise GnetError(f"a residual block keeps its shape, got {tuple(x.shape)} -> {tuple(y.shape)}")
+            raise ShapeError(f"a residual block keeps its shape, got {tuple(x.shape)} -> {tuple(y.shape)}")
         return x + y
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import NodeGroup
-from gnet.nn.blocks import Block, Norm, check_activation, make_norm
+from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, make_norm
 from gnet.nn.linear import EquivariantLinear
 
 
@@ -53,6 +53,8 @@ class GNet(nn.Module):
         if num_layers < 1:
             raise ConfigError(f"expected num_layers >= 1, got {num_layers}")
         check_activation(act)
+        check_dropout(dropout)
+        make_norm(norm, 1)  # a net of one layer has no norm, and its name is checked all the same
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         gain = linear.pop("gain", 2.0 if act in ("relu", "leaky_relu", "gelu", "silu") else 1.0)
         blocks = []
@@ -88,7 +90,8 @@ class GNet(nn.Module):
     @property
     def num_weights(self) -> int:
         """Sum over layers of dim Hom_G (biases not counted)."""
-        return sum(int(m.num_weights) for m in self.modules() if m is not self and hasattr(m, "num_weights"))
+        layers = (m for m in self.modules() if not isinstance(m, GNet) and hasattr(m, "num_weights"))
+        return sum(int(layer.num_weights) for layer in layers)
 
     @property
     def num_parameters(self) -> int:

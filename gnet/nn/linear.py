@@ -129,12 +129,23 @@ class EquivariantLinear(nn.Module):
         Shapes:
             weight: (N, C', N, C)    bias: (N, C') or None
 
+        Raises:
+            ShapeError: other shapes.
+            ConfigError: a bias for a layer that has none.
+
         Example:
             >>> layer = EquivariantLinear(SymmetricGroup(3), 1, 1)
             >>> layer.set_dense(torch.eye(3).reshape(3, 1, 3, 1))
             >>> layer(torch.tensor([[1.0], [2.0], [3.0]])).flatten()
             tensor([1., 2., 3.], grad_fn=<ViewBackward0>)
         """
+        num_nodes = self.group.degree
+        expected = (num_nodes, self.out_channels, num_nodes, self.in_channels)
+        if weight.shape != expected or (bias is not None and bias.shape != expected[:2]):
+            got = f"{tuple(weight.shape)}" + ("" if bias is None else f" and {tuple(bias.shape)}")
+            raise ShapeError(f"expected a weight {expected} and a bias {expected[:2]} or None, got {got}")
+        if bias is not None and self.bias is None:
+            raise ConfigError("got a bias and the layer has bias=None; make it with bias='orbit'")
         self.weight.set_coefficients(self.orbits.coefficients(weight).to(next(self.parameters())))
         if self.bias is not None:
             self.bias.zero_()
@@ -145,7 +156,8 @@ class EquivariantLinear(nn.Module):
     def to_reference_params(self) -> dict[str, Tensor]:
         """The published code's layout of this map: w_diag (C' C, k), w_off (C' C, k, k), output channel major, and the bias.
 
-        For singletons w_diag is zero: only canonical -> reference -> canonical round-trips. ``b`` is (k, C').
+        For singletons w_diag is zero: only canonical -> reference -> canonical round-trips. ``b`` is (k, C'); a layer without
+        bias has none.
         """
         if not isinstance(self.orbits, Blocks) or self.orbits.is_tied:
             raise ConfigError("reference parameters exist for cluster groups without swaps")
@@ -156,11 +168,11 @@ class EquivariantLinear(nn.Module):
             reference.set_coefficients(self.weight.coefficients())
         k = self.orbits.partition.num_clusters
         bias = self.bias_of_clusters()
-        return {
+        found = {
             "w_diag": reference.own.detach().permute(1, 2, 0).reshape(-1, k),
             "w_off": reference.mix.detach().permute(1, 3, 0, 2).reshape(-1, k, k),
-            "b": torch.zeros(k, self.out_channels) if bias is None else bias.detach(),
         }
+        return found if bias is None else {**found, "b": bias.detach()}
 
     @torch.no_grad()
     def from_reference_params(self, w_diag: Tensor, w_off: Tensor, b: Tensor | None = None) -> "EquivariantLinear":
@@ -184,6 +196,8 @@ class EquivariantLinear(nn.Module):
             self.weight.load_state_dict(reference.state_dict())
         else:
             self.weight.set_coefficients(reference.coefficients())
+        if b is not None and b.shape not in ((self.out_channels,), (k, self.out_channels)):
+            raise ShapeError(f"expected b of shape ({self.out_channels},) or ({k}, {self.out_channels}), got {tuple(b.shape)}")
         if b is not None:
             self._set_cluster_bias(b.expand(k, self.out_channels))
         return self

@@ -21,6 +21,8 @@ def enumerate_elements(group: Group, limit: int = 50_000) -> Tensor:
         >>> len(enumerate_elements(SymmetricGroup(4)))
         24
     """
+    if not len(group.generators) and group.order() != 1:
+        raise GroupError(f"{group!r} knows no generators, so its elements cannot be enumerated")
     found = {_key(group.identity): group.identity}
     frontier = [group.identity]
     generators = list(group.generators)

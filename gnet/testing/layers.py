@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from gnet.errors import ConfigError
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
 from gnet.orbits import PairOrbits
 from gnet.testing.tolerances import LawBroken, require_close
@@ -35,6 +36,24 @@ def expressible_rank(layer: nn.Module, num_nodes: int | None = None, in_channels
     jacobian = torch.autograd.functional.jacobian(response, values, vectorize=False)
     columns = torch.cat([part.reshape(units.shape[0] * response(*values)[0].numel(), -1) for part in jacobian], dim=1)
     return int(torch.linalg.matrix_rank(columns, rtol=1e-9))
+
+
+def bias_rank(layer: nn.Module, num_nodes: int) -> int:
+    """The dimension of the space of constant signals layer(0) that the layer's weights reach.
+
+    Example:
+        >>> bias_rank(EquivariantLinear(ClusterGroup(Partition([0, 0, 0, 1, 1, 2])), 1, 1), 6)
+        3
+    """
+    layer = copy.deepcopy(layer).double()
+    names = [name for name, _ in layer.named_parameters()]
+    zero = torch.zeros(1, num_nodes, int(layer.in_channels), dtype=torch.float64)  # type: ignore[arg-type]
+
+    def constant(*values: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (zero,)).flatten()
+
+    jacobian = torch.autograd.functional.jacobian(constant, tuple(p.detach() for p in layer.parameters()))
+    return int(torch.linalg.matrix_rank(torch.cat([part.flatten(1) for part in jacobian], 1), rtol=1e-9))
 
 
 def check_layer(
@@ -73,7 +92,9 @@ def check_layer(
         for p in layer.parameters():
             p.copy_(torch.randn(p.shape, dtype=torch.float64, generator=generator))
     if x is None:
-        x = torch.randn(2, group.degree, layer.in_channels, dtype=torch.float64, generator=generator)  # type: ignore[attr-defined,arg-type]
+        if not isinstance(group, NodeGroup) or not hasattr(layer, "in_channels"):
+            raise ConfigError("expected a batch of inputs x: the layer does not state in_channels, or the group has no nodes")
+        x = torch.randn(2, group.degree, layer.in_channels, dtype=torch.float64, generator=generator)  # type: ignore[arg-type]
     y = layer(x).detach()
     before, after = action_in or group.action, action_out or _output_action(group, y)
     for g in [*group.sample(num_samples, generator), *list(group.generators)[:num_samples]]:
@@ -109,6 +130,10 @@ def _check_complete(layer: nn.Module, group: Group, y: Tensor) -> None:
     rank, expected = expressible_rank(layer, group.degree), orbits * channels  # type: ignore[operator]
     if rank != expected:
         raise LawBroken(f"completeness: the layer reaches {rank} dimensions, the equivariant maps have {expected}")
+    if getattr(layer, "bias_kind", None) == "orbit":
+        rank, expected = bias_rank(layer, group.degree), group.node_orbits().num_clusters * y.shape[-1]
+        if rank != expected:
+            raise LawBroken(f"completeness: the bias reaches {rank} dimensions, the invariant signals have {expected}")
 
 
 def _check_gradients(layer: nn.Module, x: Tensor) -> None:

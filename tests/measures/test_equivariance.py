@@ -136,7 +136,6 @@ def test_a_signal_on_other_nodes_is_refused():
         equivariance_error(torch.tanh, torch.zeros(2, 4, 1), SymmetricGroup(3))
 
 
-@pytest.mark.xfail(strict=True, reason="one signal (N, C) is taken for a batch of N: mean_square is too small by the factor N")
 def test_one_signal_on_nodes_without_batch_axis_is_refused():
     with pytest.raises(ShapeError, match="batch"):
         equivariance_error(per_node, torch.ones(4, 2), SymmetricGroup(4))

@@ -150,7 +150,6 @@ def test_a_net_without_layers_is_refused():
         GNet.from_layers([])
 
 
-@pytest.mark.xfail(strict=True, reason="num_weights counts the layers of a net inside a net twice")
 def test_nets_inside_nets_are_counted_once():
     inner = GNet(GROUP, 2, 4, 3)
     assert GNet.from_layers([inner]).num_weights == inner.num_weights
@@ -206,7 +205,6 @@ def test_settings_that_do_not_exist_are_refused(options, message):
         GNet(GROUP, 2, 4, 3, **options)
 
 
-@pytest.mark.xfail(strict=True, reason="with one layer, norm and dropout are ignored without being checked")
 @pytest.mark.parametrize("options", [{"norm": "graph"}, {"dropout": 2.0}])
 def test_settings_that_do_not_exist_are_refused_with_one_layer(options):
     with pytest.raises(ConfigError, match="expected"):
