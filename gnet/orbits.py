@@ -188,7 +188,7 @@ class Blocks(PairOrbits):
         return self.partition.num_nodes
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """|[k]^2 / H| + |{l : c_l > 1} / H|."""
         return int(max(self.own_ids.max(), self.pair_ids.max())) + 1
 
@@ -203,7 +203,7 @@ class Blocks(PairOrbits):
         return int(self.pair_ids.max()) + 1 < self.pair_ids.numel()
 
     @cached_property
-    def orbit_sizes(self) -> Tensor:  # type: ignore[override]
+    def orbit_sizes(self) -> Tensor:
         """From the cluster sizes alone."""
         sizes = self.partition.sizes
         pairs = sizes[:, None] * sizes[None, :]
@@ -214,7 +214,9 @@ class Blocks(PairOrbits):
 
     def members(self, orbit: int, limit: int) -> tuple[Tensor, Tensor]:
         """Block by block, O(limit + N)."""
-        found = [self.partition.members(cluster).expand(2, -1) for cluster in torch.nonzero(self.own_ids == orbit).flatten().tolist()]
+        found = [
+            self.partition.members(cluster).expand(2, -1) for cluster in torch.nonzero(self.own_ids == orbit).flatten().tolist()
+        ]
         for row, column in torch.nonzero(self.pair_ids == orbit).tolist():
             receivers, senders = self.partition.members(row), self.partition.members(column)
             # Row by row; the pairs (i, i) of a block belong to another orbit unless it is a singleton.
@@ -223,7 +225,7 @@ class Blocks(PairOrbits):
             found.append(pairs[:, (pairs[0] != pairs[1]) | (len(receivers) == 1)])
             if sum(each.shape[1] for each in found) >= limit:
                 break
-        return tuple(torch.cat(found, 1))  # type: ignore[return-value]
+        return tuple(torch.cat(found, 1))
 
     def labels_of(self, receivers: Tensor, senders: Tensor) -> Tensor:
         """By the clusters of the two nodes."""
@@ -251,7 +253,7 @@ class Table(PairOrbits):
         return len(self.table)
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """Number of distinct labels."""
         return int(self.table.max()) + 1
 
@@ -281,7 +283,7 @@ class Sparse(PairOrbits):
         return self.size
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """Number of edge orbits."""
         return int(self.orbits.max()) + 1 if self.orbits.numel() else 0
 
@@ -296,7 +298,7 @@ class Sparse(PairOrbits):
         return _look_up(self.edge_index, self.orbits, self.size, senders * self.size + receivers)
 
     @cached_property
-    def orbit_sizes(self) -> Tensor:  # type: ignore[override]
+    def orbit_sizes(self) -> Tensor:
         """Distinct edges of each orbit."""
         codes = torch.unique(self.edge_index[0] * self.size + self.edge_index[1])
         return torch.bincount(self.labels_of(codes % self.size, codes // self.size), minlength=self.count)

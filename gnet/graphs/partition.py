@@ -140,7 +140,7 @@ class Partition:
         return torch.equal(self.coarse_labels(other)[self.labels], other.labels)
 
     def coarse_labels(self, other: "Partition") -> Tensor:
-        """For each cluster here, the cluster of ``other`` that holds its first node, (k,); the map fine -> coarse if this refines it."""
+        """The cluster of ``other`` that holds the first node of each cluster here, (k,): the map fine -> coarse of a chain."""
         return other.labels[self.order[self.ptr[:-1]]]
 
     def __eq__(self, other: object) -> bool:
@@ -176,4 +176,6 @@ def _check_range(labels: Tensor, num_clusters: int) -> None:
         )
     empty = torch.nonzero(torch.bincount(labels, minlength=num_clusters) == 0).flatten().tolist()
     if empty:
-        raise PartitionError(f"clusters {empty} have no node; num_clusters={num_clusters} needs labels 0..{num_clusters - 1} to all occur")
+        raise PartitionError(
+            f"clusters {empty} have no node; num_clusters={num_clusters} needs labels 0..{num_clusters - 1} to all occur"
+        )

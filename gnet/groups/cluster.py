@@ -79,7 +79,7 @@ class ClusterGroup(NodeGroup):
         return " * ".join(powers) or "1"
 
     @cached_property
-    def generators(self) -> Sequence[Tensor]:  # type: ignore[override]
+    def generators(self) -> Sequence[Tensor]:
         """A transposition and a cycle for each cluster, then the lifted generators of H; made when asked for."""
         recipes = [(cluster, "swap") for cluster, size in enumerate(self.partition.sizes.tolist()) if size > 1]
         recipes += [(cluster, "cycle") for cluster, size in enumerate(self.partition.sizes.tolist()) if size > 2]
@@ -160,12 +160,12 @@ def _check_swaps(partition: Partition, swaps: PermutationGroup) -> None:
         if wrong:
             l, m = wrong[0], int(sigma[wrong[0]])
             raise GroupError(
-                f"swaps must keep cluster sizes: cluster {l} with {int(sizes[l])} nodes is mapped to cluster {m} with {int(sizes[m])}; "
-                "swap clusters of equal size only"
+                f"swaps must keep cluster sizes: cluster {l} with {int(sizes[l])} nodes is mapped to cluster {m} "
+                f"with {int(sizes[m])}; swap clusters of equal size only"
             )
 
 
-def SymmetricGroup(num_nodes: int) -> ClusterGroup:  # noqa: N802 - reads as the name of the group
+def SymmetricGroup(num_nodes: int) -> ClusterGroup:
     """S_N: every permutation of the nodes.
 
     Example:
@@ -175,7 +175,7 @@ def SymmetricGroup(num_nodes: int) -> ClusterGroup:  # noqa: N802 - reads as the
     return ClusterGroup(Partition.whole(num_nodes))
 
 
-def TrivialGroup(num_nodes: int) -> ClusterGroup:  # noqa: N802 - reads as the name of the group
+def TrivialGroup(num_nodes: int) -> ClusterGroup:
     """The group of the identity alone: every node unique.
 
     Example:

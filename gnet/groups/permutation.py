@@ -36,7 +36,9 @@ class PermutationGroup(NodeGroup):
     def __init__(self, generators: Iterable[Tensor | Sequence[int]], degree: int | None = None) -> None:
         given = [torch.as_tensor(g) for g in generators]
         if any(g.ndim != 1 for g in given):
-            raise GroupError("expected a list of generators, each (N,), got one or something else; write PermutationGroup([perm])")
+            raise GroupError(
+                "expected a list of generators, each (N,), got one or something else; write PermutationGroup([perm])"
+            )
         if degree is None:
             if not given:
                 raise GroupError("expected at least one generator, got none; give degree=N for the trivial group")

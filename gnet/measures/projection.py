@@ -19,7 +19,9 @@ class AveragedModule(nn.Module):
     equivariant, with K random ones its error falls as 1 / sqrt(K).
     """
 
-    def __init__(self, f: Callable[[Tensor], Tensor], group: Group, elements: Tensor, action_in: Action, action_out: Action) -> None:
+    def __init__(
+        self, f: Callable[[Tensor], Tensor], group: Group, elements: Tensor, action_in: Action, action_out: Action
+    ) -> None:
         super().__init__()
         self.f, self.group, self.action_in, self.action_out = f, group, action_in, action_out
         self.register_buffer("elements", elements, persistent=False)
@@ -28,7 +30,7 @@ class AveragedModule(nn.Module):
         """Average."""
         elements: Tensor = self.elements  # type: ignore[assignment]
         total = sum(self.action_out(self.group.inverse(g), self.f(self.action_in(g, x))) for g in elements)
-        return total / len(elements)  # type: ignore[return-value,operator]
+        return total / len(elements)  # type: ignore[return-value]
 
 
 @overload

@@ -1,6 +1,7 @@
 """The net: a stack of blocks that are equivariant to one group."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class GNet(nn.Module):
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         gain = linear.pop("gain", 2.0 if act in ("relu", "leaky_relu", "gelu", "silu") else 1.0)
         blocks = []
-        for depth, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for depth, (before, after) in enumerate(pairwise(widths)):
             is_last = depth == num_layers - 1
             layer = EquivariantLinear(group, before, after, gain=1.0 if is_last else gain, generator=generator, **linear)
             if is_last:
@@ -90,7 +91,7 @@ class GNet(nn.Module):
     @property
     def num_weights(self) -> int:
         """Sum over layers of dim Hom_G (biases not counted)."""
-        layers = (m for m in self.modules() if not isinstance(m, GNet) and hasattr(m, "num_weights"))
+        layers: list[Any] = [m for m in self.modules() if not isinstance(m, GNet) and hasattr(m, "num_weights")]
         return sum(int(layer.num_weights) for layer in layers)
 
     @property
@@ -100,9 +101,9 @@ class GNet(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw every layer anew."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "reset_parameters"):
-                module.reset_parameters(generator) if hasattr(module, "group") else module.reset_parameters()
+        layers: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, "reset_parameters")]
+        for module in layers:
+            module.reset_parameters(generator) if hasattr(module, "group") else module.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the net."""

@@ -44,6 +44,7 @@ class EquivariantLinear(nn.Module):
     """
 
     bias: nn.Parameter | None
+    bias_rows: Tensor
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class EquivariantLinear(nn.Module):
 
     def bias_of_clusters(self) -> Tensor | None:
         """The bias for each cluster (k, C') in blocks, for each node orbit in a table; None without."""
-        return None if self.bias is None else self.bias.index_select(0, self.bias_rows)  # type: ignore[arg-type]
+        return None if self.bias is None else self.bias.index_select(0, self.bias_rows)
 
     def dense(self) -> Tensor:
         """The explicit weight, (N, C', N, C), receiver first: for tests and for looking at."""

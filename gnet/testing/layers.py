@@ -22,9 +22,9 @@ def expressible_rank(layer: nn.Module, num_nodes: int | None = None, in_channels
         11
     """
     layer = copy.deepcopy(layer).double()
-    num_nodes = num_nodes or layer.group.degree  # type: ignore[union-attr,assignment]
-    channels = in_channels or layer.in_channels  # type: ignore[assignment]
-    units = torch.eye(num_nodes * channels, dtype=torch.float64).reshape(-1, num_nodes, channels)  # type: ignore[operator,arg-type]
+    nodes: int = num_nodes or layer.group.degree  # type: ignore[union-attr,assignment]
+    channels: int = in_channels or layer.in_channels  # type: ignore[assignment]
+    units = torch.eye(nodes * channels, dtype=torch.float64).reshape(-1, nodes, channels)
     names = [name for name, _ in layer.named_parameters()]
 
     def response(*values: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def check_layer(
     if x is None:
         if not isinstance(group, NodeGroup) or not hasattr(layer, "in_channels"):
             raise ConfigError("expected a batch of inputs x: the layer does not state in_channels, or the group has no nodes")
-        x = torch.randn(2, group.degree, layer.in_channels, dtype=torch.float64, generator=generator)  # type: ignore[arg-type]
+        x = torch.randn(2, group.degree, int(layer.in_channels), dtype=torch.float64, generator=generator)  # type: ignore[arg-type]
     y = layer(x).detach()
     before, after = action_in or group.action, action_out or _output_action(group, y)
     for g in [*group.sample(num_samples, generator), *list(group.generators)[:num_samples]]:
@@ -125,9 +125,9 @@ def _check_dense(layer: nn.Module, x: Tensor, y: Tensor) -> None:
 def _check_complete(layer: nn.Module, group: Group, y: Tensor) -> None:
     if not isinstance(group, NodeGroup):
         return
-    channels = layer.in_channels * y.shape[-1]  # type: ignore[operator]
+    channels = int(layer.in_channels) * y.shape[-1]  # type: ignore[arg-type]
     orbits = group.node_orbits().num_clusters if _output_action(group, y) is TRIVIAL_ACTION else PairOrbits.of(group).count
-    rank, expected = expressible_rank(layer, group.degree), orbits * channels  # type: ignore[operator]
+    rank, expected = expressible_rank(layer, group.degree), orbits * channels
     if rank != expected:
         raise LawBroken(f"completeness: the layer reaches {rank} dimensions, the equivariant maps have {expected}")
     if getattr(layer, "bias_kind", None) == "orbit":
