@@ -2,13 +2,12 @@
 
     y_i = A_{a(i)} x_i + sum_m B_{a(i) m} (sum_{j in C_m} x_j) / v_m
 
-with a(i) the cluster of node i and v a divisor per sending cluster (v_m = c_m turns sums into means). No N x N matrix is ever made.
+with a(i) the cluster of node i and v a divisor per sending cluster (v_m = c_m turns sums into means). No N x N matrix is made.
 
-Three ways to the same numbers, chosen by shapes alone, each measured to be the fastest where it is taken:
-
-* clusters of one size: signals are put in cluster order, (B, k, s, C), and all is plain batched products (``_even``);
-* fine clusters of several sizes: every node gets a copy of its weight, O(N C C') (``_by_node``);
-* large clusters of several sizes: one cluster after the other, O(B N C + k^2 C C') memory (``_Chunked``).
+Three ways to the same numbers, chosen by shapes alone, each measured to be the fastest where it is taken. Large clusters of one
+size stay batch-major, (B, k, s, C), and all is plain batched products (``_batch_first``). Large clusters of several sizes are
+taken one after the other. Fine clusters, and all inside a net, have the nodes first and in cluster order, (N, B, C), where the
+nodes of a cluster are one contiguous matrix.
 """
 
 import math
@@ -18,10 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gnet.kernels.segments import cluster_sum
-
 FINE = 16
-"""Mean cluster size below which clusters of unequal sizes are not worth a loop."""
+"""Mean cluster size below which clusters of several sizes are not worth a loop: each node gets a copy of its weight."""
 
 
 class ClusterIndex(NamedTuple):
@@ -55,8 +52,28 @@ class ClusterIndex(NamedTuple):
 
     @property
     def identity(self) -> bool:
-        """Whether labels are 0..N-1."""
+        """Whether every node is a cluster, in the order of the nodes."""
         return self.is_sorted and len(self.sizes) == len(self.labels)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all clusters have one size."""
+        return min(self.sizes) == max(self.sizes)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether clusters are too small for a loop over them."""
+        return len(self.labels) < FINE * len(self.sizes)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether clusters are taken one after the other: several sizes, and most of them large."""
+        return not (self.is_even or self.is_fine)
+
+    @property
+    def sorted_labels(self) -> Tensor:
+        """The cluster of each node in cluster order, (N,)."""
+        return self.labels.index_select(0, self.order)
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that move with the device."""
@@ -64,7 +81,7 @@ class ClusterIndex(NamedTuple):
 
 
 def pooled_linear(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
-    """Apply the pooled form, O(B N C C' + B k^2 C C').
+    """Apply the pooled form, O(B N C C' + B k^2 C C') operations, O(B N C + k^2 C C') memory.
 
     Shapes:
         x: (*, N, C)    own: (k, C', C) or None    mix: (k, C', k, C), receiver first
@@ -81,22 +98,79 @@ def pooled_linear(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | Non
                 [2.],
                 [5.]])
     """
-    k, out_channels, _, in_channels = mix.shape
-    if own is None or index.sizes[0] == 1 == max(index.sizes):
-        return _by_node(x, own, mix, bias, index)
+    _, out_channels, _, in_channels = mix.shape
+    if own is None and index.identity:
+        return _mix(x / index.divisor.to(x.dtype)[:, None], mix, bias)
     flat = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
-    batch, num_nodes = flat.shape[:2]
-    signals = batch * num_nodes * max(in_channels, out_channels)
-    if min(index.sizes) == max(index.sizes) and batch * k * in_channels * out_channels <= 2 * max(signals, mix.numel()):
-        y = _even(flat, own, mix, bias, index)
-    elif num_nodes < FINE * k:
-        y = _by_node(flat, own, mix, bias, index)
+    # A batched product per signal and cluster copies the weights B times, which pays while they are smaller than the signals.
+    if own is not None and index.is_even and in_channels * out_channels <= 2 * index.sizes[0] * max(in_channels, out_channels):
+        y = _batch_first(flat, own, mix, bias, index)
+    elif own is not None and index.is_loop:
+        y = _apply(flat, own, mix, bias, index, 1)
     else:
-        if torch.is_autocast_enabled(x.device.type):
-            low = torch.get_autocast_dtype(x.device.type)
-            flat, own, mix, bias = flat.to(low), own.to(low), mix.to(low), None if bias is None else bias.to(low)
-        y = _Chunked.apply(flat, own, mix, bias, index)
+        y = nodes_last(pooled_linear_nodes_first(nodes_first(flat, index), own, mix, bias, index), index)
     return y.reshape(*x.shape[:-1], out_channels)
+
+
+def pooled_linear_nodes_first(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
+    """The same map on signals with the nodes first and in cluster order, as ``nodes_first`` gives them.
+
+    Shapes:
+        x: (N, B, C)    returns: (N, B, C')
+
+    Example:
+        >>> index = ClusterIndex.of(torch.tensor([1, 0, 1]), torch.tensor([1, 2]))
+        >>> own, mix = torch.randn(2, 5, 3), torch.randn(2, 5, 2, 3)
+        >>> x = torch.randn(7, 3, 3)
+        >>> y = nodes_last(pooled_linear_nodes_first(nodes_first(x, index), own, mix, None, index), index)
+        >>> torch.allclose(y, pooled_linear(x, own, mix, None, index), atol=1e-5)
+        True
+    """
+    if own is None:
+        mixed = _mix_sums(_sums(x, index, 0), mix, bias, index, x.dtype)
+        return mixed.index_select(0, index.sorted_labels)
+    return _apply(x, own, mix, bias, index, 0)
+
+
+def nodes_first(x: Tensor, index: ClusterIndex) -> Tensor:
+    """(B, N, C) -> (N, B, C), the nodes in cluster order.
+
+    Example:
+        >>> nodes_first(torch.tensor([[[1.0], [2.0], [3.0]]]), ClusterIndex.of(torch.tensor([0, 1, 0]), torch.ones(2))).flatten()
+        tensor([1., 3., 2.])
+    """
+    x = x.transpose(0, 1)
+    return x.contiguous() if index.is_sorted else _Reorder.apply(x, index.order, index.inverse, 0)
+
+
+def nodes_last(x: Tensor, index: ClusterIndex) -> Tensor:
+    """Inverse of ``nodes_first``, (N, B, C) -> (B, N, C).
+
+    Example:
+        >>> index = ClusterIndex.of(torch.tensor([0, 1, 0]), torch.ones(2))
+        >>> nodes_last(torch.tensor([[[1.0]], [[3.0]], [[2.0]]]), index).flatten()
+        tensor([1., 2., 3.])
+    """
+    x = x.transpose(0, 1)
+    return x.contiguous() if index.is_sorted else _Reorder.apply(x, index.inverse, index.order, 1)
+
+
+class _Reorder(torch.autograd.Function):
+    """Permute the nodes; unlike that of ``index_select`` the backward is no scatter but the inverse permutation."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor, inverse: Tensor, axis: int) -> Tensor:  # type: ignore[override]
+        return x.index_select(axis, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.order, ctx.inverse, ctx.axis = inputs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return _Reorder.apply(grad, ctx.inverse, ctx.order, ctx.axis), None, None, None
 
 
 def _mix(pooled: Tensor, mix: Tensor, bias: Tensor | None) -> Tensor:
@@ -106,112 +180,124 @@ def _mix(pooled: Tensor, mix: Tensor, bias: Tensor | None) -> Tensor:
     return mixed.unflatten(-1, (k, out_channels))
 
 
-class _Reorder(torch.autograd.Function):
-    """Permute the nodes; unlike that of ``index_select`` the backward is no scatter but the inverse permutation."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:  # type: ignore[override]
-        return x.index_select(-2, order)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.order, ctx.inverse = inputs
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return _Reorder.apply(grad, ctx.inverse, ctx.order), None, None
-
-
-def _even(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
+def _batch_first(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
     k, size = len(index.sizes), index.sizes[0]
     batch, out_channels = len(x), mix.shape[1]
-    ordered = x if index.is_sorted else _Reorder.apply(x, index.order, index.inverse)
+    ordered = x if index.is_sorted else _Reorder.apply(x, index.order, index.inverse, 1)
     nodes = ordered.unflatten(1, (k, size))  # (B, k, s, C)
-    wide = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else None
+    wide = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
     pooled = nodes.sum(2, dtype=wide) / index.divisor[:, None]
     mixed = _mix(pooled.to(x.dtype), mix, bias).unsqueeze(2)  # (B, k, 1, C')
     if k == 1:
         return F.linear(x, own[0]) + mixed[:, 0]
     weights = own.transpose(1, 2)[None].expand(batch, *[-1] * 3)
-    if mix.shape[3] == 1:  # one product gives both parts: [x, 1] [A; mixed]
-        one = torch.ones_like(nodes)
-        both = torch.cat([weights, mixed.to(weights.dtype)], 2)
-        y = torch.bmm(torch.cat([nodes, one], 3).flatten(0, 1), both.flatten(0, 1)).unflatten(0, (batch, k))
-    else:
-        y = torch.bmm(nodes.flatten(0, 1), weights.flatten(0, 1)).unflatten(0, (batch, k)) + mixed
+    y = torch.bmm(nodes.flatten(0, 1), weights.flatten(0, 1)).unflatten(0, (batch, k)) + mixed
     y = y.view(batch, k * size, out_channels)
-    return y if index.is_sorted else _Reorder.apply(y, index.inverse, index.order)
+    return y if index.is_sorted else _Reorder.apply(y, index.inverse, index.order, 1)
 
 
-def _by_node(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
-    pooled = x if index.identity else cluster_sum(x, index.labels, len(index.sizes))  # (*, k, C)
-    mixed = _mix(pooled / index.divisor.to(x.dtype)[:, None], mix, bias)
-    y = mixed if index.identity else mixed.index_select(-2, index.labels)  # (*, N, C')
-    if own is None:
-        return y
-    weights = own if index.identity else own.index_select(0, index.labels)
-    return y + torch.einsum("...ni,noi->...no", x, weights)
-
-
-def _chunks(x: Tensor, index: ClusterIndex) -> list[Tensor]:
-    """The nodes of each cluster, (B, N, C) -> k contiguous tensors (B, c, C)."""
-    if index.is_sorted:
-        return [chunk.contiguous() for chunk in x.split(index.sizes, 1)]
+def _chunks(x: Tensor, index: ClusterIndex, axis: int) -> list[Tensor]:
+    """The nodes of each cluster as k contiguous tensors; axis 0: (N, B, C) in cluster order, axis 1: (B, N, C) as it came."""
+    if axis == 0 or index.is_sorted:
+        return [chunk.contiguous() for chunk in x.split(index.sizes, axis)]
     return [x.index_select(1, nodes) for nodes in index.order.split(index.sizes)]
 
 
-def _join(chunks: list[Tensor], index: ClusterIndex) -> Tensor:
+def _join(chunks: list[Tensor], index: ClusterIndex, axis: int) -> Tensor:
     """Inverse of ``_chunks``."""
-    joined = chunks[0] if len(chunks) == 1 else torch.cat(chunks, 1)
-    return joined if index.is_sorted else joined.index_select(1, index.inverse)
+    joined = torch.cat(chunks, axis)
+    return joined if axis == 0 or index.is_sorted else joined.index_select(1, index.inverse)
 
 
-def _sums(chunks: list[Tensor]) -> Tensor:
-    """Sum over the nodes of each cluster, (B, k, C); low precision is summed in float32."""
-    wide = torch.float32 if chunks[0].dtype in (torch.bfloat16, torch.float16) else None
-    return torch.cat([chunk.sum(1, keepdim=True, dtype=wide) for chunk in chunks], 1)
+def _sums(x: Tensor, index: ClusterIndex, axis: int) -> Tensor:
+    """Sum over the nodes of each cluster, (k, B, C), in float32 for low precision."""
+    wide = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+    if index.is_loop:
+        return torch.stack([chunk.sum(axis, dtype=wide) for chunk in _chunks(x, index, axis)])
+    if index.is_even:
+        return x.unflatten(0, (len(index.sizes), index.sizes[0])).sum(1, dtype=wide)
+    zeros = torch.zeros(len(index.sizes), *x.shape[1:], dtype=wide, device=x.device)
+    return zeros.index_add(0, index.sorted_labels, x.to(wide))
 
 
-def _each_plus(chunks: list[Tensor], weights: Tensor, offsets: Tensor) -> list[Tensor]:
-    """``chunk @ weight + offset`` for each cluster: weights (k, C, C'), offsets (B, k, C')."""
-    pairs = zip(chunks, weights.unbind(0), offsets.split(1, 1), strict=True)
-    return [torch.mm(c.flatten(0, 1), w).unflatten(0, c.shape[:2]) + offset for c, w, offset in pairs]
+def _mix_sums(sums: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, dtype: torch.dtype) -> Tensor:
+    """What each cluster receives from all, (k, B, C) -> (k, B, C')."""
+    means = (sums / index.divisor[:, None, None]).to(dtype)
+    return _mix(means.transpose(0, 1), mix, bias).transpose(0, 1).contiguous()
 
 
-class _Chunked(torch.autograd.Function):
-    """The whole map cluster by cluster; saves its inputs only, and its backward is made of differentiable operations."""
+def _times_plus(x: Tensor, weights: Tensor, offsets: Tensor, index: ClusterIndex, axis: int) -> Tensor:
+    """``x_i W_{a(i)} + offset_{a(i)}`` on nodes: weights (k, C, C'), offsets (k, B, C')."""
+    if index.is_loop:
+        parts = zip(_chunks(x, index, axis), weights.unbind(0), offsets.unbind(0), strict=True)
+        return _join([(c.flatten(0, 1) @ w).unflatten(0, c.shape[:2]) + o.unsqueeze(axis) for c, w, o in parts], index, axis)
+    if not index.is_even:
+        weights, offsets = weights.index_select(0, index.sorted_labels), offsets.index_select(0, index.sorted_labels)
+    nodes = x.contiguous().unflatten(0, (len(weights), -1))  # (k, s, B, C)
+    if x.shape[2] == 1:  # a product with one channel is no matrix product; take the sum in the same pass
+        y = torch.addcmul(offsets[:, None], nodes, weights[:, None])
+    else:
+        y = torch.bmm(nodes.flatten(1, 2), weights).view(*nodes.shape[:3], weights.shape[2]) + offsets[:, None]
+    # Fresh memory under a new shape, and no view in the eyes of autograd: the net's ReLU may write into it.
+    return torch.ops.aten._unsafe_view(y, (*x.shape[:2], y.shape[3]))
+
+
+def _products(left: Tensor, right: Tensor, index: ClusterIndex, axis: int) -> Tensor:
+    """``sum left_i right_i^T`` over nodes and signals of each cluster, (k, C', C)."""
+    if index.is_loop:
+        parts = zip(_chunks(left, index, axis), _chunks(right, index, axis), strict=True)
+        return torch.stack([a.flatten(0, 1).t() @ b.flatten(0, 1) for a, b in parts])
+    groups = len(index.sizes) if index.is_even else len(left)
+    left, right = left.unflatten(0, (groups, -1)).flatten(1, 2), right.unflatten(0, (groups, -1)).flatten(1, 2)
+    if right.shape[2] == 1:  # a thin product is twice as fast with its long side last
+        products = torch.bmm(right.transpose(1, 2), left).transpose(1, 2)
+    else:
+        products = torch.bmm(left.transpose(1, 2), right)
+    if index.is_even:
+        return products
+    zeros = torch.zeros(len(index.sizes), *products.shape[1:], dtype=products.dtype, device=products.device)
+    return zeros.index_add(0, index.sorted_labels, products)
+
+
+def _apply(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, axis: int) -> Tensor:
+    if torch.is_autocast_enabled(x.device.type):
+        low = torch.get_autocast_dtype(x.device.type)
+        x, own, mix, bias = x.to(low), own.to(low), mix.to(low), None if bias is None else bias.to(low)
+    return _Pooled.apply(x, own, mix, bias, index, axis)
+
+
+class _Pooled(torch.autograd.Function):
+    """The whole map with the nodes on ``axis``; saves its inputs only, and its backward is made of differentiable operations."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:  # type: ignore[override]
-        chunks = _chunks(x, index)
-        pooled = (_sums(chunks) / index.divisor[:, None]).to(x.dtype)
-        return _join(_each_plus(chunks, own.transpose(1, 2), _mix(pooled, mix, bias)), index)
+    def forward(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, axis: int) -> Tensor:  # type: ignore[override]
+        offsets = _mix_sums(_sums(x, index, axis), mix, bias, index, x.dtype)
+        return _times_plus(x, own.transpose(1, 2), offsets, index, axis)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, own, mix, bias, ctx.index = inputs
+        x, own, mix, bias, ctx.index, ctx.axis = inputs
         ctx.save_for_backward(x, own, mix)
         ctx.has_bias = bias is not None
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (x, own, mix), index = ctx.saved_tensors, ctx.index
+        (x, own, mix), index, axis = ctx.saved_tensors, ctx.index, ctx.axis
         need_x, need_own, need_mix, need_bias = ctx.needs_input_grad[:4]
-        grads = _chunks(grad, index)
-        sums = _sums(grads)  # (B, k, C')
-        flat_sums = sums.to(grad.dtype).flatten(1)
-        grad_x = grad_own = grad_mix = None
+        sums = _sums(grad, index, axis)  # (k, B, C')
+        flat_sums = sums.to(grad.dtype).transpose(0, 1).flatten(1)
+        grad_x = grad_own = grad_mix = grad_bias = None
         if need_x:
             back = torch.mm(flat_sums, mix.flatten(2).flatten(0, 1)).unflatten(1, (len(index.sizes), -1))
-            grad_x = _join(_each_plus(grads, own, (back / index.divisor[:, None]).to(grad.dtype)), index)
-        if need_own or need_mix:
-            chunks = _chunks(x, index)
-            pooled = (_sums(chunks) / index.divisor[:, None]).to(x.dtype)
-            grad_own = torch.stack([torch.mm(g.flatten(0, 1).t(), c.flatten(0, 1)) for g, c in zip(grads, chunks, strict=True)])
-            grad_mix = torch.mm(flat_sums.t(), pooled.flatten(1)).view(mix.shape) if need_mix else None
-        grad_bias = sums.sum(0).to(grad.dtype) if ctx.has_bias and need_bias else None
-        return grad_x, grad_own, grad_mix, grad_bias, None
+            back = (back.transpose(0, 1).contiguous() / index.divisor[:, None, None]).to(grad.dtype)
+            grad_x = _times_plus(grad, own, back, index, axis)
+        if need_own:
+            grad_own = _products(grad, x, index, axis)
+        if need_mix:
+            means = (_sums(x, index, axis) / index.divisor[:, None, None]).to(x.dtype)
+            grad_mix = torch.mm(flat_sums.t(), means.transpose(0, 1).flatten(1)).view(mix.shape)
+        if ctx.has_bias and need_bias:
+            grad_bias = sums.sum(1).to(grad.dtype)
+        return grad_x, grad_own, grad_mix, grad_bias, None, None

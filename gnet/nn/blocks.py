@@ -109,11 +109,25 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the stage."""
         y = self.linear(x)
-        if self.propagate is not None:
-            y = self.propagate(y)
+        return self._after(x, y if self.propagate is None else self.propagate(y))
+
+    @property
+    def allows_nodes_first(self) -> bool:
+        """Whether nothing in the stage knows nodes apart, so that ``forward_nodes_first`` can be called."""
+        known = self.norm is None or type(self.norm) in (NodeBatchNorm, nn.LayerNorm)
+        return known and self.propagate is None and bool(getattr(self.linear, "allows_nodes_first", False))
+
+    def forward_nodes_first(self, x: Tensor) -> Tensor:
+        """The stage on signals with the nodes first and in cluster order, (N, B, C) -> (N, B, C')."""
+        y = self.linear.forward_nodes_first(x)  # type: ignore[operator]
+        if self.act == "relu" and self.norm is None:  # nobody else holds y: in place spares a pass and fresh memory
+            F.relu_(y)
+        return self._after(x, y, is_active=self.act == "relu" and self.norm is None)
+
+    def _after(self, x: Tensor, y: Tensor, is_active: bool = False) -> Tensor:
         if self.norm is not None:
             y = self.norm(y)
-        if self.act is not None:
+        if self.act is not None and not is_active:
             y = ACTIVATIONS[self.act](y)
         if self.dropout > 0.0:
             y = F.dropout(y, self.dropout, self.training)

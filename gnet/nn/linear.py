@@ -1,7 +1,7 @@
 """Linear layers that commute with a node group, or forget it: exactly as many weights as there are pair orbits."""
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.kernels.segments import cluster_mean
-from gnet.nn.weights import BlockWeights, Init, ReferenceWeights, Start, TableWeights
+from gnet.nn.weights import BlockWeights, ClusterWeights, Init, ReferenceWeights, Start, TableWeights
 from gnet.orbits import Blocks, PairOrbits
 
 Bias = Literal["orbit", "shared"]
@@ -101,10 +101,27 @@ class EquivariantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
+        self.check_input(x)
+        return self.weight(x, None if self.bias is None else self.bias_of_clusters())
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse an x of another shape, dtype or device.
+
+        Raises:
+            ShapeError: it is.
+        """
         if x.ndim < 2 or x.shape[-2] != self.group.degree or x.shape[-1] != self.in_channels:
             raise ShapeError(f"expected x of shape (*, {self.group.degree}, {self.in_channels}), got {tuple(x.shape)}")
         _check_placement(x, next(self.parameters()))
-        return self.weight(x, None if self.bias is None else self.bias_of_clusters())
+
+    @property
+    def allows_nodes_first(self) -> bool:
+        """Whether ``forward_nodes_first`` can be called: the group is one of clusters."""
+        return isinstance(self.weight, ClusterWeights)
+
+    def forward_nodes_first(self, x: Tensor) -> Tensor:
+        """The map inside a net that sorts the nodes by cluster once: (N, B, C) -> (N, B, C'), unchecked."""
+        return cast(ClusterWeights, self.weight).forward_nodes_first(x, self.bias_of_clusters())
 
     def bias_of_clusters(self) -> Tensor | None:
         """The bias for each cluster (k, C') in blocks, for each node orbit in a table; None without."""

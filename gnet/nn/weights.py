@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError
-from gnet.kernels.blocks import ClusterIndex, pooled_linear
+from gnet.kernels.blocks import ClusterIndex, pooled_linear, pooled_linear_nodes_first
 from gnet.kernels.table import table_linear
 from gnet.orbits import Blocks, PairOrbits
 
@@ -49,7 +49,7 @@ ALPHA = 0.5
 """Share of the output variance that the pointwise path starts with."""
 
 
-class _OnClusters(nn.Module):
+class ClusterWeights(nn.Module):
     """Base of the weights of a cluster group: keeps where the nodes of each cluster are, in buffers that follow the device."""
 
     labels: Tensor
@@ -70,8 +70,20 @@ class _OnClusters(nn.Module):
         """What the kernel wants to know of the partition."""
         return ClusterIndex(self.labels, self.divisor, self.order, self.inverse, self.cluster_sizes, self.is_sorted)
 
+    def parts(self) -> tuple[Tensor | None, Tensor]:
+        """The weight of each cluster's own nodes (k, C', C), if any, and of each pair of clusters (k, C', k, C)."""
+        raise NotImplementedError
 
-class BlockWeights(_OnClusters):
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
+        return pooled_linear(x, *self.parts(), bias, self.index)
+
+    def forward_nodes_first(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The same for nodes first and in cluster order, (N, B, C) -> (N, B, C')."""
+        return pooled_linear_nodes_first(x, *self.parts(), bias, self.index)
+
+
+class BlockWeights(ClusterWeights):
     """Canonical pooled coordinates of a cluster group: A for clusters of more than one node, and B.
 
     For a singleton A_l and B_ll are the same coordinate, so only B_ll is kept and the number of weights is dim Hom_G exactly.
@@ -79,6 +91,7 @@ class BlockWeights(_OnClusters):
     """
 
     own: nn.Parameter | None
+    own_rows: Tensor
 
     def __init__(self, orbits: Blocks, in_channels: int, out_channels: int) -> None:
         super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes)
@@ -106,9 +119,9 @@ class BlockWeights(_OnClusters):
             return self.mix
         return self.mix[self.pair_ids].permute(0, 2, 1, 3)  # type: ignore[index]
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
-        return pooled_linear(x, self.own_of_clusters(), self.mix_of_clusters(), bias, self.index)
+    def parts(self) -> tuple[Tensor | None, Tensor]:
+        """A and B."""
+        return self.own_of_clusters(), self.mix_of_clusters()
 
     def coefficients(self) -> Tensor:
         """The value on each pair orbit, (count, C', C)."""
@@ -169,7 +182,7 @@ class BlockWeights(_OnClusters):
         self.set_coefficients(values)
 
 
-class ReferenceWeights(_OnClusters):
+class ReferenceWeights(ClusterWeights):
     """The parametrisation of the published code: W = diag(w_diag[a(i)]) + w_off[a(i), a(j)] / N, trained as (w_diag, w_off).
 
     Under Adam it matters which numbers are trained: a step of size lr moves an entry of W between clusters by lr / N only, a
@@ -186,10 +199,9 @@ class ReferenceWeights(_OnClusters):
         self.own = nn.Parameter(torch.empty(k, out_channels, in_channels))
         self.mix = nn.Parameter(torch.empty(k, out_channels, k, in_channels))
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
-        # The factor 1 / N scales the pooled signal, not the k x k weights: the trivial group has k = N.
-        return pooled_linear(x, self.own, self.mix, bias, self.index)
+    def parts(self) -> tuple[Tensor | None, Tensor]:
+        """w_diag and w_off; the divisor N scales the pooled signal, not the k x k weights: the trivial group has k = N."""
+        return self.own, self.mix
 
     def coefficients(self) -> Tensor:
         """The value on each pair orbit, (count, C', C)."""
