@@ -104,9 +104,9 @@ def resolve_config(argv: Sequence[str], overrides: Mapping[str, Any] | None = No
 
 def trial_parser() -> "LightningArgumentParser":
     """The parser behind ``resolve_config``: every option of ``fit`` but those of the fit itself."""
-    from gnet.training.arguments import ParserOnly
+    from gnet.training import arguments
 
-    return ParserOnly().parser
+    return arguments.trial_parser()
 
 
 def with_config_paths(argv: Sequence[str]) -> list[str]:

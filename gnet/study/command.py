@@ -1,16 +1,20 @@
 """``python train.py study``: its options, and how they become a plan."""
 
 import argparse
+import difflib
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gnet.errors import ConfigError
 from gnet.study.plan import BASELINES, Plan, Resolve, make_variants, trial_config
+from gnet.study.pool import warm_up
 
 if TYPE_CHECKING:
     from gnet.training.data import GraphDataModule
@@ -78,11 +82,13 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
     Raises:
         ConfigError: options that contradict each other or the folder.
     """
-    signal.signal(signal.SIGTERM, _stop)  # a scheduler's way to say Ctrl-C
     given, rest = parser().parse_known_args(list(argv))
+    if getattr(given, "jobs", DEFAULTS["jobs"]) > 0:
+        warm_up(getattr(given, "threads", DEFAULTS["threads"]))  # it imports while this process reads configs and data
     try:
-        plan, datamodule = make_plan(vars(given), rest, resolve_config, command=shlex.join(["study", *argv]))
-        return execute(plan, datamodule)
+        with _stopped_by_sigterm():
+            plan, datamodule = make_plan(vars(given), rest, resolve_config, command=shlex.join(["study", *argv]))
+            return execute(plan, datamodule)
     except KeyboardInterrupt:
         return 130
 
@@ -146,22 +152,46 @@ def make_plan(
         checkpoints=settings["checkpoints"],
         record=None if settings["record"] is None else Path(settings["record"]),
         config_name=name,
-        overrides=shlex.join(rest),
+        overrides=shlex.join(_without_places(argv[2 * len(configs) :])),
         command=command,
     )
     return plan, datamodule
+
+
+def _without_places(words: Sequence[str]) -> list[str]:
+    """Options without ``--data.root``: where the data lie on this machine is no part of an experiment."""
+    kept: list[str] = []
+    for place, word in enumerate(words):
+        if not word.startswith("--data.root") and not (place and words[place - 1] == "--data.root"):
+            kept.append(word)
+    return kept
 
 
 def _settings(of_config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Defaults, then the config's ``study:``, then the command line; clusters and variants push each other out."""
     unknown = sorted(set(of_config) - set(DEFAULTS))
     if unknown:
-        raise ConfigError(f"unknown key study.{unknown[0]}; expected one of {', '.join(sorted(DEFAULTS))}")
+        near = difflib.get_close_matches(unknown[0], DEFAULTS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown key study.{unknown[0]}; {meant}The keys are {', '.join(sorted(DEFAULTS))}")
     if of_config.get("baselines") is False:
         of_config = {**of_config, "baselines": []}
     elif of_config.get("baselines") is True:
         of_config = {**of_config, "baselines": list(BASELINES)}
     return {**DEFAULTS, **of_config, **{key: value for key, value in given.items() if key != "config"}}
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM, a scheduler's way to say Ctrl-C, is taken as such."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may have handlers
+        return
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -121,7 +121,7 @@ class Journal:
             csv.writer(file, lineterminator="\n").writerow(row.cells())
             file.flush()
             os.fsync(file.fileno())
-        self.rows[row.key] = row
+        self.rows[row.key] = Row.from_cells(row.cells())  # as it is read again, so that summaries do not depend on restarts
 
     def finish(self, order: list[str]) -> list[Row]:
         """Rewrite the file sorted by variant (in ``order``), draw and seed; returns the rows so sorted."""

@@ -1,6 +1,7 @@
 """Worker processes that compute tasks side by side, die with their parent, and may die without taking it along."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -14,10 +15,25 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import threadpoolctl  # type: ignore[import-untyped]
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PRELOAD = ["gnet.study.run", "gnet.study.baselines", "threadpoolctl"]
+
+
+def warm_up(threads: int = 1) -> None:
+    """Start the process that workers are forked from, and let it import torch and lightning while others do something else.
+
+    Workers come from a fork server: a process that has imported everything and computed nothing, so that a fork is safe (no
+    thread pools, no locks) and takes no time. A second call does nothing.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with _environment({name: str(threads) for name in THREAD_VARIABLES}):
+        multiprocessing.forkserver.ensure_running()
 
 
 @dataclass(frozen=True)
@@ -40,9 +56,9 @@ def run_tasks(
 ) -> Iterator[tuple[Task, Result | Failure]]:
     """Compute ``function(task)`` for every task, at most ``jobs`` at a time, and yield each result as it ends.
 
-    Each worker is a fresh process (spawned, so it inherits no locks or thread pools) with ``threads`` threads; an exception in
-    a task is a ``Failure``, and so is a worker that dies, which is replaced. ``jobs=0`` computes in this very process, in order:
-    for debuggers and small tasks. What workers print goes to ``log``. Leaving the loop early ends the workers.
+    Each worker is a process of its own with ``threads`` threads (see ``warm_up``); an exception in a task is a ``Failure``,
+    and so is a worker that dies, which is replaced. ``jobs=0`` computes in this very process, in order: for debuggers and
+    small tasks. What workers print goes to ``log``. Leaving the loop early ends the workers.
 
     Example:
         >>> [result for _, result in run_tasks(abs, [-1, -2], jobs=0)]
@@ -86,12 +102,12 @@ def _attempt(function: Callable[[Task], Result], task: Task) -> Result | Failure
 
 
 def _start(function: Callable[[Task], Any], task: Task, threads: int, log: Path | None) -> _Worker[Task]:
-    context = multiprocessing.get_context("spawn")
+    warm_up(threads)
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     # A daemon: it is ended when this process exits in good order. _follow_parent ends it when this process is killed.
-    process = context.Process(target=_serve, args=(theirs, log), daemon=True)
-    with _environment({name: str(threads) for name in THREAD_VARIABLES}):
-        process.start()
+    process = context.Process(target=_serve, args=(theirs, threads, log), daemon=True)
+    process.start()
     theirs.close()  # so that the pipe ends when the worker does
     worker = _Worker(process, ours, task)
     _send(worker, function)
@@ -116,10 +132,12 @@ def _receive(worker: _Worker[Any]) -> Any:
         return Failure(f"the worker process died ({meaning}); out of memory?", "")
 
 
-def _serve(pipe: Connection, log: Path | None) -> None:
+def _serve(pipe: Connection, threads: int, log: Path | None) -> None:
     """The life of a worker: tasks in, results out, until ``None`` comes or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_follow_parent, daemon=True).start()
+    os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
+    threadpoolctl.threadpool_limits(threads)  # for what the server has loaded with another number
     if log is not None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, sys.stdout.fileno())

@@ -278,7 +278,9 @@ def _merge_manifest(plan: Plan) -> dict[str, Any]:
     for variant in plan.variants:
         entry = _manifest_entry(variant)
         if variant.name in known:
-            journal.check_same(known[variant.name]["config"], entry["config"], variant.name, plan.out)
+            journal.check_same(
+                _without_root(known[variant.name]["config"]), _without_root(entry["config"]), variant.name, plan.out
+            )
         known[variant.name] = entry
     manifest["variants"] = dict(sorted(known.items(), key=lambda item: item[1]["kind"] == "baseline"))
     manifest["starts"].append(Provenance.now(plan.command).as_dict())
@@ -297,6 +299,13 @@ def _manifest_entry(variant: Variant) -> dict[str, Any]:
             "config": trial_config(variant.config, 0, 0),
         }
     )
+
+
+def _without_root(config: dict[str, Any]) -> dict[str, Any]:
+    """A config but for the folder of the data, which may move."""
+    data = config["data"]
+    arguments = {key: value for key, value in data["init_args"].items() if key != "root"}
+    return {**config, "data": {**data, "init_args": arguments}}
 
 
 def _write_failures(out: Path, failures: dict[Key, Failure]) -> None:

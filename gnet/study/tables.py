@@ -13,6 +13,7 @@ from gnet.study.variance import Decomposition
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
+FEW = 5  # below, a bootstrap interval is little more than the range of the values
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Difference:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves zero out, and comes from enough units to mean something."""
+        return self.units >= FEW and (self.low > 0 or self.high < 0)
 
 
 NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, math.nan, 0, 0)
@@ -250,6 +251,8 @@ def _sure(difference: Difference) -> str:
         f"{_number(difference.mean)} +- {_number(difference.error)} (paired, standard error over {difference.units} {unit}, "
         f"{CONFIDENCE:.0%} interval {_number(difference.low)} to {_number(difference.high)})"
     )
+    if difference.units < FEW:
+        return f"{text}, from too few {unit} to be sure"
     return text if difference.is_resolved else f"{text}, which these trials do not resolve from zero"
 
 

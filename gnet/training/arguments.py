@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -10,7 +11,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinit
 from gnet.training.data import GraphDataModule
 from gnet.training.module import GNetModule
 from gnet.training.predict import WritePredictions
-from gnet.training.symmetry import as_symmetry
+from gnet.training.symmetry import as_symmetry, symmetries
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}
 """Errors are raised, not printed with a usage of 200 lines; an abbreviated option is a misspelled one."""
@@ -55,9 +56,8 @@ class GNetCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str], *, run: bool = True) -> None:
-        kwargs: dict[str, Any] = dict(STRICT)
-        if run:
-            kwargs |= {name: dict(STRICT) for name in self.subcommands()}
+        self.command = args[0] if run else ""
+        kwargs: dict[str, Any] = dict(STRICT) | {name: dict(STRICT) for name in self.subcommands()}
         super().__init__(
             GNetModule,
             GraphDataModule,
@@ -71,17 +71,16 @@ class GNetCLI(LightningCLI):
             run=run,
         )
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that is asked for: each parser takes a tenth of a second to build."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name == self.command}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our callbacks, the links of the seed, and the key ``study``, which only the study reads."""
         parser.add_lightning_class_args(LogEquivariance, "log_equivariance")
         parser.add_lightning_class_args(WritePredictions, "predictions")
         parser.add_argument("--study", type=dict | None, default=None, help="what `study` ranges over; the others ignore it")
-        parser.set_defaults(
-            {
-                "model.symmetry": {"class_path": "gnet.training.Coarsened"},
-                "data": {"class_path": "gnet.training.Digits"},
-            }
-        )
+        parser.set_defaults({"model.symmetry": {"class_path": "gnet.training.Coarsened"}})
         for target in ("model.seed", "data.init_args.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=int)
 
@@ -100,9 +99,11 @@ class GNetCLI(LightningCLI):
         given = [f"--seed_everything={settings['seed']}"]
         given += as_arguments({f"model.{name}": value for name, value in settings.items() if name != "seed"})
         if command == "fit":
-            given += as_arguments({key: value for key, value in content[checkpoint.RECORD]["training"].items() if value})
-        # The checkpoint's values stand before the user's: what then differs, the user has said otherwise.
-        self.config = parse(parser, [command, *given, *args[1:]])
+            given += as_arguments({key: value for key, value in content[checkpoint.RECORD].get("training", {}).items() if value})
+        # Values of a file yield to the checkpoint's; those typed by the user must not differ from them.
+        files, typed = split_configs(args[1:])
+        before = self.config[command].model.as_dict()
+        self.config = parse(parser, [command, *files, *given, *typed])
         self.config[command].ckpt_path = str(file)
         self.save_config_kwargs = {"overwrite": True}
         model = self.config[command].model.as_dict()
@@ -110,7 +111,11 @@ class GNetCLI(LightningCLI):
         names = [name for name in settings if command == "fit" or name != "seed"]
         _refuse_contradictions(file, {n: settings[n] for n in names}, {n: wanted[n] for n in names})
         if command == "fit":
-            _refuse_other_training(file, content[checkpoint.RECORD]["training"], self.config[command])
+            _refuse_other_training(file, content[checkpoint.RECORD].get("training", {}), self.config[command])
+        if files and (
+            other := [name for name in before if _plain(name, before[name]) != _plain(name, model[name]) and name != "seed"]
+        ):
+            print(f"note: {', '.join(other)} of the model are those of {file}, not those of the config", file=sys.stderr)
 
     def _parse_ckpt_path(self) -> None:
         """Done in ``parse_arguments``; Lightning's own lets the checkpoint overrule explicit arguments without a word."""
@@ -133,7 +138,6 @@ class GNetCLI(LightningCLI):
         if config.get("logger") in (None, True):
             config["logger"] = default_loggers(config.get("default_root_dir"))
         return super()._instantiate_trainer(config, callbacks)
-
 
     def after_fit(self) -> None:
         """Say what was reached and where it lies."""
@@ -172,9 +176,33 @@ def parse(parser: LightningArgumentParser, args: Sequence[str]) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*args parameter is intended.*")
         try:
-            return parser.parse_args(list(args))
+            return parser.parse_args(with_default_data(args))
         except argparse.ArgumentError as error:
             raise ConfigError(explain(parser, str(error), args)) from error
+
+
+def with_default_data(args: Sequence[str]) -> list[str]:
+    """The arguments with the digits as data where they name none.
+
+    A default of the parser would not do: its ``num_train`` and the like would be carried over to any other class of data.
+
+    Example:
+        >>> with_default_data(["fit", "--data.num_train=5"]), with_default_data(["fit", "--data", "FromFiles"])
+        (['fit', '--data=gnet.training.Digits', '--data.num_train=5'], ['fit', '--data', 'FromFiles'])
+    """
+    files, typed = split_configs(args)
+    names = {Path(each.removeprefix("--config=")) for each in files if each not in ("-c", "--config")}
+    in_file = any(re.search(r"^data *:", path.read_text(errors="replace"), re.MULTILINE) for path in names if path.is_file())
+    if in_file or any(re.match(r"--data(\.class_path)?(=|$)", each) for each in typed):
+        return list(args)
+    position = 1 if args and args[0] in LightningCLI.subcommands() else 0
+    return [*args[:position], "--data=gnet.training.Digits", *args[position:]]
+
+
+@functools.cache
+def trial_parser() -> LightningArgumentParser:
+    """The parser of a trial: every option of ``fit`` but those of the fit itself."""
+    return ParserOnly().parser
 
 
 def resolve(args: Sequence[str]) -> dict[str, Any]:
@@ -185,7 +213,7 @@ def resolve(args: Sequence[str]) -> dict[str, Any]:
         >>> config["model"]["symmetry"], config["model"]["seed"], config["data"]["init_args"]["seed"]
         ({'class_path': 'gnet.training.Symmetric', 'init_args': {}}, 3, 3)
     """
-    parser = ParserOnly().parser
+    parser = trial_parser()
     config = json.loads(parser.dump(parse(parser, args), format="json", skip_none=False, skip_link_targets=False))
     config.pop("config", None)
     return config
@@ -200,6 +228,22 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
     """
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in ordered]
+
+
+def split_configs(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments that name config files, and all others.
+
+    Example:
+        >>> split_configs(["--config", "a.yaml", "--model.lr=1", "--config=b.yaml"])
+        (['--config', 'a.yaml', '--config=b.yaml'], ['--model.lr=1'])
+    """
+    is_file = [
+        each in ("-c", "--config") or each.startswith("--config=") or (index > 0 and args[index - 1] in ("-c", "--config"))
+        for index, each in enumerate(args)
+    ]
+    return [a for a, chosen in zip(args, is_file, strict=True) if chosen], [
+        a for a, chosen in zip(args, is_file, strict=True) if not chosen
+    ]
 
 
 def find_checkpoint(path: str, root: str | None) -> Path:
@@ -234,9 +278,7 @@ def _refuse_data_seed(args: Sequence[str]) -> None:
 
 def _refuse_contradictions(file: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     for name, kept in there.items():
-        given = here[name]
-        if name in ("symmetry", "project_onto"):
-            kept, given = (None if each is None else as_symmetry(each).as_config() for each in (kept, given))
+        kept, given = _plain(name, kept), _plain(name, here[name])
         if kept != given:
             option = "--seed_everything" if name == "seed" else f"--model.{name}"
             raise ConfigError(
@@ -244,14 +286,20 @@ def _refuse_contradictions(file: Path, there: Mapping[str, Any], here: Mapping[s
             )
 
 
+def _plain(name: str, value: Any) -> Any:
+    """One spelling for a value that has several: a class may be named by its module or by a package that offers it."""
+    return as_symmetry(value).as_config() if name in ("symmetry", "project_onto") and value is not None else value
+
+
 def _refuse_other_training(file: Path, there: Mapping[str, Any], config: Any) -> None:
     for name, kept in there.items():
         value = config.get(name)
-        given = None if value is None else value["class_path"]
-        if (kept and kept["class_path"]) != given:
+        given, expected = (None if each is None else each["class_path"] for each in (value, kept))
+        if given != expected:
+            default = "Adam of the model" if name == "optimizer" else "none"
             raise ConfigError(
-                f"--{name} is {given or 'not given'}, but {file} was trained with {(kept and kept['class_path']) or 'Adam of the model'}; "
-                f"leave --{name} out, or train anew"
+                f"--{name} is {given or 'not given'}, but {file} was trained with {expected or default}; leave --{name} out, "
+                "or train anew"
             )
 
 
@@ -287,19 +335,22 @@ def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:
 
 def _arguments(class_path: str) -> list[str]:
     module, _, name = class_path.rpartition(".")
-    return list(inspect.signature(getattr(importlib.import_module(module), name).__init__).parameters)
+    kind = getattr(importlib.import_module(module), name)
+    # A class that passes **kwargs on takes what its bases take.
+    return [each for base in kind.__mro__ if "__init__" in vars(base) for each in inspect.signature(base.__init__).parameters]
 
 
-def _classes(key: str) -> Iterator[type]:
-    from gnet.training.symmetry import Symmetry
-
-    base: type = GraphDataModule if key.endswith("data") else Symmetry
-    pending = list(base.__subclasses__())
+def _classes(key: str) -> list[type]:
+    if not key.endswith("data"):
+        return [*symmetries()]
+    found: list[type] = []
+    pending: list[type] = GraphDataModule.__subclasses__()
     while pending:
         kind = pending.pop()
         pending.extend(kind.__subclasses__())
-        if not inspect.isabstract(kind):
-            yield kind
+        if "build" in vars(kind) or "images" in vars(kind):
+            found.append(kind)
+    return found
 
 
 def _nearest(word: str, known: Sequence[str], prefix: str) -> str:

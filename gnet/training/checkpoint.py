@@ -1,6 +1,7 @@
 """What a checkpoint holds, and how a trained net comes back from it without the data and without lightning."""
 
 import hashlib
+import itertools
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], genera
     widths = [domain.in_channels, *[hidden] * (depth - 1)]
     kwargs = {name: settings[name] for name in linear}
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layer = EquivariantLinear(group, before, after, gain=2.0, generator=generator, **kwargs)
         residual = settings["residual"] and before == after
         layers.append(Block(layer, None, make_norm(settings["norm"], after), settings["act"], settings["dropout"], residual))

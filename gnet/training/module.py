@@ -12,7 +12,6 @@ from gnet.groups import NodeGroup
 from gnet.nn import GNet
 from gnet.streams import derive_seed, streams
 from gnet.training.checkpoint import RECORD, Domain, build_net, group_from_record, make_record, projected
-from gnet.training.standardise import Scaling
 from gnet.training.symmetry import Symmetry, as_symmetry
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class GNetModule(LightningModule):
         CheckpointError: weights of another graph are loaded.
 
     Example:
+        >>> from gnet.training.symmetry import Symmetric
         >>> GNetModule(Symmetric(), num_layers=1).hparams["symmetry"]
         {'class_path': 'gnet.training.symmetry.Symmetric', 'init_args': {}}
     """
@@ -93,7 +93,7 @@ class GNetModule(LightningModule):
         self.domain: Domain | None = None
         self.net, self.group = None, None
         self._target_group: NodeGroup | None = None  # of the projection still to be done
-        self._data_scaling: Scaling | None = None  # where it is not that of the checkpoint
+        self._data_domain: Domain | None = None  # where its units are not those of the checkpoint
 
     def configure_model(self) -> None:
         """Build the net from the data module's graph; does nothing when a net exists or no trainer is attached."""
@@ -156,9 +156,9 @@ class GNetModule(LightningModule):
 
     def on_after_batch_transfer(self, batch: "Batch", dataloader_idx: int) -> "Batch":
         """Data standardised by another training set than the checkpoint's are brought to the checkpoint's units."""
-        if self._data_scaling is None or self.domain is None:
+        if self._data_domain is None or self.domain is None:
             return batch
-        here, there = self._data_scaling.to(batch.x.device), self.domain.scaling.to(batch.x.device)
+        here, there = self._data_domain.scaling.to(batch.x.device), self.domain.scaling.to(batch.x.device)
         return batch._replace(x=there.x(here.x.inverse(batch.x)), y=there.y(here.y.inverse(batch.y)))
 
     def training_step(self, batch: "Batch", batch_idx: int) -> dict[str, Tensor]:
@@ -236,9 +236,11 @@ class GNetModule(LightningModule):
         if self.domain is not None:
             there.check_same(self.domain)
             here, kept = self.domain.scaling.state_dict(), there.scaling.state_dict()
-            self._data_scaling = None if all(torch.equal(kept[key], here[key]) for key in kept) else self.domain.scaling
+            self._data_domain = None if all(torch.equal(kept[key], here[key]) for key in kept) else self.domain
         group = group_from_record(record["group"])
-        settings = {name: (value, self.hparams[name]) for name, value in record["settings"].items() if value != self.hparams[name]}
+        settings = {
+            name: (value, self.hparams[name]) for name, value in record["settings"].items() if value != self.hparams[name]
+        }
         if settings:
             differ = ", ".join(f"{name}={mine!r} there and {given!r} here" for name, (mine, given) in settings.items())
             raise CheckpointError(f"the checkpoint holds another net: {differ}; leave these arguments out")

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from gnet.errors import ConfigError
+from gnet.training.checkpoint import Domain
 
 if TYPE_CHECKING:
     from gnet.training.data import Batch
@@ -54,7 +55,7 @@ class WritePredictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the outputs and the targets, in physical units."""
-        units = pl_module.domain.scaling.y.to(outputs.device)
+        units = _domain(pl_module).scaling.y.to(outputs.device)
         target = units.inverse(batch.y).masked_fill(~batch.mask, torch.nan)
         self._parts.append((units.inverse(outputs).cpu(), target.cpu()))
 
@@ -65,8 +66,15 @@ class WritePredictions(Callback):
         self.path = Path(self.output or Path(trainer.log_dir or trainer.default_root_dir) / "predictions.csv")
         predictions, targets = (torch.cat(each).numpy() for each in zip(*self._parts, strict=True))
         samples = trainer.datamodule.sample_labels("predict")[: len(predictions)]  # type: ignore[attr-defined]
-        write_predictions(self.path, predictions, targets, samples, list(pl_module.domain.node_ids))
+        write_predictions(self.path, predictions, targets, samples, list(_domain(pl_module).node_ids))
         print(f"predictions of {len(predictions)} samples: {self.path}")
+
+
+def _domain(module: LightningModule) -> Domain:
+    domain = module.domain
+    if not isinstance(domain, Domain):
+        raise ConfigError(f"expected a GNetModule whose net is built, got {type(module).__name__} without a domain")
+    return domain
 
 
 def write_predictions(path: Path, predictions: np.ndarray, targets: np.ndarray, samples: list[str], nodes: list[str]) -> None:

@@ -47,9 +47,12 @@ class Symmetry(ABC):
             >>> Symmetric().as_config()
             {'class_path': 'gnet.training.symmetry.Symmetric', 'init_args': {}}
         """
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        names: list[str] = [field.name for field in dataclasses.fields(self)] if dataclasses.is_dataclass(self) else []
         kind = type(self)
-        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": {f.name: getattr(self, f.name) for f in fields}}
+        return {
+            "class_path": f"{kind.__module__}.{kind.__qualname__}",
+            "init_args": {name: getattr(self, name) for name in names},
+        }
 
 
 def as_symmetry(value: "Symmetry | str | dict[str, Any]") -> Symmetry:
@@ -69,7 +72,7 @@ def as_symmetry(value: "Symmetry | str | dict[str, Any]") -> Symmetry:
     if isinstance(value, Symmetry):
         return value
     path, arguments = (value, {}) if isinstance(value, str) else (value.get("class_path", ""), value.get("init_args") or {})
-    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in _subclasses(Symmetry)}
+    known = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in symmetries()}
     # A class may also be named by a package that offers it: gnet.training.Coarsened.
     package, _, name = path.rpartition(".")
     found = [kind for kind in known.values() if kind.__qualname__ == name and kind.__module__.startswith(package)]
@@ -78,8 +81,20 @@ def as_symmetry(value: "Symmetry | str | dict[str, Any]") -> Symmetry:
     return found[0](**arguments)
 
 
-def _subclasses(kind: type[Symmetry]) -> list[type[Symmetry]]:
-    return [each for direct in kind.__subclasses__() for each in (direct, *_subclasses(direct))]
+def symmetries() -> list[type[Symmetry]]:
+    """Every rule that has been imported, ours or a stranger's.
+
+    Example:
+        >>> sorted(kind.__name__ for kind in symmetries() if kind.__module__ == "gnet.training.symmetry")
+        ['Coarsened', 'GivenPartition', 'Symmetric', 'Trivial']
+    """
+    found: list[type[Symmetry]] = []
+    pending = Symmetry.__subclasses__()
+    while pending:
+        kind = pending.pop()
+        found.append(kind)
+        pending.extend(kind.__subclasses__())
+    return found
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,7 @@ class Trivial(Symmetry):
     """No symmetry: every node has weights of its own, as in a dense layer.
 
     Example:
+        >>> from torch_geometric.data import Data
         >>> Trivial()(Data(num_nodes=4)).order()
         1
     """
@@ -101,6 +117,7 @@ class Symmetric(Symmetry):
     """Full symmetry S_N: all nodes alike, as in Deep Sets.
 
     Example:
+        >>> from torch_geometric.data import Data
         >>> Symmetric()(Data(num_nodes=4)).order()
         24
     """
@@ -124,6 +141,7 @@ class Coarsened(Symmetry):
         Huang, Levie and Villar (2023), arXiv:2308.10436.
 
     Example:
+        >>> from torch_geometric.data import Data
         >>> Coarsened(4, method="patches")(Data(num_nodes=16), grid_shape=(4, 4))
         ClusterGroup(S4 x S4 x S4 x S4, order 24^4)
     """
@@ -140,7 +158,9 @@ class Coarsened(Symmetry):
         """The group that permutes freely inside each cluster."""
         num_nodes = num_nodes_of(graph)
         if self.num_clusters > num_nodes:
-            raise PartitionError(f"expected at most one cluster per node, got num_clusters={self.num_clusters} for {num_nodes} nodes")
+            raise PartitionError(
+                f"expected at most one cluster per node, got num_clusters={self.num_clusters} for {num_nodes} nodes"
+            )
         if self.num_clusters == 1:
             return SymmetricGroup(num_nodes)
         if self.num_clusters == num_nodes:
@@ -232,7 +252,9 @@ def _parse_labels(path: str, text: str) -> Partition:
         return Partition([row[0] for row in rows])
     nodes = sorted(row[0] for row in rows)
     if nodes != list(range(len(rows))):
-        raise PartitionError(f"{path}: expected each node 0..{len(rows) - 1} once, got {nodes[:8]}{'...' if len(nodes) > 8 else ''}")
+        raise PartitionError(
+            f"{path}: expected each node 0..{len(rows) - 1} once, got {nodes[:8]}{'...' if len(nodes) > 8 else ''}"
+        )
     return Partition([label for _, label in sorted(rows)])
 
 

@@ -94,8 +94,8 @@ def test_predictions_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     path = trial_path(tmp_path, ("trivial", 0, 0))
     net = load(path.with_suffix(".ckpt"))
     with torch.no_grad():
-        expected = net.scaling.y(net(net.scaling.x.inverse(MODULE.predict_arrays().x)))
-    assert np.load(path) == pytest.approx(expected.numpy(), abs=1e-4)
+        expected = net.eval()(MODULE.predict_arrays().x)
+    assert np.load(path) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_seeds_draws_and_variants_may_be_added(tmp_path: Path) -> None:
@@ -119,6 +119,13 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         run(tmp_path, FULL, threads=2)
     with pytest.raises(ConfigError, match="the study has reference = 'S64' there, 'trivial' now"):
         run(tmp_path, FULL, NONE, reference="trivial")
+
+
+def test_the_data_may_move(tmp_path: Path) -> None:
+    run(tmp_path, FULL, seeds=(0,))
+    moved = copy.deepcopy(FULL.config)
+    moved["data"]["init_args"]["root"] = "elsewhere"
+    assert len(run(tmp_path, dataclasses.replace(FULL, config=moved), seeds=(0,)).rows) == 1
 
 
 def test_somebody_elses_results_are_left_alone(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from lightning.pytorch import Trainer
+
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.data import Digits
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Coarsened
-from lightning.pytorch import Trainer
 
 
 def small_digits(**settings: Any) -> Digits:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from gnet.errors import ConfigError
 from gnet.groups import SymmetricGroup
 from gnet.measures import equivariance_error, project
@@ -51,7 +52,6 @@ def test_hyper_parameters_are_primitives():
     flat = [*module.hparams["symmetry"]["init_args"].values(), *(v for v in module.hparams.values() if not isinstance(v, dict))]
     assert all(value is None or isinstance(value, (str, int, float)) for value in flat)
     assert GNetModule(**module.hparams).project_onto == Symmetric()
-
 
 
 def test_logged_means_are_means_over_entries_with_a_ragged_last_batch(rng: torch.Generator):

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+
 from gnet.errors import ConfigError
 from gnet.training.datamodule import Batch
 from gnet.training.predict import WritePredictions, write_predictions

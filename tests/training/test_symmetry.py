@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from gnet.errors import ConfigError, PartitionError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
@@ -51,7 +52,7 @@ def test_a_rule_survives_its_config(rule: Symmetry):
 
 
 def test_unknown_rules_are_refused():
-    with pytest.raises(ConfigError, match="expected a symmetry among .*Coarsened.*, got 'os.system'"):
+    with pytest.raises(ConfigError, match=r"expected a symmetry among .*Coarsened.*, got 'os\.system'"):
         as_symmetry({"class_path": "os.system", "init_args": {}})
 
 

@@ -1,0 +1,55 @@
+"""Where numbers come from is written beside them."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gnet.errors import DataError
+from gnet.study import provenance
+from gnet.study.journal import Row
+from gnet.study.provenance import RECORD_COLUMNS, Provenance, Record, revision
+
+ROW = Row("S4", 1, 0, 0, 0.5, 0.25, 10, 0.0, 1.0, "symmetry", 0)
+
+
+def test_a_start_survives_its_file() -> None:
+    start = Provenance.now("study --seeds 3")
+    assert Provenance.from_dict(start.as_dict()) == start
+    assert start.versions["torch"] != "none" and start.cores >= 1 and start.processor
+
+
+def test_a_revision_is_marked_dirty_by_code_not_by_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "gnet" / "study" / "provenance.py"))
+    assert revision() == "unknown"
+    for folder in ("gnet/study", "configs/results"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").write_text("a")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], check=True)
+    clean = revision()
+    assert len(clean) == 12
+    (tmp_path / "configs/results/file").write_text("b")
+    assert revision() == clean
+    (tmp_path / "gnet/study/file").write_text("b")
+    assert revision() == f"{clean}+dirty"
+
+
+def test_a_record_keeps_every_trial_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    start = Provenance.now("")
+    Record(path, "digits", "").append([ROW], start)
+    again = Record(path, "digits", "")
+    again.append([dataclasses.replace(ROW, seconds=9.0), dataclasses.replace(ROW, seed=1)], start)
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(RECORD_COLUMNS)
+    assert len(lines) == 3
+
+
+def test_a_foreign_table_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("a,b\n")
+    with pytest.raises(DataError, match="is no table of recorded trials: expected the columns config,overrides,symmetry"):
+        Record(path, "digits", "")

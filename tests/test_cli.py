@@ -1,0 +1,236 @@
+"""The command line: words, configs, misspelled options, what a study resolves, and the traps of Lightning and jsonargparse."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gnet.cli import config_path, main, resolve_config, trial_parser, with_config_paths
+from gnet.errors import ConfigError
+from gnet.training.symmetry import Coarsened, as_symmetry
+from gnet.training.trial import instantiate
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What one failing command prints."""
+    assert main(list(arguments)) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_help_and_version_import_nothing_more_than_gnet_does():
+    code = (
+        "import sys, gnet; before = set(sys.modules); from gnet.cli import main; main(['--help']); main(['--version']);"
+        "more = {name.partition('.')[0] for name in set(sys.modules) - before};"
+        "sys.exit(str(more & {'torch', 'lightning', 'jsonargparse', 'sklearn', 'matplotlib'}) if more & "
+        "{'torch', 'lightning', 'jsonargparse', 'sklearn', 'matplotlib'} else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for word in ("fit", "validate", "test", "predict", "study", "gnet "):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fti"], "there is no command 'fti'; did you mean fit? The commands are fit, validate, test, predict, study"),
+        (["fit", "--model.hiden_channels", "3"], "no option --model.hiden_channels; did you mean --model.hidden_channels?"),
+        (["fit", "--trainer.max_epoch=3"], "no option --trainer.max_epoch; did you mean --trainer.max_epochs?"),
+        (["fit", "--model.symmetry", "Symetric"], "there is no class 'Symetric'; did you mean Symmetric?; known are Coarsened"),
+        (["fit", "--model.symmetry", "Symmetric", "--model.symmetry.num_clusters", "4"], "Symmetric takes no 'num_clusters'"),
+        (["fit", "--data", "Digit"], "there is no class 'Digit'; did you mean Digits?"),
+        (["fit", "--data.num_trian=3"], "Digits takes no 'num_trian'; did you mean num_train?"),
+        (["fit", "--data.seed=3"], "give --seed_everything instead of --data.seed"),
+        (["fit", "--model.hidden_channels=many"], "Expected a <class 'int'>. Got value: many"),
+        (["fit", "--model.lr=-1"], "expected lr > 0"),
+        (["fit", "--config", "gnet:digts"], "gnet has no config 'digts'; there are gnet:digits"),
+        (["fit", "--ckpt_path=none.ckpt"], "none.ckpt: no such checkpoint"),
+    ],
+)
+def test_errors_are_one_line_with_the_nearest_fix(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):
+    assert message in error_of(capsys, *arguments)
+
+
+def test_a_misspelled_key_of_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for text, message in (
+        ("model:\n  hiden_channels: 3\n", "no setting model.hiden_channels; did you mean model.hidden_channels?"),
+        ("modle:\n  lr: 3\n", "there is no setting modle.lr; did you mean model.lr?"),
+        ("data:\n  class_path: Digits\n  init_args: {num_trian: 3}\n", "Digits takes no 'num_trian'; did you mean num_train?"),
+        ("model: [\n", "Problems parsing config"),
+    ):
+        file = tmp_path / "wrong.yaml"
+        file.write_text(text)
+        assert message in error_of(capsys, "fit", f"--config={file}")
+        with pytest.raises(ConfigError):
+            resolve_config([f"--config={file}"])
+
+
+def test_a_missing_file_lists_near_names(tmp_path: Path):
+    (tmp_path / "speeds.yaml").write_text("seed_everything: 1\n")
+    with pytest.raises(ConfigError, match=r"no config file .*speed\.yaml; near it: .*speeds\.yaml"):
+        config_path(str(tmp_path / "speed.yaml"))
+    assert with_config_paths(["-c", str(tmp_path / "speeds.yaml"), "--x"])[1] == str(tmp_path / "speeds.yaml")
+
+
+def test_traceback_on_demand(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GNET_TRACEBACK", "1")
+    with pytest.raises(ConfigError, match="no command"):
+        main(["fti"])
+
+
+def test_print_config_stops_after_printing(capsys: pytest.CaptureFixture[str]):
+    assert main(["fit", "--config", "gnet:digits", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["symmetry"]["class_path"].endswith("Coarsened")
+
+
+def test_the_seed_is_zero_unless_given_and_reaches_model_and_data():
+    config = resolve_config([])
+    assert (config["seed_everything"], config["model"]["seed"], config["data"]["init_args"]["seed"]) == (0, 0, 0)
+    config = resolve_config(["--seed_everything", "7"])
+    assert (config["seed_everything"], config["model"]["seed"], config["data"]["init_args"]["seed"]) == (7, 7, 7)
+
+
+def test_short_class_names_and_dotted_overrides(tmp_path: Path):
+    for arguments, expected in (
+        (["--model.symmetry", "Symmetric"], {"class_path": "gnet.training.Symmetric", "init_args": {}}),
+        (["--model.symmetry.num_clusters", "16"], Coarsened(16).as_config()),
+        (["--model.symmetry", "Coarsened", "--model.symmetry.num_clusters", "16"], Coarsened(16).as_config()),
+        (["--config=gnet:digits", "--model.symmetry.num_clusters=4"], Coarsened(4, "patches").as_config()),
+    ):
+        assert as_symmetry(resolve_config(arguments)["model"]["symmetry"]) == as_symmetry(expected)
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "model:\n  symmetry: Symmetric\n  lr: 1e-3\ndata: Digits\nstudy:\n  variants: {S64: {model.symmetry: Symmetric}}\n"
+    )
+    config = resolve_config([f"--config={file}", "--data.num_train=30"])
+    assert config["model"]["symmetry"]["class_path"] == "gnet.training.Symmetric"
+    assert config["model"]["lr"] == 0.001  # jsonargparse reads 1e-3 as the number, YAML 1.1 would read a text
+    assert config["data"]["init_args"]["num_train"] == 30
+    assert config["study"] == {"variants": {"S64": {"model.symmetry": "Symmetric"}}}
+
+
+def test_defaults_of_one_data_class_are_not_carried_over_to_another():
+    chosen = resolve_config(["--data=MNIST", "--seed_everything=2"])["data"]["init_args"]
+    assert (chosen["mask_side"], chosen["num_test"], chosen["seed"]) == (14, 1000, 2)
+    chosen = resolve_config(["--data=FromFiles", "--data.signals=signals.csv"])["data"]["init_args"]
+    assert chosen["num_train"] is None
+
+
+def test_a_variant_is_a_set_of_overrides():
+    overrides = {"model.symmetry.num_clusters": 16, "model.symmetry": "Coarsened", "model.act": None, "optimizer": "LBFGS"}
+    config = resolve_config(["--config=gnet:digits", "--trainer.max_epochs=7"], overrides)
+    assert as_symmetry(config["model"]["symmetry"]).num_clusters == 16  # type: ignore[attr-defined]
+    assert config["model"]["act"] is None
+    assert config["trainer"]["max_epochs"] == 7
+    assert config["optimizer"]["class_path"] == "torch.optim.LBFGS"
+    assert json.loads(json.dumps(config)) == config
+    whole = resolve_config([], {"model.symmetry": Coarsened(9, "patches", 2).as_config()})
+    assert as_symmetry(whole["model"]["symmetry"]) == Coarsened(9, "patches", 2)
+    with pytest.raises(ConfigError, match=r"did you mean --model\.hidden_channels"):
+        resolve_config([], {"model.hiden_channels": 3})
+
+
+def test_trials_take_every_option_of_fit():
+    known = {option for action in trial_parser()._actions for option in action.option_strings}
+    assert {"--config", "--seed_everything", "--model.lr", "--trainer.max_epochs", "--optimizer", "--data"} <= known
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs_resolve_and_open_with_their_figure_and_command(path: Path):
+    head = path.read_text().split("\n\n")[0]
+    assert head.startswith("# ")
+    assert "python train.py" in head
+    config = resolve_config([f"--config={path}"])
+    assert instantiate(config["model"]["symmetry"])
+    assert "1e-" not in path.read_text().replace("1.0e-", "")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion"])
+def test_published_configs_follow_the_protocol(name: str):
+    config = resolve_config([f"--config={ROOT / 'configs' / 'inpainting' / f'{name}.yaml'}"])
+    model, data = config["model"], config["data"]["init_args"]
+    expected = {"hidden_channels": 28, "num_layers": 2, "parametrization": "reference", "init": "reference", "bias": "shared"}
+    assert {key: model[key] for key in expected} == expected
+    assert (model["lr"], config["trainer"]["max_epochs"], data["batch_size"]) == (0.01, 500, None)
+    assert (data["mask_side"], data["test_masks"]) == ({"mnist": 14, "fashion": 20}[name], "run")
+    assert as_symmetry(model["symmetry"]).method == "patches"  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli")
+    small = [
+        "--data.num_train=20",
+        "--data.num_val=11",
+        "--data.num_test=23",
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+    ]
+    arguments = [*small, "--trainer.enable_progress_bar=false", "--model.hidden_channels=3", f"--trainer.default_root_dir={root}"]
+    assert main(["fit", "--config=gnet:digits", *arguments]) == 0
+    return root / "lightning_logs" / "version_0" / "checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "argument", "message"),
+    [
+        (
+            "test",
+            "last",
+            "--model.hidden_channels=32",
+            r"--model.hidden_channels is 32, but .*last.ckpt was trained with 3; leave",
+        ),
+        ("test", "last", "--model.hidden_channels=28", "--model.hidden_channels is 28, but"),  # explicit, though the default
+        (
+            "fit",
+            "last",
+            "--model.symmetry.num_clusters=4",
+            r"Coarsened\(num_clusters=4, .* was trained with Coarsened\(num_clusters=",
+        ),
+        ("predict", "best", "--model.symmetry=Symmetric", r"--model.symmetry is Symmetric\(\), but .*best.ckpt was trained with"),
+        ("fit", "last", "--seed_everything=4", "--seed_everything is 4, but .* was trained with 0"),
+        ("fit", "last", "--optimizer=LBFGS", "--optimizer is torch.optim.LBFGS, but .* was trained with Adam of the model"),
+        ("fit", "best", "--trainer.max_epochs=3", "best.ckpt holds weights without the optimiser.*take last.ckpt"),
+    ],
+)
+def test_a_checkpoint_refuses_arguments_it_contradicts(checkpoint, capsys, command, file, argument, message):
+    import re
+
+    assert re.search(message, error_of(capsys, command, f"--ckpt_path={checkpoint / file}.ckpt", argument))
+
+
+def test_a_config_file_yields_to_the_checkpoint_and_says_so(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    common = ["--data.num_train=20", "--data.num_val=11", "--data.num_test=23", "--trainer.accelerator=cpu"]
+    arguments = [*common, f"--ckpt_path={checkpoint / 'best.ckpt'}", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["validate", "--config=gnet:digits", *arguments]) == 0
+    assert "note: hidden_channels of the model are those of" in capsys.readouterr().err
+
+
+def test_a_foreign_package_called_datasets_does_not_disturb(tmp_path: Path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("raise RuntimeError('the wrong datasets')\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "fit", "--data", "MNIST", "--print_config"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert "class_path: datasets.MNIST" in done.stdout, done.stderr
+
+
+def test_a_foreign_package_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("raise RuntimeError('the wrong datasets')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "datasets"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert resolve_config([])["data"]["class_path"] == "gnet.training.Digits"
+    assert "datasets" not in sys.modules
