@@ -2,17 +2,21 @@
 
     graph -> Partition -> group -> PairOrbits -> EquivariantLinear -> GNet -> LightningModule -> study
 
-Importing gnet loads torch and nothing heavier; training, the command line and plots import what they need themselves.
+Importing gnet loads nothing: a name is imported when it is first used, so that the command line answers at once.
 """
 
-from gnet.errors import GnetError
-from gnet.graphs import Partition, blow_up, chain, coarsen, coarsened_graph, grid_patches
-from gnet.groups import Action, ClusterGroup, Group, PermutationGroup, SymmetricGroup, TrivialGroup
-from gnet.measures import equivariance_error, project
-from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
-from gnet.orbits import PairOrbits
-from gnet.streams import streams
-from gnet.training.checkpoint import load
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnet.errors import GnetError
+    from gnet.graphs import Partition, blow_up, chain, coarsen, coarsened_graph, grid_patches
+    from gnet.groups import Action, ClusterGroup, Group, PermutationGroup, SymmetricGroup, TrivialGroup
+    from gnet.measures import equivariance_error, project
+    from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
+    from gnet.orbits import PairOrbits
+    from gnet.randomness import streams
+    from gnet.training.checkpoint import load
 
 __all__ = [
     "Action",
@@ -38,3 +42,30 @@ __all__ = [
     "project",
     "streams",
 ]
+
+_HOME = {
+    "gnet.errors": "GnetError",
+    "gnet.graphs": "Partition blow_up chain coarsen coarsened_graph grid_patches",
+    "gnet.groups": "Action ClusterGroup Group PermutationGroup SymmetricGroup TrivialGroup",
+    "gnet.measures": "equivariance_error project",
+    "gnet.nn": "Block EquivariantLinear GNet InvariantLinear",
+    "gnet.orbits": "PairOrbits",
+    "gnet.randomness": "streams",
+    "gnet.training.checkpoint": "load",
+}
+_ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
+_ROOMS = ("errors", "graphs", "groups", "kernels", "measures", "nn", "orbits", "randomness", "study", "testing", "training")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOM_OF:
+        value = getattr(import_module(_ROOM_OF[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return import_module(f"gnet.{name}")
+    raise AttributeError(f"module 'gnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

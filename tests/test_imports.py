@@ -11,16 +11,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each room may import from gnet, besides itself.
-CORE = {"errors", "graphs", "groups", "orbits", "kernels", "nn", "streams"}
+CORE = {"errors", "graphs", "groups", "orbits", "kernels", "nn", "randomness"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "streams": {"errors"},
-    "graphs": {"errors", "streams"},
-    "kernels": {"errors", "streams"},
-    "groups": {"errors", "streams", "graphs"},
-    "orbits": {"errors", "streams", "graphs", "groups"},
-    "nn": {"errors", "streams", "graphs", "groups", "orbits", "kernels"},
-    "theory": {"errors", "streams", "graphs", "groups", "orbits"},
+    "randomness": {"errors"},
+    "graphs": {"errors", "randomness"},
+    "kernels": {"errors", "randomness"},
+    "groups": {"errors", "randomness", "graphs"},
+    "orbits": {"errors", "randomness", "graphs", "groups"},
+    "nn": {"errors", "randomness", "graphs", "groups", "orbits", "kernels"},
+    "theory": {"errors", "randomness", "graphs", "groups", "orbits"},
     "measures": CORE | {"theory"},
     "testing": CORE | {"theory", "measures"},
     "training": CORE | {"theory", "measures"},

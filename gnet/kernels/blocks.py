@@ -127,8 +127,8 @@ def pooled_linear_nodes_first(x: Tensor, own: Tensor | None, mix: Tensor, bias: 
         True
     """
     if own is None:
-        mixed = _mix_sums(_sums(x, index, 0), mix, bias, index, x.dtype)
-        return mixed.index_select(0, index.sorted_labels)
+        pooled = _means(_parts(x, index, 0), index, 0).unflatten(1, (len(index.sizes), -1))
+        return _mix(pooled, mix, bias).transpose(0, 1).index_select(0, index.sorted_labels)
     return _apply(x, own, mix, bias, index, 0)
 
 
@@ -161,7 +161,7 @@ class _Reorder(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, order: Tensor, inverse: Tensor, axis: int) -> Tensor:  # type: ignore[override]
+    def forward(x: Tensor, order: Tensor, inverse: Tensor, axis: int) -> Tensor:
         return x.index_select(axis, order)
 
     @staticmethod
@@ -169,7 +169,7 @@ class _Reorder(torch.autograd.Function):
         _, ctx.order, ctx.inverse, ctx.axis = inputs
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _Reorder.apply(grad, ctx.inverse, ctx.order, ctx.axis), None, None, None
 
 
@@ -196,59 +196,62 @@ def _batch_first(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index
     return y if index.is_sorted else _Reorder.apply(y, index.inverse, index.order, 1)
 
 
-def _chunks(x: Tensor, index: ClusterIndex, axis: int) -> list[Tensor]:
-    """The nodes of each cluster as k contiguous tensors; axis 0: (N, B, C) in cluster order, axis 1: (B, N, C) as it came."""
+def _parts(x: Tensor, index: ClusterIndex, axis: int) -> list[Tensor]:
+    """The nodes of each cluster, contiguous, if clusters are taken one by one; else all of them.
+
+    On axis 0 nodes come in cluster order, (N, B, C), on axis 1 in their own, (B, N, C).
+    """
+    if not index.is_loop:
+        return [x.contiguous()]
     if axis == 0 or index.is_sorted:
-        return [chunk.contiguous() for chunk in x.split(index.sizes, axis)]
+        return [part.contiguous() for part in x.split(index.sizes, axis)]
     return [x.index_select(1, nodes) for nodes in index.order.split(index.sizes)]
 
 
-def _join(chunks: list[Tensor], index: ClusterIndex, axis: int) -> Tensor:
-    """Inverse of ``_chunks``."""
-    joined = torch.cat(chunks, axis)
-    return joined if axis == 0 or index.is_sorted else joined.index_select(1, index.inverse)
-
-
-def _sums(x: Tensor, index: ClusterIndex, axis: int) -> Tensor:
-    """Sum over the nodes of each cluster, (k, B, C), in float32 for low precision."""
-    wide = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+def _sums(parts: list[Tensor], index: ClusterIndex, axis: int) -> Tensor:
+    """Sum over the nodes of each cluster as rows of one matrix, (B, k C), in float32 for low precision."""
+    dtype, k = parts[0].dtype, len(index.sizes)
+    wide = torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
     if index.is_loop:
-        return torch.stack([chunk.sum(axis, dtype=wide) for chunk in _chunks(x, index, axis)])
-    if index.is_even:
-        return x.unflatten(0, (len(index.sizes), index.sizes[0])).sum(1, dtype=wide)
-    zeros = torch.zeros(len(index.sizes), *x.shape[1:], dtype=wide, device=x.device)
-    return zeros.index_add(0, index.sorted_labels, x.to(wide))
+        sums = torch.stack([part.sum(axis, dtype=wide) for part in parts], 1)
+    elif index.is_even:
+        sums = parts[0].unflatten(0, (k, index.sizes[0])).sum(1, dtype=wide).transpose(0, 1)
+    else:
+        zeros = torch.zeros(k, *parts[0].shape[1:], dtype=wide, device=parts[0].device)
+        sums = zeros.index_add(0, index.sorted_labels, parts[0].to(wide)).transpose(0, 1)
+    return sums.flatten(1)
 
 
-def _mix_sums(sums: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, dtype: torch.dtype) -> Tensor:
-    """What each cluster receives from all, (k, B, C) -> (k, B, C')."""
-    means = (sums / index.divisor[:, None, None]).to(dtype)
-    return _mix(means.transpose(0, 1), mix, bias).transpose(0, 1).contiguous()
+def _means(parts: list[Tensor], index: ClusterIndex, axis: int) -> Tensor:
+    """Sums over their divisor, in the dtype of the signal, (B, k C)."""
+    return (_sums(parts, index, axis) / _divisor(index, parts[0])).to(parts[0].dtype)
 
 
-def _times_plus(x: Tensor, weights: Tensor, offsets: Tensor, index: ClusterIndex, axis: int) -> Tensor:
-    """``x_i W_{a(i)} + offset_{a(i)}`` on nodes: weights (k, C, C'), offsets (k, B, C')."""
+def _times_plus(parts: list[Tensor], weights: Tensor, offsets: Tensor, index: ClusterIndex, axis: int) -> Tensor:
+    """``x_i W_{a(i)} + offset_{a(i)}`` on nodes: weights (k, C, C'), offsets (B, k C')."""
+    offsets = offsets.unflatten(1, (len(weights), -1)).transpose(0, 1)  # (k, B, C')
     if index.is_loop:
-        parts = zip(_chunks(x, index, axis), weights.unbind(0), offsets.unbind(0), strict=True)
-        return _join([(c.flatten(0, 1) @ w).unflatten(0, c.shape[:2]) + o.unsqueeze(axis) for c, w, o in parts], index, axis)
+        triples = zip(parts, weights.unbind(0), offsets.unsqueeze(1 + axis).unbind(0), strict=True)
+        y = torch.cat([(part.flatten(0, 1) @ w).unflatten(0, part.shape[:2]) + o for part, w, o in triples], axis)
+        return y if axis == 0 or index.is_sorted else y.index_select(1, index.inverse)
     if not index.is_even:
         weights, offsets = weights.index_select(0, index.sorted_labels), offsets.index_select(0, index.sorted_labels)
-    nodes = x.contiguous().unflatten(0, (len(weights), -1))  # (k, s, B, C)
-    if x.shape[2] == 1:  # a product with one channel is no matrix product; take the sum in the same pass
-        y = torch.addcmul(offsets[:, None], nodes, weights[:, None])
+    nodes = parts[0].unflatten(0, (len(weights), -1))  # (k, s, B, C)
+    offsets = offsets.contiguous()[:, None]
+    if nodes.shape[3] == 1:  # a product with one channel is no matrix product; take the sum in the same pass
+        y = torch.addcmul(offsets, nodes, weights[:, None])
     else:
-        y = torch.bmm(nodes.flatten(1, 2), weights).view(*nodes.shape[:3], weights.shape[2]) + offsets[:, None]
+        y = torch.bmm(nodes.flatten(1, 2), weights).view(*nodes.shape[:3], weights.shape[2]) + offsets
     # Fresh memory under a new shape, and no view in the eyes of autograd: the net's ReLU may write into it.
-    return torch.ops.aten._unsafe_view(y, (*x.shape[:2], y.shape[3]))
+    return torch.ops.aten._unsafe_view(y, (*parts[0].shape[:2], y.shape[3]))
 
 
-def _products(left: Tensor, right: Tensor, index: ClusterIndex, axis: int) -> Tensor:
+def _products(lefts: list[Tensor], rights: list[Tensor], index: ClusterIndex) -> Tensor:
     """``sum left_i right_i^T`` over nodes and signals of each cluster, (k, C', C)."""
     if index.is_loop:
-        parts = zip(_chunks(left, index, axis), _chunks(right, index, axis), strict=True)
-        return torch.stack([a.flatten(0, 1).t() @ b.flatten(0, 1) for a, b in parts])
-    groups = len(index.sizes) if index.is_even else len(left)
-    left, right = left.unflatten(0, (groups, -1)).flatten(1, 2), right.unflatten(0, (groups, -1)).flatten(1, 2)
+        return torch.stack([a.flatten(0, 1).t() @ b.flatten(0, 1) for a, b in zip(lefts, rights, strict=True)])
+    groups = len(index.sizes) if index.is_even else len(index.labels)
+    left, right = (part[0].unflatten(0, (groups, -1)).flatten(1, 2) for part in (lefts, rights))
     if right.shape[2] == 1:  # a thin product is twice as fast with its long side last
         products = torch.bmm(right.transpose(1, 2), left).transpose(1, 2)
     else:
@@ -263,41 +266,51 @@ def _apply(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: Clus
     if torch.is_autocast_enabled(x.device.type):
         low = torch.get_autocast_dtype(x.device.type)
         x, own, mix, bias = x.to(low), own.to(low), mix.to(low), None if bias is None else bias.to(low)
-    return _Pooled.apply(x, own, mix, bias, index, axis)
+    return _Pooled.apply(x, own, mix, bias, index, axis)[0]
 
 
 class _Pooled(torch.autograd.Function):
-    """The whole map with the nodes on ``axis``; saves its inputs only, and its backward is made of differentiable operations."""
+    """The whole map with the nodes on ``axis``, and the pooled signal, which the backward reads; no gathered copy is saved.
+
+    The backward is made of differentiable operations.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, axis: int) -> Tensor:  # type: ignore[override]
-        offsets = _mix_sums(_sums(x, index, axis), mix, bias, index, x.dtype)
-        return _times_plus(x, own.transpose(1, 2), offsets, index, axis)
+    def forward(
+        x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, axis: int
+    ) -> tuple[Tensor, Tensor]:
+        parts = _parts(x, index, axis)
+        pooled = _means(parts, index, axis)  # (B, k C)
+        mixed = F.linear(pooled, mix.flatten(2).flatten(0, 1), None if bias is None else bias.flatten())
+        return _times_plus(parts, own.transpose(1, 2), mixed, index, axis), pooled
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, own, mix, bias, ctx.index, ctx.axis = inputs
-        ctx.save_for_backward(x, own, mix)
+        ctx.save_for_backward(x, own, mix, output[1])
         ctx.has_bias = bias is not None
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (x, own, mix), index, axis = ctx.saved_tensors, ctx.index, ctx.axis
+    def backward(ctx: Any, grad: Tensor, grad_pooled: Tensor) -> tuple[Tensor | None, ...]:
+        (x, own, mix, pooled), index, axis = ctx.saved_tensors, ctx.index, ctx.axis
         need_x, need_own, need_mix, need_bias = ctx.needs_input_grad[:4]
-        sums = _sums(grad, index, axis)  # (k, B, C')
-        flat_sums = sums.to(grad.dtype).transpose(0, 1).flatten(1)
+        parts = _parts(grad, index, axis)
+        sums = _sums(parts, index, axis).to(grad.dtype)  # (B, k C')
         grad_x = grad_own = grad_mix = grad_bias = None
         if need_x:
-            back = torch.mm(flat_sums, mix.flatten(2).flatten(0, 1)).unflatten(1, (len(index.sizes), -1))
-            back = (back.transpose(0, 1).contiguous() / index.divisor[:, None, None]).to(grad.dtype)
-            grad_x = _times_plus(grad, own, back, index, axis)
+            back = torch.addmm(grad_pooled, sums, mix.flatten(2).flatten(0, 1)) / _divisor(index, x)
+            grad_x = _times_plus(parts, own, back, index, axis)
         if need_own:
-            grad_own = _products(grad, x, index, axis)
+            grad_own = _products(parts, _parts(x, index, axis), index)
         if need_mix:
-            means = (_sums(x, index, axis) / index.divisor[:, None, None]).to(x.dtype)
-            grad_mix = torch.mm(flat_sums.t(), means.transpose(0, 1).flatten(1)).view(mix.shape)
+            grad_mix = torch.mm(sums.t(), pooled).view(mix.shape)
         if ctx.has_bias and need_bias:
-            grad_bias = sums.sum(1).to(grad.dtype)
+            grad_bias = sums.sum(0).view(len(index.sizes), -1)
         return grad_x, grad_own, grad_mix, grad_bias, None, None
+
+
+def _divisor(index: ClusterIndex, x: Tensor) -> Tensor:
+    """The divisor of each column of the pooled matrix, (k C,)."""
+    return index.divisor.to(x.dtype)[:, None].expand(-1, x.shape[-1]).flatten()

@@ -130,7 +130,8 @@ class GNet(nn.Module):
         """Whether nobody would notice: no part of the net knows nodes apart, and no hook looks inside."""
         if len(self.blocks) < 2 or any(m._forward_hooks or m._forward_pre_hooks for m in self.blocks.modules()):
             return False
-        return all(isinstance(b, Block) and b.allows_nodes_first and cast(EquivariantLinear, b.linear).group is self.group for b in self.blocks)
+        blocks = [block for block in self.blocks if isinstance(block, Block) and block.allows_nodes_first]
+        return len(blocks) == len(self.blocks) and all(cast(EquivariantLinear, b.linear).group is self.group for b in blocks)
 
     def _in_cluster_order(self, x: Tensor) -> Tensor:
         """Apply the blocks with the nodes sorted by cluster once for all, (N, B, C) inside."""

@@ -111,7 +111,7 @@ class BlockWeights(ClusterWeights):
         if len(self.own) == len(self.own_rows) and not self.orbits.is_tied:
             return self.own
         padded = torch.cat([self.own, self.own.new_zeros(1, self.out_channels, self.in_channels)])
-        return padded.index_select(0, self.own_rows)  # type: ignore[arg-type]
+        return padded.index_select(0, self.own_rows)
 
     def mix_of_clusters(self) -> Tensor:
         """B for each pair of clusters, (k, C', k, C)."""
@@ -140,7 +140,7 @@ class BlockWeights(ClusterWeights):
         between = values[self.orbits.pair_ids]
         if self.own is not None:
             own = values[self.orbits.own_ids] - between.diagonal().permute(2, 0, 1)
-            self.own[self.own_rows[self.orbits.has_own]] = own[self.orbits.has_own].to(self.own)  # type: ignore[index]
+            self.own[self.own_rows[self.orbits.has_own]] = own[self.orbits.has_own].to(self.own)
         pooled = between * self.divisor.to(values)[None, :, None, None]
         if self.orbits.is_tied:
             self.mix[self.pair_ids] = pooled.to(self.mix)  # type: ignore[index]

@@ -24,7 +24,7 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn.resolver import activation_resolver
 
 from gnet.errors import ConfigError
-from gnet.streams import derive_seed
+from gnet.randomness import derive_seed
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import Domain
 from gnet.training.module import GNetModule

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from gnet.errors import ConfigError
 from gnet.groups import NodeGroup
-from gnet.streams import derive_seed
+from gnet.randomness import derive_seed
 from gnet.training.symmetry import Symmetric, Symmetry, Trivial, as_symmetry
 
 Config = dict[str, Any]

@@ -147,7 +147,8 @@ def _starts(manifest: dict[str, Any]) -> str:
     for start in manifest["starts"]:
         versions = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
         starts.append(
-            f"- {start['date']}: `{start['command']}`\n  - code: git revision {start['revision']}\n"
+            f"- {start['date']}: `{start['command']}`\n"
+            f"  - code: git revision {start['revision']}, hash of the sources {start['code']}\n"
             f"  - machine: {start['processor']}, {start['cores']} cores, {start['system']}\n  - versions: {versions}"
         )
     return "\n".join(starts)

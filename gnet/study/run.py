@@ -17,7 +17,7 @@ from tqdm import tqdm
 from gnet.errors import ConfigError, NonFiniteError
 from gnet.groups import TRIVIAL_ACTION, NodeGroup
 from gnet.measures import equivariance_error
-from gnet.streams import derive_seed
+from gnet.randomness import derive_seed
 from gnet.study import journal
 from gnet.study.journal import Journal, Key, Row
 from gnet.study.plan import Plan, Variant, largest_group, run_seed, slug, trial_config
@@ -283,7 +283,10 @@ def _merge_manifest(plan: Plan) -> dict[str, Any]:
             )
         known[variant.name] = entry
     manifest["variants"] = dict(sorted(known.items(), key=lambda item: item[1]["kind"] == "baseline"))
-    manifest["starts"].append(Provenance.now(plan.command).as_dict())
+    start = Provenance.now(plan.command)
+    if any(earlier["code"] != start.code for earlier in manifest["starts"]):
+        print(f"warning: {plan.out} holds trials of another state of gnet's code; see {path.name}", file=sys.stderr)
+    manifest["starts"].append(start.as_dict())
     journal.write_atomically(path, journal.json_text(manifest))
     return manifest
 

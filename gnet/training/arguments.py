@@ -214,7 +214,7 @@ def resolve(args: Sequence[str]) -> dict[str, Any]:
         ({'class_path': 'gnet.training.Symmetric', 'init_args': {}}, 3, 3)
     """
     parser = trial_parser()
-    config = json.loads(parser.dump(parse(parser, args), format="json", skip_none=False, skip_link_targets=False))
+    config = json.loads(parser.dump(parse(parser, args), format="json", skip_unset=False, skip_link_targets=False))
     config.pop("config", None)
     return config
 

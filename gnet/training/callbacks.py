@@ -14,7 +14,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, NonFiniteError
 from gnet.groups import TRIVIAL_ACTION, NodeGroup
 from gnet.measures import equivariance_error
-from gnet.streams import derive_seed
+from gnet.randomness import derive_seed
 from gnet.training.symmetry import Symmetry
 
 if TYPE_CHECKING:

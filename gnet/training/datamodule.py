@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError, ShapeError
-from gnet.streams import derive_seed
+from gnet.randomness import derive_seed
 from gnet.training.standardise import Scaling, Standardiser
 
 Split = Literal["train", "val", "test", "predict"]

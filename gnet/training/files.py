@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
-from gnet.streams import derive_seed, streams
+from gnet.randomness import derive_seed, streams
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
 from gnet.training.edges import correlation_graph, directed_graph, distance_graph, knn_graph, symmetric_graph
 from gnet.training.reading import Signals, read_edges, read_positions, read_signals, read_targets

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
-from gnet.streams import derive_seed, streams
+from gnet.randomness import derive_seed, streams
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
 from gnet.training.standardise import Scaling, Standardiser
 

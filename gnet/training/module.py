@@ -10,7 +10,7 @@ from torch import Tensor
 from gnet.errors import CheckpointError, ConfigError
 from gnet.groups import NodeGroup
 from gnet.nn import GNet
-from gnet.streams import derive_seed, streams
+from gnet.randomness import derive_seed, streams
 from gnet.training.checkpoint import RECORD, Domain, build_net, group_from_record, make_record, projected
 from gnet.training.symmetry import Symmetry, as_symmetry
 

@@ -12,7 +12,7 @@ from gnet.errors import ConfigError
 from gnet.graphs.partition import Partition
 from gnet.groups.cluster import ClusterGroup
 from gnet.orbits import PairOrbits
-from gnet.streams import derive_seed
+from gnet.randomness import derive_seed
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
 from gnet.training.edges import symmetric_graph
 from gnet.training.standardise import Scaling

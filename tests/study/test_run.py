@@ -121,6 +121,17 @@ def test_another_config_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         run(tmp_path, FULL, NONE, reference="trivial")
 
 
+def test_trials_of_other_code_are_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, FULL, seeds=(0,))
+    run(tmp_path, FULL, seeds=(0,))
+    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setattr("gnet.study.provenance.fingerprint", lambda: "another")
+    run(tmp_path, FULL, seeds=(0,))
+    assert "holds trials of another state of gnet's code" in capsys.readouterr().err
+
+
 def test_the_data_may_move(tmp_path: Path) -> None:
     run(tmp_path, FULL, seeds=(0,))
     moved = copy.deepcopy(FULL.config)

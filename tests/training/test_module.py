@@ -6,7 +6,7 @@ import torch
 from gnet.errors import ConfigError
 from gnet.groups import SymmetricGroup
 from gnet.measures import equivariance_error, project
-from gnet.streams import streams
+from gnet.randomness import streams
 from gnet.training.callbacks import BestWeights
 from gnet.training.checkpoint import Domain, build_net
 from gnet.training.datamodule import Batch

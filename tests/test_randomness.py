@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gnet.errors import ConfigError
-from gnet.streams import STREAM_NAMES, derive_seed, streams
+from gnet.randomness import STREAM_NAMES, derive_seed, streams
 
 
 def test_has_the_six_names():
