@@ -10,11 +10,11 @@ import torch
 
 
 @pytest.fixture
-def rng(request: pytest.FixtureRequest) -> Iterator[torch.Generator]:
+def rng(request: pytest.FixtureRequest) -> torch.Generator:
     """A generator with a new seed every run; the seed is printed when the test fails."""
     seed = int(os.environ.get("GNET_SEED", secrets.randbelow(2**31)))
     request.node.user_properties.append(("seed", seed))
-    yield torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.hookimpl(hookwrapper=True)
