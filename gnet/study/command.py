@@ -95,11 +95,10 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
 
 def execute(plan: Plan, datamodule: "GraphDataModule") -> int:
     """Train, report and print; returns the exit code."""
+    from gnet.study.report import write_report  # before hours of training: what is missing is missed now
     from gnet.study.run import run_study
 
     result = run_study(plan, datamodule)
-    from gnet.study.report import write_report
-
     print(write_report(plan.out, result, datamodule.describe(), plan.config_name))
     if result.failures:
         print(

@@ -25,12 +25,12 @@ class Provenance:
 
     date: str
     revision: str
-    code: str
     processor: str
     cores: int
     system: str
     versions: dict[str, str]
     command: str
+    code: str = "unknown"
 
     @classmethod
     def now(cls, command: str) -> "Provenance":

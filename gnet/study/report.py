@@ -9,6 +9,7 @@ import numpy as np
 
 from gnet.study.journal import Row, csv_text, json_text, write_atomically
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
+from gnet.study.provenance import Provenance
 from gnet.study.run import StudyResult, trial_path
 from gnet.study.tables import SUMMARY_COLUMNS, Summary, markdown_table, summarise, text_table, verdict
 from gnet.study.variance import Decomposition, decompose, residual_gram
@@ -144,12 +145,12 @@ def _failures(result: StudyResult) -> str:
 
 def _starts(manifest: dict[str, Any]) -> str:
     starts = []
-    for start in manifest["starts"]:
-        versions = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
+    for start in [Provenance.from_dict(values) for values in manifest["starts"]]:
+        versions = ", ".join(f"{name} {number}" for name, number in start.versions.items())
         starts.append(
-            f"- {start['date']}: `{start['command']}`\n"
-            f"  - code: git revision {start['revision']}, hash of the sources {start['code']}\n"
-            f"  - machine: {start['processor']}, {start['cores']} cores, {start['system']}\n  - versions: {versions}"
+            f"- {start.date}: `{start.command}`\n"
+            f"  - code: git revision {start.revision}, hash of the sources {start.code}\n"
+            f"  - machine: {start.processor}, {start.cores} cores, {start.system}\n  - versions: {versions}"
         )
     return "\n".join(starts)
 

@@ -284,7 +284,7 @@ def _merge_manifest(plan: Plan) -> dict[str, Any]:
         known[variant.name] = entry
     manifest["variants"] = dict(sorted(known.items(), key=lambda item: item[1]["kind"] == "baseline"))
     start = Provenance.now(plan.command)
-    if any(earlier["code"] != start.code for earlier in manifest["starts"]):
+    if any(Provenance.from_dict(earlier).code != start.code for earlier in manifest["starts"]):
         print(f"warning: {plan.out} holds trials of another state of gnet's code; see {path.name}", file=sys.stderr)
     manifest["starts"].append(start.as_dict())
     journal.write_atomically(path, journal.json_text(manifest))
