@@ -49,13 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)
-    except GnetError as error:
-        if os.environ.get("GNET_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except SystemExit as stop:  # --help and --print_config
         return stop.code if isinstance(stop.code, int) else 0
+    except Exception as error:
+        ours = _explained(error)
+        if ours is None or os.environ.get("GNET_TRACEBACK"):
+            raise
+        print(f"error: {ours}", file=sys.stderr)
+        return 2
+
+
+def _explained(error: BaseException | None) -> GnetError | None:
+    """The error if it is gnet's, or the one it was raised from: Lightning and jsonargparse wrap what constructors raise."""
+    while error is not None and not isinstance(error, GnetError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -69,7 +77,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if word not in COMMANDS:
         near = difflib.get_close_matches(word, COMMANDS, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
+        meant = f"; did you mean {near[0]}?" if near else "."
         raise ConfigError(f"there is no command {word!r}{meant} The commands are {', '.join(COMMANDS)}")
     rest = with_config_paths(arguments[1:])
     _import_datasets()

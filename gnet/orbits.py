@@ -16,7 +16,7 @@ from gnet.errors import GraphError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
-from gnet.groups.permutation import orbit_labels
+from gnet.groups.permutation import connected, orbit_labels
 
 DENSE_LIMIT = 4096
 """Most nodes for which an N x N table of labels is made (134 MB of int64)."""
@@ -324,8 +324,18 @@ def _blocks(group: ClusterGroup) -> Blocks:
 def _pair_labels(group: NodeGroup) -> Tensor:
     """Union of the pairs that generators map onto each other, (N, N), numbered by first appearance."""
     n = group.degree
-    images = [(g[:, None] * n + g[None, :]).flatten() for g in group.generators]
-    return orbit_labels(torch.stack(images) if images else torch.empty(0, n * n)).reshape(n, n)
+    labels = torch.arange(n * n)
+    for g in group.generators:  # one at a time: a stack of all would take generators x N^2
+        moved = (g[:, None] * n + g[None, :]).flatten()
+        count = int(labels.max()) + 1
+        labels = _joined(labels, labels[moved], count)
+    return labels.reshape(n, n)
+
+
+def _joined(labels: Tensor, other: Tensor, count: int) -> Tensor:
+    """Labels after joining the classes ``labels[i]`` and ``other[i]`` for every i, numbered by first appearance."""
+    joined = connected(labels, other, count)
+    return Partition(joined[labels]).labels
 
 
 def _edge_orbits(group: NodeGroup, edges: Tensor) -> Tensor:

@@ -234,3 +234,11 @@ def test_a_foreign_package_is_not_imported(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     assert resolve_config([])["data"]["class_path"] == "gnet.training.Digits"
     assert "datasets" not in sys.modules
+
+
+def test_what_a_constructor_refuses_is_one_clean_line(capsys):
+    assert main(["fit", "--config", "gnet:digits", "--data.mask_side", "9"]) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("error: expected mask_side in 1..7")
+    assert main(["fit", "--config", "gnet:digits", "--data.batch_size", "0"]) == 2
+    assert "error: expected batch_size >= 1" in capsys.readouterr().err

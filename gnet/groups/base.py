@@ -4,6 +4,7 @@ Averaging, equivariance errors, projections, augmentation and penalties are writ
 a new group states only what is peculiar to it.
 """
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -263,7 +264,11 @@ class NodeGroup(Group):
             return NotImplemented
         if self.degree != other.degree or self.order() != other.order():
             return False
-        return all(other.contains(g) for g in self.generators)
+        # Of two finite groups of one order either may answer; a stranger's group may have no membership test.
+        for one, another in ((self, other), (other, self)):
+            with contextlib.suppress(GroupError):
+                return all(another.contains(g) for g in one.generators)
+        raise GroupError(f"neither {self.name} nor {other.name} has a membership test, so they cannot be compared")
 
     def __hash__(self) -> int:
         return hash((self.degree, self.order()))

@@ -152,6 +152,8 @@ class ClusterGroup(NodeGroup):
 
 
 def _check_swaps(partition: Partition, swaps: PermutationGroup) -> None:
+    if not isinstance(swaps, NodeGroup):
+        raise GroupError(f"expected swaps to be a group, got {type(swaps).__name__}; write swaps=PermutationGroup(generators)")
     if swaps.degree != partition.num_clusters:
         raise GroupError(f"expected swaps of {partition.num_clusters} clusters, got a group on {swaps.degree}")
     sizes = partition.sizes

@@ -113,14 +113,22 @@ def orbit_labels(images: Tensor) -> Tensor:
         >>> orbit_labels(torch.tensor([[1, 0, 2, 3]]))
         tensor([0, 0, 1, 2])
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     num_maps, num_points = images.shape
     if num_maps == 0:
         return torch.arange(num_points)
-    rows = torch.arange(num_points).repeat(num_maps).numpy()
-    columns = images.reshape(-1).numpy()
-    graph = coo_array((torch.ones(len(rows), dtype=torch.int8).numpy(), (rows, columns)), shape=(num_points, num_points))
-    _, labels = connected_components(graph, directed=False)
-    return Partition(torch.from_numpy(labels).long()).labels
+    return Partition(connected(torch.arange(num_points).repeat(num_maps), images.reshape(-1), num_points)).labels
+
+
+def connected(one: Tensor, other: Tensor, num_points: int) -> Tensor:
+    """The components of 0..num_points-1 when ``one[i]`` and ``other[i]`` are joined for every i, (num_points,).
+
+    Example:
+        >>> connected(torch.tensor([0, 2]), torch.tensor([1, 2]), 3)
+        tensor([0, 0, 1])
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ones = torch.ones(len(one), dtype=torch.int8).numpy()
+    graph = coo_array((ones, (one.numpy(), other.numpy())), shape=(num_points, num_points))
+    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()

@@ -68,6 +68,16 @@ def check_activation(act: str | None) -> str | None:
     return act
 
 
+def gain_before(act: str | None) -> float:
+    """The variance a layer should start with so that its activation passes on a second moment of about one.
+
+    Example:
+        >>> gain_before("relu"), gain_before("tanh")
+        (2.0, 1.0)
+    """
+    return 2.0 if act in ("relu", "leaky_relu", "gelu", "silu") else 1.0
+
+
 def check_dropout(dropout: float) -> None:
     """Refuse a probability outside [0, 1).
 

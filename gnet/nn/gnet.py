@@ -1,5 +1,6 @@
 """The net: a stack of blocks that are equivariant to one group."""
 
+import difflib
 import math
 from collections.abc import Iterable
 from itertools import pairwise
@@ -11,9 +12,19 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
-from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, make_norm
+from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm
 from gnet.nn.linear import EquivariantLinear
 from gnet.nn.weights import ClusterWeights
+
+LINEAR_OPTIONS = {"bias", "parametrization", "init", "gain", "rho"}
+"""What ``GNet`` hands to every ``EquivariantLinear``."""
+
+NET_OPTIONS = {"num_layers", "act", "norm", "dropout", "residual", "generator"}
+
+
+def _is_watched(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
 
 
 class GNet(nn.Module):
@@ -59,8 +70,13 @@ class GNet(nn.Module):
         check_activation(act)
         check_dropout(dropout)
         make_norm(norm, 1)  # a net of one layer has no norm, and its name is checked all the same
+        unknown = sorted(set(linear) - LINEAR_OPTIONS)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], [*LINEAR_OPTIONS, *NET_OPTIONS], n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"GNet takes no {unknown[0]!r}{meant} Layers take {', '.join(sorted(LINEAR_OPTIONS))}")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
-        gain = linear.pop("gain", 2.0 if act in ("relu", "leaky_relu", "gelu", "silu") else 1.0)
+        gain = linear.pop("gain", gain_before(act))
         blocks = []
         for depth, (before, after) in enumerate(pairwise(widths)):
             is_last = depth == num_layers - 1
@@ -127,11 +143,12 @@ class GNet(nn.Module):
         return x.flatten(0, 1) if flat and x.ndim == 3 else x
 
     def _keeps_cluster_order(self) -> bool:
-        """Whether nobody would notice: no part of the net knows nodes apart, and no hook looks inside."""
-        if len(self.blocks) < 2 or any(m._forward_hooks or m._forward_pre_hooks for m in self.blocks.modules()):
+        """Whether nobody would notice: no part knows nodes apart or was redefined, and no hook looks inside."""
+        if len(self.blocks) < 2 or any(_is_watched(module) for module in self.blocks.modules()):
             return False
-        blocks = [block for block in self.blocks if isinstance(block, Block) and block.allows_nodes_first]
-        return len(blocks) == len(self.blocks) and all(cast(EquivariantLinear, b.linear).group is self.group for b in blocks)
+        # A subclass may have another forward, which the short way would leave out.
+        plain = [b for b in self.blocks if type(b) is Block and type(b.linear) is EquivariantLinear and b.allows_nodes_first]
+        return len(plain) == len(self.blocks) and all(cast(EquivariantLinear, b.linear).group is self.group for b in plain)
 
     def _in_cluster_order(self, x: Tensor) -> Tensor:
         """Apply the blocks with the nodes sorted by cluster once for all, (N, B, C) inside."""

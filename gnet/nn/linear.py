@@ -322,5 +322,7 @@ def _check_channels(in_channels: int, out_channels: int) -> None:
 def _check_placement(x: Tensor, weight: Tensor) -> None:
     if x.device != weight.device:
         raise ShapeError(f"expected x on {weight.device}, got {x.device}; move it with x.to(...) or the layer with layer.to(...)")
+    if not x.is_floating_point():
+        raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert it with x.to({weight.dtype})")
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
         raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert x, or the layer with layer.to({x.dtype})")

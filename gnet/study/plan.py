@@ -1,7 +1,6 @@
 """What a study will train: named variants of one config, each for every draw of the training set and every seed."""
 
 import copy
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -162,6 +161,8 @@ def make_variants(
     Raises:
         ConfigError: a variant that is no set of overrides, or an unknown baseline.
     """
+    from gnet.training.arguments import as_arguments  # brings lightning, which only a study about to train needs
+
     base = without_study(resolve(argv))
     data, grid_shape = graph
     wanted: dict[str, dict[str, Any]] = {}
@@ -180,17 +181,6 @@ def make_variants(
     if unknown:
         raise ConfigError(f"unknown baseline {', '.join(unknown)}; expected some of {', '.join(BASELINES)}")
     return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
-
-
-def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
-    """Overrides as the command line writes them, a class before its arguments.
-
-    Example:
-        >>> as_arguments({"model.lr": 0.1, "model.symmetry": "Symmetric"})
-        ['--model.lr=0.1', '--model.symmetry=Symmetric']
-    """
-    ordered = sorted(overrides.items(), key=lambda item: item[0].count("."))
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in ordered]
 
 
 def without_study(config: Config) -> Config:

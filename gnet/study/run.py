@@ -82,7 +82,7 @@ def run_study(plan: Plan, datamodule: "GraphDataModule") -> StudyResult:
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     with journal.locked(plan.out):
-        manifest = _merge_manifest(plan)
+        manifest = _merge_manifest(plan, datamodule)
         for leftover in [*plan.out.glob("trials/*/*.tmp*"), *plan.out.glob(".*.tmp")]:
             leftover.unlink()
         _write_test_set(plan.out / "test_set.npz", datamodule)
@@ -257,16 +257,21 @@ def _write_test_set(path: Path, datamodule: "GraphDataModule") -> None:
     os.replace(temporary, path)
 
 
-def _merge_manifest(plan: Plan) -> dict[str, Any]:
+def _merge_manifest(plan: Plan, datamodule: "GraphDataModule") -> dict[str, Any]:
     """Bring ``study.json`` up to this plan: more variants, seeds and draws are welcome, another config is not."""
     path = plan.out / "study.json"
     manifest = journal.read_manifest(path)
+    checksum = journal.as_json({"checksum": datamodule.describe().get("checksum")})
+    if manifest is not None:
+        # A file that changed under the same name would mix trials of two data sets in one table.
+        journal.check_same({"checksum": manifest.get("checksum")}, checksum, "the data", plan.out)
     if manifest is None:
         if (plan.out / "results.csv").exists():
             raise ConfigError(f"{plan.out} has a results.csv but no study.json; choose another --out")
         manifest = {
             "format": 1,
             "threads": plan.threads,
+            **checksum,
             "reference": plan.reference or largest_group(plan.variants),
             "variants": {},
         }

@@ -4,8 +4,13 @@ import torch
 from torch import Tensor
 
 from gnet.errors import GroupError
+from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, NodeGroup
+from gnet.groups.permutation import orbit_labels
 from gnet.testing.tolerances import LawBroken, require_close
+
+ENUMERATED = 2_000
+"""Largest order for which ``check_group`` compares a finite group with all its elements."""
 
 
 def enumerate_elements(group: Group, limit: int = 50_000) -> Tensor:
@@ -60,7 +65,8 @@ def check_group(
     """Prove on samples that a group is one and that its action is a left action.
 
     Laws: identity, inverse, associativity, ``act(g h, x) = act(g, act(h, x))``, linearity of the action, membership of samples
-    and generators, and for orthogonal groups that lengths are kept.
+    and generators, for orthogonal groups that lengths are kept, and for small finite ones that order, samples and node orbits
+    are those of the elements that the generators make.
 
     Args:
         x: signals to act on; a default is drawn for node groups (3, N, 2) and matrix groups (3, d).
@@ -94,6 +100,7 @@ def check_group(
         if group.is_orthogonal:
             require_close("orthogonal action", act(g, signal).norm(), signal.norm())
     _check_membership(group, elements)
+    _check_finite(group, samples)
 
 
 def _check_membership(group: Group, elements: list[Tensor]) -> None:
@@ -103,6 +110,24 @@ def _check_membership(group: Group, elements: list[Tensor]) -> None:
         return  # the group has no membership test
     if not all(inside):
         raise LawBroken(f"membership: {inside.count(False)} of {len(inside)} own elements are not contained")
+
+
+def _check_finite(group: Group, samples: Tensor) -> None:
+    """Order, samples and node orbits against the enumeration of all elements, where there are few and generators are known."""
+    if not group.is_finite or group.order() > ENUMERATED or not len(group.generators):
+        return
+    known = enumerate_elements(group, ENUMERATED)
+    if len(known) != group.order():
+        raise LawBroken(f"order: the generators make {len(known)} elements, order() says {group.order()}")
+    keys = {_key(g) for g in known}
+    outside = sum(_key(g) not in keys for g in samples)
+    if outside:
+        raise LawBroken(f"sample: {outside} of {len(samples)} samples are not made by the generators")
+    many = group.sample(64, torch.Generator().manual_seed(1))
+    if len(known) > 1 and len({_key(g) for g in many}) == 1:
+        raise LawBroken(f"sample: 64 samples of a group of {len(known)} elements are all the same")
+    if isinstance(group, NodeGroup) and group.node_orbits() != Partition(orbit_labels(known)):
+        raise LawBroken("node orbits: node_orbits() is not what the elements map onto each other")
 
 
 def _signal(group: Group, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from gnet.errors import CheckpointError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
 from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
-from gnet.nn.blocks import make_norm
+from gnet.nn.blocks import gain_before, make_norm
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], genera
     kwargs = {name: settings[name] for name in linear}
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(widths):
-        layer = EquivariantLinear(group, before, after, gain=2.0, generator=generator, **kwargs)
+        layer = EquivariantLinear(group, before, after, gain=gain_before(settings["act"]), generator=generator, **kwargs)
         residual = settings["residual"] and before == after
         layers.append(Block(layer, None, make_norm(settings["norm"], after), settings["act"], settings["dropout"], residual))
     layers.append(InvariantLinear(group, widths[-1], domain.out_channels, bias=settings["bias"] is not None, generator=generator))

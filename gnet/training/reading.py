@@ -215,14 +215,14 @@ def _numeric_csv(file: Path) -> tuple[list[str], list[str], np.ndarray]:
 
 
 def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header, and the rows that are not empty with their line numbers (from 1, the header's)."""
+    """Header, and the rows that are no blank lines, with their line numbers (from 1, the header's)."""
     rows: list[tuple[int, list[str]]] = []
     try:
         with open(file, newline="", encoding="utf-8-sig") as text:
             reader = csv.reader(text, strict=True)
             for row in reader:
                 cells = [cell.strip() for cell in row]
-                if not any(cells):
+                if not row:  # a blank line; a row of empty cells is a sample without any reading
                     continue
                 if rows and len(cells) != len(rows[0][1]):
                     expected = len(rows[0][1])
@@ -245,6 +245,10 @@ def _columns(file: Path, header: list[str], needed: Sequence[str], optional: Seq
     if missing:
         expected = ",".join(needed) + "".join(f"[,{name}]" for name in optional)
         raise DataError(f"{file}, line 1: expected the columns {expected}, got {','.join(header)}: {missing} missing")
+    for name in set(names) - {*needed, *optional}:
+        near = difflib.get_close_matches(name, [each for each in optional if each not in names], n=1, cutoff=0.7)
+        if near:
+            raise DataError(f"{file}, line 1: there is no column {name!r}; did you mean {near[0]!r}?")
     return {name: names.index(name) for name in (*needed, *optional) if name in names}
 
 

@@ -211,6 +211,35 @@ def test_settings_that_do_not_exist_are_refused_with_one_layer(options):
         GNet(GROUP, 2, 4, 3, num_layers=1, **options)
 
 
-def test_an_unknown_keyword_is_refused():
-    with pytest.raises(TypeError, match="parametrisation"):
-        GNet(GROUP, 2, 4, 3, parametrisation="reference")
+class DoubledLinear(EquivariantLinear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class DoubledBlock(Block):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("kind", ["linear", "block"])
+def test_a_redefined_part_is_never_bypassed(kind, rng):
+    group = ClusterGroup(Partition([0, 1, 0, 1, 1]))
+    linear = (DoubledLinear if kind == "linear" else EquivariantLinear)(group, 1, 4)
+    first = (DoubledBlock if kind == "block" else Block)(linear, act="relu")
+    net = GNet.from_layers([first, Block(EquivariantLinear(group, 4, 1))])
+    x = torch.randn(3, 5, 1, generator=rng)
+    assert torch.allclose(net(x), net.blocks[1](net.blocks[0](x)), atol=1e-6)
+
+
+def test_a_backward_hook_inside_a_net_is_called():
+    net = GNet(ClusterGroup(Partition([0, 1, 0, 1, 1])), 1, 4, 1)
+    calls = []
+    net.blocks[0].linear.register_full_backward_hook(lambda *_: calls.append(1))
+    net(torch.randn(3, 5, 1)).sum().backward()
+    assert calls
+
+
+@pytest.mark.parametrize(("word", "near"), [("droput", "dropout"), ("biass", "bias")])
+def test_a_misspelled_keyword_of_a_net_is_named(word, near):
+    with pytest.raises(ConfigError, match=f"GNet takes no '{word}'; did you mean {near}"):
+        GNet(SymmetricGroup(3), 1, 4, 1, **{word: 0.1})

@@ -196,3 +196,10 @@ def test_predictions_come_in_the_units_of_the_study(tmp_path: Path) -> None:
     assert _in_units_of_study(trained(y), tmp_path / "test_set.npz") == pytest.approx((y + 1).numpy())
     with pytest.raises(ConfigError, match="the trial's test set is not that of the study"):
         _in_units_of_study(trained(y + 1), tmp_path / "test_set.npz")
+
+
+def test_data_that_changed_under_the_same_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, FULL)
+    monkeypatch.setattr(Digits, "describe", lambda self: {"name": "digits", "checksum": "another"})
+    with pytest.raises(ConfigError, match=r"the data has checksum = .* there, 'another' now; choose another --out"):
+        run(tmp_path, FULL)

@@ -432,3 +432,17 @@ def _rows(module: FromFiles, split: str) -> torch.Tensor:
         return torch.tensor([int(label) for label in labels])
     start = np.datetime64("2026-01-01T00:00")
     return torch.tensor([int((np.datetime64(label) - start) / np.timedelta64(5, "m")) for label in labels])
+
+
+def test_a_sample_without_any_reading_is_kept(tmp_path):
+    (tmp_path / "outage.csv").write_text("a,b,c\n1,2,3\n,,\n\n4,5,6\n")
+    signals = read_signals(tmp_path / "outage.csv")
+    assert signals.x.shape == (3, 3, 1)
+    assert signals.x[1].isnan().all()
+    assert signals.x[2, 0] == 4
+
+
+def test_a_misspelled_optional_column_is_named(tmp_path):
+    (tmp_path / "edges.csv").write_text("source,target,wieght\na,b,1\n")
+    with pytest.raises(DataError, match="there is no column 'wieght'; did you mean 'weight'"):
+        read_edges(tmp_path / "edges.csv", ["a", "b"])
