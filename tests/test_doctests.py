@@ -74,4 +74,6 @@ def test_an_example_that_lies_is_caught():
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
 def test_readme_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    names = {"__name__": "readme"}
+    exec(compile(block, "README.md", "exec"), names)
+    assert all(p.isfinite().all() for p in names["net"].parameters())

@@ -127,7 +127,7 @@ def test_config_builds(path, monkeypatch):
     module = GNetModule(**instantiate(config["model"]))
     datamodule = instantiate(config["data"])
     if (message := missing_data(datamodule)) is None:
-        module.symmetry(datamodule.graph, datamodule.grid_shape)
+        assert module.symmetry(datamodule.graph, datamodule.grid_shape).degree == datamodule.graph.num_nodes
     else:
         pytest.skip(f"built, but not with its graph: {message}")
 

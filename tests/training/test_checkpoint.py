@@ -123,7 +123,10 @@ def test_another_graph_is_refused(trained, change: str, message: str):
 
 
 def test_the_order_of_edges_does_not_matter(trained):
-    quiet_trainer().test(small_module(norm="batch", dropout=0.1), other_graph("order"), ckpt_path=trained[1], verbose=False)
+    module = small_module(norm="batch", dropout=0.1)
+    measured = quiet_trainer().test(module, other_graph("order"), ckpt_path=trained[1], verbose=False)
+    assert measured[0]["test_loss"] > 0
+    assert module.group == trained[0].group
 
 
 def test_another_net_is_refused(trained):
