@@ -1,4 +1,4 @@
-"""How much faster is a training step of the inpainting net than through dense matrices? 18 to 50 x, and 3 x at 28 x 28.
+"""How much faster is a training step of the inpainting net than through dense matrices? 21 to 40 x, and 5 x at 28 x 28.
 
     python benchmarks/inpainting_step.py [--patches 1 2 4 7 14 28] [--runs 9] [--fused]
 
