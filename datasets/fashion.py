@@ -34,4 +34,4 @@ class FashionMNIST(IdxInpainting):
     )
 
     def __init__(self, mask_side: int = 20, **options: Any) -> None:
-        super().__init__(mask_side, **options)
+        super().__init__(mask_side=mask_side, **options)

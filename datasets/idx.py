@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pooch
@@ -75,45 +75,16 @@ class IdxInpainting(ImageInpainting):
     """Inpainting of images that come as IDX files.
 
     Args:
-        mask_side: side of the hidden square in pixels.
-        num_train: images to train on.
-        num_val: images to choose the epoch by.
-        num_test: images to test on.
-        test_masks: "study" draws the squares of the test images from ``study_seed``, the same for every run; "run" from
-            ``seed``, as in the published tables. Predictions are always made with those of the study.
-        hflip: mirror each image left to right with probability 1/2, before everything else; fixed by ``study_seed``.
-        root: parent folder of the data's folder; None is the environment variable GNET_DATA, or else the user's cache.
         base_url: a mirror to fetch missing files from.
-        seed: of this run.
-        draw: which of the possible training sets; 0 is the published one.
-        study_seed: of the study this run belongs to.
-        batch_size: images per batch; None takes the whole split at once.
-        num_workers: processes that load batches.
+        options: see ``ImageInpainting``.
     """
 
     idx: ClassVar[IdxSource]
     name_of_data: ClassVar[str]
     licence: ClassVar[str]
 
-    def __init__(
-        self,
-        mask_side: int,
-        num_train: int = 80,
-        num_val: int = 20,
-        num_test: int = 1000,
-        test_masks: Literal["study", "run"] = "study",
-        hflip: bool = False,
-        root: str | None = None,
-        base_url: str | None = None,
-        seed: int = 0,
-        draw: int = 0,
-        study_seed: int = 0,
-        batch_size: int | None = None,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(
-            mask_side, num_train, num_val, num_test, test_masks, hflip, root, seed, draw, study_seed, batch_size, num_workers
-        )
+    def __init__(self, *, base_url: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
         self.base_url = base_url
 
     def prepare_data(self) -> None:

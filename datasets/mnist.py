@@ -34,4 +34,4 @@ class MNIST(IdxInpainting):
     )
 
     def __init__(self, mask_side: int = 14, **options: Any) -> None:
-        super().__init__(mask_side, **options)
+        super().__init__(mask_side=mask_side, **options)

@@ -71,7 +71,7 @@ class Digits(ImageInpainting):
         return {
             "name": "Digits",
             "source": "sklearn.datasets.load_digits: UCI handwritten digits (Alpaydin and Kaynak, 1998), test part",
-            "licence": "CC BY 4.0",
+            "licence": "none stated by scikit-learn; UCI's donation policy is CC BY 4.0",
             "shapes": "1797 images of 8 x 8 pixels: 64 nodes, 1 channel",
             "checksum": "embedded in scikit-learn",
             **super().describe(),

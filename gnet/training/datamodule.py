@@ -114,8 +114,28 @@ class SeededSampler(Sampler[int]):
 
 
 @dataclass(frozen=True)
+class ToPredict:
+    """What ``predict`` runs over, and what its file says beside the predictions.
+
+    Shapes:
+        labels: M names of samples
+        readings: (M, N, C) in physical units, NaN where missing, if predictions are to fill their gaps; else None
+        times: for each of the M samples, the moments of the steps it forecasts; None where it forecasts none
+    """
+
+    samples: Samples
+    labels: Sequence[str]
+    readings: Tensor | None = None
+    times: Sequence[Sequence[str]] | None = None
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """All that a data module offers once it is set up; made by ``GraphDataModule.build``."""
+    """All that a data module offers once it is set up; made by ``GraphDataModule.build``.
+
+    The split "predict" is what a study compares its runs on; ``to_predict`` is what the command ``predict`` runs over, the same
+    samples where it is None.
+    """
 
     graph: Data
     scaling: Scaling
@@ -124,6 +144,7 @@ class Prepared:
     node_ids: list[str]
     target: Target = "node"
     grid_shape: tuple[int, int] | None = None
+    to_predict: ToPredict | None = None
 
 
 class GraphDataModule(L.LightningDataModule):
@@ -133,7 +154,7 @@ class GraphDataModule(L.LightningDataModule):
     and validation, the masks and the order of batches, ``study_seed`` what all runs of a study share (test masks).
 
     Args:
-        root: parent folder of the data; None is the environment variable GNET_DATA.
+        root: parent folder of the data; None is the environment variable GNET_DATA, or else the user's cache.
         seed: of this run.
         draw: which of the possible training sets; 0 is the published one, or the data as they are.
         study_seed: of the study this run belongs to.
@@ -247,31 +268,38 @@ class GraphDataModule(L.LightningDataModule):
         return self.samples("test").all()
 
     def predict_arrays(self) -> Batch:
-        """The test split with the masks of the study's seed, as one batch."""
+        """The test split with the masks of the study's seed, as one batch: bias and variance are computed on it."""
         return self.samples("predict").all()
+
+    @property
+    def to_predict(self) -> ToPredict:
+        """What the command ``predict`` runs over: all there is in a user's files, else the split "predict"."""
+        given = self.prepared.to_predict
+        return ToPredict(self.samples("predict"), self.sample_labels("predict")) if given is None else given
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in a new seeded order every epoch."""
-        return self._loader("train")
+        samples = self.samples("train")
+        return self.loader(samples, SeededSampler(len(samples), self.seed))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches in fixed order; the last one may be smaller, none is padded."""
-        return self._loader("val")
+        return self.loader(self.samples("val"))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches in fixed order; the last one may be smaller, none is padded."""
-        return self._loader("test")
+        return self.loader(self.samples("test"))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The test split with the masks of the study's seed, in fixed order: bias and variance are computed on it."""
-        return self._loader("predict")
+        """Batches of ``to_predict`` in fixed order."""
+        return self.loader(self.to_predict.samples)
 
-    def _loader(self, split: Split) -> DataLoader[Batch]:
-        samples = self.samples(split)
+    def loader(self, samples: Samples, sampler: SeededSampler | None = None) -> DataLoader[Batch]:
+        """Batches of ``samples`` in the order of the sampler, or in fixed order without one."""
         return DataLoader(
             samples,
             batch_size=self.batch_size or len(samples),
-            sampler=SeededSampler(len(samples), self.seed) if split == "train" else None,
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=already_collated,
             persistent_workers=self.num_workers > 0,

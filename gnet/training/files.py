@@ -1,21 +1,30 @@
 """A practitioner's own signals and graph: read, split, masked and standardised for one of three tasks."""
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
 from gnet.randomness import derive_seed, streams
-from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
+from gnet.training.choice import check_choice
+from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split, Target, ToPredict
 from gnet.training.edges import correlation_graph, directed_graph, distance_graph, knn_graph, symmetric_graph
 from gnet.training.reading import Signals, read_edges, read_positions, read_signals, read_targets
 from gnet.training.standardise import Scaling, Standardiser
+from gnet.training.table import Delimiter
 from gnet.training.tasks import ImputeSamples, WindowSamples, check_fractions, hidden_blocks, hidden_entries, window_starts
+from gnet.training.timeline import continued
 
+GraphKind = Literal["edges", "knn", "distance", "correlation"]
+Task = Literal["impute", "forecast", "regress"]
+MaskKind = Literal["entries", "block"]
+Order = Literal["random", "time"]
 Rows = dict[Literal["train", "val", "test"], Tensor]
 
 
@@ -28,12 +37,19 @@ class FromFiles(GraphDataModule):
     The test samples depend on ``study_seed`` alone. With one data set there is one training set: ``draw`` 0 is the training
     part as it is, every other one a bootstrap sample of it; with ``num_train`` each draw is another subset of that size.
 
+    The command ``predict`` runs over the whole file, in its order: it fills what is missing, with nothing hidden; makes a
+    forecast from every row that has ``horizon_in`` rows up to it, the last ones beyond the end of the file; or regresses every
+    row. Rows that the net was trained on are among them: how good it is, ``test`` says.
+
     Args:
         signals: ``.npz`` with ``x`` (T, N, C) and optional ``y``, ``mask``, ``time``, ``node_ids``; or ``.csv`` with a row for
-            each sample and the node ids in the header (a first column "time" labels the rows).
+            each sample and the node ids in the header.
         edges: ``.csv`` with ``source,target[,weight]``, ids as in the signals.
         positions: ``.csv`` with ``node,x,y[,z]``.
         targets: ``.csv`` with a row for each sample, for ``task="regress"`` where the signals hold no ``y``.
+        time_column: the column of ``signals`` that labels the rows, in a ``.csv``; None is the first one if it has no header, or
+            "time", "timestamp", "date", "datetime" or "index".
+        delimiter: what separates the cells of every ``.csv``.
         graph: take the edges from the file, join the nearest or the near nodes (by positions), or correlated ones.
         k: neighbours of each node, for ``graph="knn"``.
         radius: largest distance, for ``graph="distance"``.
@@ -51,15 +67,12 @@ class FromFiles(GraphDataModule):
         test_fraction: share of the samples to test on.
         num_train: training samples, drawn by ``draw``; None takes all.
         root: folder that relative paths start at; None is the current one.
-        seed: of this run.
-        draw: which of the possible training sets.
-        study_seed: of the study this run belongs to.
-        batch_size: samples per batch; None takes the whole split at once.
-        num_workers: processes that load batches.
+        options: see ``GraphDataModule``.
 
     Raises:
         ConfigError: settings that contradict each other.
         DataError: a file that is missing, corrupt, or holds something other than promised (when set up).
+        UserWarning: nodes without a reading, or without an edge.
     """
 
     def __init__(
@@ -68,37 +81,39 @@ class FromFiles(GraphDataModule):
         edges: str | None = None,
         positions: str | None = None,
         targets: str | None = None,
-        graph: Literal["edges", "knn", "distance", "correlation"] = "edges",
+        time_column: str | None = None,
+        delimiter: Delimiter = "comma",
+        graph: GraphKind = "edges",
         k: int = 6,
         radius: float | None = None,
         sigma: float | None = None,
         threshold: float = 0.5,
         directed: bool = False,
-        task: Literal["impute", "forecast", "regress"] = "impute",
+        task: Task = "impute",
         mask_fraction: float = 0.25,
-        mask_kind: Literal["entries", "block"] = "entries",
+        mask_kind: MaskKind = "entries",
         horizon_in: int = 12,
         horizon_out: int = 12,
-        target: Literal["node", "graph"] | None = None,
-        split: Literal["random", "time"] | None = None,
+        target: Target | None = None,
+        split: Order | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
         num_train: int | None = None,
         root: str | None = None,
-        seed: int = 0,
-        draw: int = 0,
-        study_seed: int = 0,
-        batch_size: int | None = None,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(root, seed, draw, study_seed, batch_size, num_workers)
+        super().__init__(root=root, **options)
         check_fractions(val_fraction, test_fraction, mask_fraction)
-        _check_choice("task", task, ("impute", "forecast", "regress"))
-        _check_choice("graph", graph, ("edges", "knn", "distance", "correlation"))
-        _check_choice("mask_kind", mask_kind, ("entries", "block"))
-        _check_choice("split", split, (None, "random", "time"))
-        _check_choice("target", target, (None, "node", "graph"))
+        check_choice("delimiter", delimiter, Delimiter)
+        check_choice("graph", graph, GraphKind)
+        check_choice("task", task, Task)
+        check_choice("mask_kind", mask_kind, MaskKind)
+        if split is not None:
+            check_choice("split", split, Order)
+        if target is not None:
+            check_choice("target", target, Target)
         self.signals, self.edges, self.positions, self.targets = signals, edges, positions, targets
+        self.time_column, self.delimiter = time_column, delimiter
         self.graph_kind, self.k, self.radius, self.sigma, self.threshold = graph, k, radius, sigma, threshold
         self.directed, self.task, self.mask_fraction, self.mask_kind = directed, task, mask_fraction, mask_kind
         self.horizon_in, self.horizon_out, self.target_kind = horizon_in, horizon_out, target
@@ -123,7 +138,8 @@ class FromFiles(GraphDataModule):
 
     def build(self) -> Prepared:
         """Read the files, cut the samples, make the graph, then the task."""
-        signals = read_signals(self._path(self.signals))
+        signals = read_signals(self._path(self.signals), self.time_column, self.delimiter)
+        self._warn(signals, signals.x.isnan().all(2).all(0), "no reading", "drop them, or expect no more than a guess there")
         rows = self._rows(len(signals.x))
         graph = self._graph(signals, self._fitted(rows))
         make = {"impute": self._impute, "forecast": self._forecast, "regress": self._regress}[self.task]
@@ -178,16 +194,40 @@ class FromFiles(GraphDataModule):
         return train[torch.randperm(len(train), generator=generator)[: self.num_train]]
 
     def _graph(self, signals: Signals, fitted: Tensor) -> Data:
-        num_nodes = len(signals.node_ids)
-        pos = None if self.positions is None else read_positions(self._path(self.positions), signals.node_ids)
+        nodes = signals.node_ids
+        pos = None if self.positions is None else read_positions(self._path(self.positions), nodes, self.delimiter)
         if self.graph_kind == "correlation":
-            return correlation_graph(signals.x[fitted], self.threshold, pos)
-        if self.graph_kind == "edges" and self.edges is not None:
-            index, weight = read_edges(self._path(self.edges), signals.node_ids)
-            return (directed_graph if self.directed else symmetric_graph)(index, weight, num_nodes, pos)
-        if pos is None:
+            graph = correlation_graph(signals.x[fitted], self.threshold, pos)
+        elif self.graph_kind == "edges" and self.edges is not None:
+            index, weight = read_edges(self._path(self.edges), nodes, self.delimiter)
+            graph = (directed_graph if self.directed else symmetric_graph)(index, weight, len(nodes), pos)
+        elif pos is None:
             raise ConfigError(f"graph={self.graph_kind!r} needs the file positions (node,x,y[,z])")
-        return knn_graph(pos, self.k) if self.graph_kind == "knn" else distance_graph(pos, self.radius, self.sigma)
+        else:
+            graph = knn_graph(pos, self.k) if self.graph_kind == "knn" else distance_graph(pos, self.radius, self.sigma)
+        self._check_edges(signals, graph)
+        return graph
+
+    def _check_edges(self, signals: Signals, graph: Data) -> None:
+        joined = graph.edge_index[:, graph.edge_index[0] != graph.edge_index[1]]
+        lonely = torch.ones(len(signals.node_ids), dtype=torch.bool).index_fill(0, joined.flatten(), False)
+        advice = f"if {signals.node_ids[0]!r} labels the rows, say time_column={signals.node_ids[0]!r}"
+        if signals.first_grows and self.graph_kind == "edges" and lonely[0] and not lonely.all():
+            raise DataError(
+                f"{self._path(self.signals)}: the first column has no edge, and its numbers run in one direction as time does; "
+                f"{advice}; if it is a node, put another column first"
+            )
+        if signals.first_grows and self.graph_kind == "correlation":
+            self._warn(signals, torch.arange(len(lonely)) == 0, "numbers that run in one direction as time does", advice)
+        csv = Path(self.signals).suffix == ".csv" and self.time_column is None and bool(lonely[0])
+        self._warn(signals, lonely, "no edge", "give them edges, or drop them" + (f"; {advice}" if csv else ""))
+
+    def _warn(self, signals: Signals, which: Tensor, what: str, advice: str) -> None:
+        names = [signals.node_ids[node] for node in which.nonzero().flatten().tolist()]
+        if names:
+            shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
+            text = f"{self._path(self.signals)}: {len(names)} of {len(which)} nodes have {what}: {shown}; {advice}"
+            warnings.warn(text, stacklevel=2)
 
     def _impute(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
         one = Standardiser.fit(signals.x[self._fitted(rows)])
@@ -198,7 +238,8 @@ class FromFiles(GraphDataModule):
         samples: dict[Split, Samples] = {
             part: ImputeSamples(values, observed, tested if part == "test" else by_run, at) for part, at in used.items()
         }
-        return self._prepared_from(signals, graph, Scaling(one, one), samples, used)
+        everything = ToPredict(ArraySamples(values, values, observed), signals.time, readings=signals.x)
+        return self._prepared_from(signals, graph, Scaling(one, one), samples, used, everything)
 
     def _hidden(self, values: Tensor, graph: Data, generator: torch.Generator) -> Tensor:
         shape = (values.shape[0], values.shape[1], values.shape[2])
@@ -207,33 +248,40 @@ class FromFiles(GraphDataModule):
         return hidden_entries(shape, self.mask_fraction, generator)
 
     def _forecast(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
-        length = self.horizon_in + self.horizon_out
-        starts: Rows = {part: window_starts(int(at[0]), int(at[-1]) + 1, length, part) for part, at in rows.items()}
+        seen, made = self.horizon_in, self.horizon_out
+        starts: Rows = {part: window_starts(int(at[0]), int(at[-1]) + 1, seen + made, part) for part, at in rows.items()}
         one = Standardiser.fit(signals.x[rows["train"]])
-        values, observed = one.filled(signals.x), ~signals.x.isnan()
+        # The steps after the last row are not known: 0 and not observed.
+        values, observed = (pad(each, (0, 0, 0, 0, 0, made)) for each in (one.filled(signals.x), ~signals.x.isnan()))
         used: Rows = {**starts, "train": self._redrawn(starts["train"])}
-        samples: dict[Split, Samples] = {
-            part: WindowSamples(values, observed, at, self.horizon_in, self.horizon_out) for part, at in used.items()
-        }
-        scaling = Scaling(one.repeated(self.horizon_in), one.repeated(self.horizon_out))
+        samples: dict[Split, Samples] = {part: WindowSamples(values, observed, at, seen, made) for part, at in used.items()}
         # A forecast is named by the moment it is made: the last step it sees.
+        last_seen = {part: at + seen - 1 for part, at in used.items()}
+        every = torch.arange(len(signals.x) - seen + 1)
+        times = signals.time + continued(signals.time, made)
+        everything = ToPredict(
+            WindowSamples(values, observed, every, seen, made),
+            signals.time[seen - 1 :],
+            times=[times[start + seen : start + seen + made] for start in every.tolist()],
+        )
         return self._prepared_from(
-            signals, graph, scaling, samples, {part: at + self.horizon_in - 1 for part, at in used.items()}
+            signals, graph, Scaling(one.repeated(seen), one.repeated(made)), samples, last_seen, everything
         )
 
     def _regress(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
         y = self._targets(signals)
         fitted = self._fitted(rows)
         scaling = Scaling(Standardiser.fit(signals.x[fitted]), Standardiser.fit(y[fitted]))
-        x_values, y_values, counted = scaling.x.filled(signals.x), scaling.y.filled(y), ~y.isnan()
+        every = ArraySamples(scaling.x.filled(signals.x), scaling.y.filled(y), ~y.isnan())
         used: Rows = {**rows, "train": self._redrawn(rows["train"])}
-        samples: dict[Split, Samples] = {part: ArraySamples(x_values[at], y_values[at], counted[at]) for part, at in used.items()}
-        return self._prepared_from(signals, graph, scaling, samples, used, "node" if y.ndim == 3 else "graph")
+        samples: dict[Split, Samples] = {part: ArraySamples(*every[at]) for part, at in used.items()}
+        everything = ToPredict(every, signals.time)
+        return self._prepared_from(signals, graph, scaling, samples, used, everything, "node" if y.ndim == 3 else "graph")
 
     def _targets(self, signals: Signals) -> Tensor:
         y, num_nodes = signals.y, len(signals.node_ids)
         if self.targets is not None:
-            y = read_targets(self._path(self.targets), signals.node_ids, len(signals.x))
+            y = read_targets(self._path(self.targets), signals.node_ids, len(signals.x), self.time_column, self.delimiter)
         if y is None:
             raise DataError(f"{self.signals}: task='regress' needs 'y' (T, N, C') or (T, C') in the .npz, or a file targets")
         if y.isinf().any():
@@ -257,7 +305,8 @@ class FromFiles(GraphDataModule):
         scaling: Scaling,
         samples: dict[Split, Samples],
         named_rows: Rows,
-        target: Literal["node", "graph"] = "node",
+        everything: ToPredict,
+        target: Target = "node",
     ) -> Prepared:
         for part, each in samples.items():
             if not any(bool(each[chunk].mask.any()) for chunk in torch.arange(len(each)).split(256)):
@@ -265,9 +314,4 @@ class FromFiles(GraphDataModule):
         samples["predict"] = samples["test"]
         labels: dict[Split, list[str]] = {part: [signals.time[row] for row in at.tolist()] for part, at in named_rows.items()}
         labels["predict"] = labels["test"]
-        return Prepared(graph, scaling, samples, labels, signals.node_ids, target)
-
-
-def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"expected {name} to be one of {list(choices)}, got {value!r}")
+        return Prepared(graph, scaling, samples, labels, signals.node_ids, target, to_predict=everything)

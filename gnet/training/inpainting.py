@@ -11,9 +11,11 @@ from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
 from gnet.randomness import derive_seed, streams
+from gnet.training.choice import check_choice
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
 from gnet.training.standardise import Scaling, Standardiser
 
+TestMasks = Literal["study", "run"]
 POOL_STATE = 999
 """Random state of the published training and test images; draw d takes 999 + d."""
 
@@ -125,12 +127,7 @@ class ImageInpainting(GraphDataModule):
         test_masks: "study" draws the squares of the test images from ``study_seed``, the same for every run; "run" from
             ``seed``, as in the published tables. Predictions are always made with those of the study.
         hflip: mirror each image left to right with probability 1/2, before everything else; fixed by ``study_seed``.
-        root: parent folder of the data; None is the environment variable GNET_DATA.
-        seed: of this run.
-        draw: which of the possible training sets; 0 is the published one.
-        study_seed: of the study this run belongs to.
-        batch_size: images per batch; None takes the whole split at once.
-        num_workers: processes that load batches.
+        options: see ``GraphDataModule``.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, and its released code.
@@ -145,20 +142,14 @@ class ImageInpainting(GraphDataModule):
         num_train: int = 80,
         num_val: int = 20,
         num_test: int = 1000,
-        test_masks: Literal["study", "run"] = "study",
+        test_masks: TestMasks = "study",
         hflip: bool = False,
-        root: str | None = None,
-        seed: int = 0,
-        draw: int = 0,
-        study_seed: int = 0,
-        batch_size: int | None = None,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(root, seed, draw, study_seed, batch_size, num_workers)
+        super().__init__(**options)
         if min(num_train, num_val, num_test) < 1:
             raise ConfigError(f"expected num_train, num_val, num_test >= 1, got {num_train}, {num_val}, {num_test}")
-        if test_masks not in ("study", "run"):
-            raise ConfigError(f"expected test_masks 'study' or 'run', got {test_masks!r}")
+        check_choice("test_masks", test_masks, TestMasks)
         self.mask_side, self.test_masks, self.hflip = mask_side, test_masks, hflip
         self.num_train, self.num_val, self.num_test = num_train, num_val, num_test
 

@@ -13,9 +13,12 @@ from gnet.graphs.partition import Partition
 from gnet.groups.cluster import ClusterGroup
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
+from gnet.training.choice import check_choice
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
 from gnet.training.edges import symmetric_graph
 from gnet.training.standardise import Scaling
+
+Kind = Literal["sbm", "ring"]
 
 
 class Planted(GraphDataModule):
@@ -37,12 +40,7 @@ class Planted(GraphDataModule):
         noisy_test: add noise to the test targets too; without it the test error is the excess risk.
         kind: "sbm" joins nodes with probability 0.9 inside clusters and 0.1 between; "ring" joins neighbours in a circle.
         double: all in float64.
-        root: not used.
-        seed: of this run.
-        draw: which training set.
-        study_seed: of the study this run belongs to.
-        batch_size: samples per batch; None takes the whole split at once.
-        num_workers: processes that load batches.
+        options: see ``GraphDataModule``; ``root`` is not used.
 
     Shapes:
         theta: (N, C_out, N, C_in), receiver first
@@ -68,16 +66,11 @@ class Planted(GraphDataModule):
         num_val: int = 30,
         num_test: int = 1000,
         noisy_test: bool = False,
-        kind: Literal["sbm", "ring"] = "sbm",
+        kind: Kind = "sbm",
         double: bool = False,
-        root: str | None = None,
-        seed: int = 0,
-        draw: int = 0,
-        study_seed: int = 0,
-        batch_size: int | None = None,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(root, seed, draw, study_seed, batch_size, num_workers)
+        super().__init__(**options)
         if not sizes or min(sizes) < 1 or min(in_channels, out_channels, num_train, num_val, num_test) < 1:
             raise ConfigError(
                 f"expected sizes, channels and numbers of samples >= 1, got sizes={list(sizes)}, in_channels={in_channels}, "
@@ -85,8 +78,7 @@ class Planted(GraphDataModule):
             )
         if sigma_x <= 0 or sigma_xi < 0 or deviation < 0:
             raise ConfigError(f"expected sigma_x > 0, sigma_xi and deviation >= 0, got {sigma_x}, {sigma_xi}, {deviation}")
-        if kind not in ("sbm", "ring"):
-            raise ConfigError(f"expected kind 'sbm' or 'ring', got {kind!r}")
+        check_choice("kind", kind, Kind)
         self.partition = Partition([cluster for cluster, size in enumerate(sizes) for _ in range(size)])
         self.channels = (in_channels, out_channels)
         self.deviation, self.sigma_x, self.sigma_xi = deviation, sigma_x, sigma_xi

@@ -1,6 +1,7 @@
 """Predictions as a file people can use: their samples, their nodes, their units."""
 
 import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,28 @@ if TYPE_CHECKING:
 class WritePredictions(Callback):
     """Writes what ``predict`` found to a file, in physical units.
 
-    A ``.csv`` file has one row per sample, node and channel: ``sample,node,channel,prediction,target``; the target is empty
-    where there is none, and the node where the target is one value per graph. A ``.npz`` file has the keys ``predictions`` and
-    ``targets`` (M, N, C') or (M, C') with NaN where there is no target, ``samples`` (M,) and ``nodes`` (N,) as text.
+    A ``.csv`` file has one row per sample, node, channel and (of forecasts) step. Its columns are always
+
+    - ``sample``: the time stamp or the number of the sample; of a forecast, that of the last step it sees,
+    - ``node``: the node's id; empty where the target is one value per graph,
+    - ``channel``: from 0,
+    - ``prediction``: the output of the net,
+    - ``target``: what should have come out; empty where it is not known;
+
+    where missing readings are filled also
+
+    - ``observed``: 1 if the file has the reading, which is the target, and 0 if it is missing,
+    - ``filled``: the reading where there is one, else the prediction: the column to go on with;
+
+    and of forecasts also
+
+    - ``step``: how many steps ahead, from 1,
+    - ``time``: the time stamp of that step. After the end of the file time stamps go on by their usual step; where they have
+      none, or are neither numbers nor ISO dates, "LAST + 2" is two steps after the last one.
+
+    A ``.npz`` file has the keys ``predictions`` and ``targets`` (M, N, C') or (M, C') with NaN where there is no target,
+    ``samples`` (M,) and ``nodes`` (N,) as text; ``filled`` like ``predictions``; of forecasts ``times`` (M, H) as text, and
+    C' = H C is step by step, C at a time.
 
     Args:
         output: the file; ``predictions.csv`` in the folder of the run unless given.
@@ -65,9 +85,19 @@ class WritePredictions(Callback):
             return
         self.path = Path(self.output or Path(trainer.log_dir or trainer.default_root_dir) / "predictions.csv")
         predictions, targets = (torch.cat(each).numpy() for each in zip(*self._parts, strict=True))
-        samples = trainer.datamodule.sample_labels("predict")[: len(predictions)]  # type: ignore[attr-defined]
-        write_predictions(self.path, predictions, targets, samples, list(_domain(pl_module).node_ids))
-        print(f"predictions of {len(predictions)} samples: {self.path}")
+        count = len(predictions)  # perhaps not all: --trainer.limit_predict_batches
+        given = trainer.datamodule.to_predict  # type: ignore[attr-defined]
+        write_predictions(
+            self.path,
+            predictions,
+            # The readings as they stand in the file, not as they come back from model units.
+            targets if given.readings is None else given.readings[:count].numpy(),
+            given.labels[:count],
+            _domain(pl_module).node_ids,
+            fills=given.readings is not None,
+            times=None if given.times is None else given.times[:count],
+        )
+        print(f"predictions of {count} samples: {self.path}")
 
 
 def _domain(module: LightningModule) -> Domain:
@@ -77,34 +107,61 @@ def _domain(module: LightningModule) -> Domain:
     return domain
 
 
-def write_predictions(path: Path, predictions: np.ndarray, targets: np.ndarray, samples: list[str], nodes: list[str]) -> None:
+def write_predictions(
+    path: Path,
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    samples: Sequence[str],
+    nodes: Sequence[str],
+    *,
+    fills: bool = False,
+    times: Sequence[Sequence[str]] | None = None,
+) -> None:
     """Write predictions in physical units; see ``WritePredictions`` for the two formats.
 
     Shapes:
         predictions, targets: (M, N, C'), or (M, C') for one value per graph; NaN where there is no target
+        samples: M names    nodes: N names    times: M x H, C' is then H C
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "predictions.csv"
-        >>> write_predictions(path, np.array([[[1.5], [2.5]]]), np.array([[[1.0], [np.nan]]]), ["08:00"], ["north", "south"])
+        >>> write_predictions(path, np.array([[[1.5], [2.5]]]), np.array([[[1.0], [np.nan]]]), ["08:00"], ["a", "b"], fills=True)
         >>> print(path.read_text().strip())
-        sample,node,channel,prediction,target
-        08:00,north,0,1.5,1.0
-        08:00,south,0,2.5,
+        sample,node,channel,prediction,target,observed,filled
+        08:00,a,0,1.5,1.0,1,1.0
+        08:00,b,0,2.5,,0,2.5
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
-        np.savez_compressed(path, predictions=predictions, targets=targets, samples=np.array(samples), nodes=np.array(nodes))
+        also: dict[str, Any] = {"filled": np.where(np.isnan(targets), predictions, targets)} if fills else {}
+        also |= {} if times is None else {"times": np.array(times)}
+        np.savez_compressed(
+            path, predictions=predictions, targets=targets, samples=np.array(samples), nodes=np.array(nodes), **also
+        )
         return
-    per_node = predictions.ndim == 3
-    names = nodes if per_node else [""]
+    header = ["sample", "node", "channel", "prediction", "target"]
+    header += ["observed", "filled"] if fills else []
+    header += ["step", "time"] if times is not None else []
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["sample", "node", "channel", "prediction", "target"])
-        for sample, predicted, target in zip(samples, predictions, targets, strict=True):
-            values, truths = (each if per_node else each[None] for each in (predicted, target))
-            writer.writerows(
-                [sample, node, channel, value, "" if np.isnan(truth) else truth]
-                for node, row, known in zip(names, values.tolist(), truths.tolist(), strict=True)
-                for channel, (value, truth) in enumerate(zip(row, known, strict=True))
-            )
+        writer.writerow(header)
+        for number, (sample, predicted, target) in enumerate(zip(samples, predictions, targets, strict=True)):
+            moments = None if times is None else times[number]
+            for node, channel, value, truth in _entries(nodes, predicted, target):
+                row = [sample, node, channel, value, truth]
+                if fills:
+                    row += ["1", truth] if truth else ["0", value]
+                if moments is not None:
+                    step, row[2] = divmod(channel, predictions.shape[-1] // len(moments))
+                    row += [step + 1, moments[step]]
+                writer.writerow(row)
+
+
+def _entries(nodes: Sequence[str], predicted: np.ndarray, target: np.ndarray) -> Iterator[tuple[str, int, str, str]]:
+    """Node, channel, prediction and target of every entry of a sample, in as few digits as give the same number back."""
+    per_node = predicted.ndim == 2
+    known = np.where(np.isnan(target), "", target.astype(str))
+    values, truths = (each.reshape(-1, predicted.shape[-1]).tolist() for each in (predicted.astype(str), known))
+    for node, row, answers in zip(nodes if per_node else [""], values, truths, strict=True):
+        yield from ((node, channel, value, truth) for channel, (value, truth) in enumerate(zip(row, answers, strict=True)))

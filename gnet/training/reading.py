@@ -1,26 +1,28 @@
-"""Signals, edges and positions from files people have: .npz and .csv, with an error that points at the line."""
+"""Signals, edges, positions and targets from files people have: .npz and .csv."""
 
-import csv
 import difflib
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gnet.errors import DataError
+from gnet.errors import ConfigError, DataError
+from gnet.training.table import Delimiter, columns, existing, number, read_table
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime", "index", "")
-"""Headers of a first column that holds labels of the rows, not a node."""
+"""Headers of a first column that labels the rows and is no node, where no other column is named."""
 
 
 @dataclass(frozen=True)
 class Signals:
     """Signals on named nodes; NaN where nothing was observed.
+
+    ``first_grows`` says that the first of several columns of a .csv, which is read as a node, only grows or only falls, as a
+    time axis does.
 
     Shapes:
         x: (T, N, C) float32    y: (T, N, C') or (T, C') float32, or None    time: T strings    node_ids: N strings
@@ -30,20 +32,25 @@ class Signals:
     y: Tensor | None
     time: list[str]
     node_ids: list[str]
+    first_grows: bool = False
 
 
-def read_signals(path: str | Path) -> Signals:
+def read_signals(path: str | Path, time_column: str | None = None, delimiter: Delimiter = "comma") -> Signals:
     """Signals from ``.npz`` (``x``, optional ``y mask time node_ids``) or ``.csv`` (rows samples, header node ids).
 
+    The column ``time_column`` of a .csv labels the rows; None is a first column with one of the headers ``TIME_NAMES``.
+
     Raises:
-        DataError: no such file, another format, missing keys, wrong shapes, ids that occur twice, cells that are no number,
-            a channel or everything missing.
+        ConfigError: ``time_column`` for a .npz, or a delimiter that has no name.
+        DataError: no such file, another format, missing keys or columns, wrong shapes, ids that occur twice, cells that are no
+            number, a channel or everything missing.
     """
-    file = _existing(path, "signals")
-    readers = {".npz": _signals_from_npz, ".csv": _signals_from_csv}
-    if file.suffix not in readers:
+    file = existing(path, "signals")
+    if file.suffix not in (".npz", ".csv"):
         raise DataError(f"{file}: expected signals as .npz or .csv, got {file.suffix or 'no ending'!r}; convert the file")
-    signals = readers[file.suffix](file)
+    if file.suffix == ".npz" and time_column is not None:
+        raise ConfigError(f"time_column={time_column!r} is for signals in a .csv; in {file} the key 'time' labels the samples")
+    signals = _signals_from_npz(file) if file.suffix == ".npz" else _signals_from_csv(file, time_column, delimiter)
     check_unique(signals.node_ids, f"{file}: node id")
     missing = signals.x.isnan()
     if missing.all(0).all(0).any():
@@ -55,7 +62,7 @@ def read_signals(path: str | Path) -> Signals:
     return signals
 
 
-def read_edges(path: str | Path, node_ids: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+def read_edges(path: str | Path, node_ids: Sequence[str], delimiter: Delimiter = "comma") -> tuple[Tensor, Tensor | None]:
     """Edges from a ``.csv`` with the columns ``source,target[,weight]``, ids matched by name.
 
     Shapes:
@@ -64,13 +71,13 @@ def read_edges(path: str | Path, node_ids: Sequence[str]) -> tuple[Tensor, Tenso
     Raises:
         DataError: missing columns, an id that is no node (with the nearest one), a weight that is no number.
     """
-    file = _existing(path, "edges")
-    header, rows = _read_table(file)
-    at = _columns(file, header, ("source", "target"), ("weight",))
-    number = {name: node for node, name in enumerate(node_ids)}
+    file = existing(path, "edges")
+    header, rows = read_table(file, delimiter)
+    at = columns(file, header, ("source", "target"), ("weight",))
+    nodes = {name: node for node, name in enumerate(node_ids)}
     index, weights = [], []
     for line, row in rows:
-        index.append([_node(file, line, row[at[end]], number) for end in ("source", "target")])
+        index.append([_node(file, line, row[at[end]], nodes) for end in ("source", "target")])
         if "weight" in at:
             weights.append(_weight(file, line, row[at["weight"]]))
     if not index:
@@ -78,7 +85,7 @@ def read_edges(path: str | Path, node_ids: Sequence[str]) -> tuple[Tensor, Tenso
     return torch.tensor(index).T.contiguous(), torch.tensor(weights, dtype=torch.float32) if "weight" in at else None
 
 
-def read_positions(path: str | Path, node_ids: Sequence[str]) -> Tensor:
+def read_positions(path: str | Path, node_ids: Sequence[str], delimiter: Delimiter = "comma") -> Tensor:
     """Positions from a ``.csv`` with the columns ``node,x,y[,z]``, in the order of ``node_ids``.
 
     Shapes:
@@ -87,20 +94,24 @@ def read_positions(path: str | Path, node_ids: Sequence[str]) -> Tensor:
     Raises:
         DataError: missing columns, nodes without a position or with two, unknown ids, cells that are no number.
     """
-    file = _existing(path, "positions")
-    header, rows = _read_table(file)
-    at = _columns(file, header, ("node", "x", "y"), ("z",))
+    file = existing(path, "positions")
+    header, rows = read_table(file, delimiter)
+    at = columns(file, header, ("node", "x", "y"), ("z",))
     axes = [at[name] for name in ("x", "y", "z") if name in at]
-    number = {name: node for node, name in enumerate(node_ids)}
+    nodes = {name: node for node, name in enumerate(node_ids)}
     found: dict[int, list[float]] = {}
     for line, row in rows:
-        node = _node(file, line, row[at["node"]], number)
+        node = _node(file, line, row[at["node"]], nodes)
         if node in found:
             raise DataError(f"{file}, line {line}: node {row[at['node']]!r} has two positions; keep one")
-        found[node] = [_number(file, line, header[axis], row[axis]) for axis in axes]
+        found[node] = [number(file, line, header[axis], row[axis]) for axis in axes]
     missing = [name for node, name in enumerate(node_ids) if node not in found]
     if missing:
-        raise DataError(f"{file}: {len(missing)} of {len(node_ids)} nodes have no position, the first are {missing[:5]}")
+        hint = f"; if {missing[0]!r} labels the rows of the signals, say time_column={missing[0]!r}"
+        raise DataError(
+            f"{file}: {len(missing)} of {len(node_ids)} nodes have no position, the first are {missing[:5]}"
+            f"{hint if missing == [node_ids[0]] else ''}"
+        )
     pos = torch.tensor([found[node] for node in range(len(node_ids))], dtype=torch.float32)
     if not pos.isfinite().all():
         node = int((~pos.isfinite()).any(1).nonzero()[0])
@@ -108,8 +119,16 @@ def read_positions(path: str | Path, node_ids: Sequence[str]) -> Tensor:
     return pos
 
 
-def read_targets(path: str | Path, node_ids: Sequence[str], num_samples: int) -> Tensor:
+def read_targets(
+    path: str | Path,
+    node_ids: Sequence[str],
+    num_samples: int,
+    time_column: str | None = None,
+    delimiter: Delimiter = "comma",
+) -> Tensor:
     """Targets from a ``.csv`` with a row for each sample: one column per node (its header the ids), or any others.
+
+    A column that labels the rows is left out.
 
     Shapes:
         returns: (T, N, 1) where the header holds just the node ids, else (T, C') with a channel per column
@@ -117,14 +136,14 @@ def read_targets(path: str | Path, node_ids: Sequence[str], num_samples: int) ->
     Raises:
         DataError: another number of rows, cells that are no number.
     """
-    file = _existing(path, "targets")
-    header, _, values = _numeric_csv(file)
+    file = existing(path, "targets")
+    header, _, values = _numeric_csv(file, delimiter, time_column, needed=False)
     if len(values) != num_samples:
         raise DataError(f"{file}: expected one row for each of the {num_samples} samples, got {len(values)}")
     if set(header) != set(node_ids):
-        return torch.from_numpy(values)
+        return torch.from_numpy(values.astype(np.float32))
     check_unique(header, f"{file}: column")
-    return torch.from_numpy(values[:, [header.index(name) for name in node_ids]]).unsqueeze(2)
+    return torch.from_numpy(values[:, [header.index(name) for name in node_ids]].astype(np.float32)).unsqueeze(2)
 
 
 def check_unique(names: Iterable[str], what: str) -> None:
@@ -197,93 +216,56 @@ def _where_observed(file: Path, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(observed, x, np.float32(np.nan))
 
 
-def _signals_from_csv(file: Path) -> Signals:
-    node_ids, time, values = _numeric_csv(file)
-    return Signals(torch.from_numpy(values).unsqueeze(2), None, time, node_ids)
+def _signals_from_csv(file: Path, time_column: str | None, delimiter: Delimiter) -> Signals:
+    node_ids, time, values = _numeric_csv(file, delimiter, time_column, needed=True)
+    x = torch.from_numpy(values.astype(np.float32)).unsqueeze(2)
+    if time is not None:
+        return Signals(x, None, time, node_ids)
+    steps = np.diff(values[:, 0])  # in float64: as float32, time stamps in seconds stand still
+    grows = len(steps) > 0 and bool((steps > 0).all() or (steps < 0).all())
+    return Signals(x, None, [str(row) for row in range(len(x))], node_ids, first_grows=grows)
 
 
-def _numeric_csv(file: Path) -> tuple[list[str], list[str], np.ndarray]:
-    header, rows = _read_table(file)
-    first = 1 if header[0].lower() in TIME_NAMES else 0
-    if not rows or len(header) == first:
+def _numeric_csv(
+    file: Path, delimiter: Delimiter, time_column: str | None, *, needed: bool
+) -> tuple[list[str], list[str] | None, np.ndarray]:
+    """Header and values (float64) of the columns that hold numbers, and the labels of the rows if there are any."""
+    header, rows = read_table(file, delimiter)
+    labels = _labels_at(file, header, time_column, needed)
+    numeric = [at for at in range(len(header)) if at != labels]
+    if not rows or not numeric:
         raise DataError(
             f"{file}: expected a header of node ids and a row for each sample, got {len(rows)} rows below {header[:5]}"
         )
-    values = np.array([[_number(file, line, header[at], row[at]) for at in range(first, len(header))] for line, row in rows])
-    time = [row[0] for _, row in rows] if first else [str(number) for number in range(len(rows))]
-    return header[first:], time, values.astype(np.float32)
+    hints = [""] * len(header)
+    if labels is None:
+        hints[0] = f"; if this column labels the rows, say time_column={header[0]!r}"
+    values = np.array([[number(file, line, header[at], row[at], hints[at]) for at in numeric] for line, row in rows])
+    return [header[at] for at in numeric], None if labels is None else [row[labels] for _, row in rows], values
 
 
-def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header, and the rows that are no blank lines, with their line numbers (from 1, the header's)."""
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as text:
-            reader = csv.reader(text, strict=True)
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if not row:  # a blank line; a row of empty cells is a sample without any reading
-                    continue
-                if rows and len(cells) != len(rows[0][1]):
-                    expected = len(rows[0][1])
-                    raise DataError(
-                        f"{file}, line {reader.line_num}: expected {expected} cells as in the header, got {len(cells)}"
-                    )
-                rows.append((reader.line_num, cells))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected a text file in UTF-8, got other bytes at {error.start}") from error
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: no valid csv ({error})") from error
-    if not rows:
-        raise DataError(f"{file}: expected a csv with a header, got an empty file")
-    return rows[0][1], rows[1:]
+def _labels_at(file: Path, header: list[str], time_column: str | None, needed: bool) -> int | None:
+    if time_column in header:
+        return header.index(time_column)
+    if time_column is not None and needed:
+        near = difflib.get_close_matches(time_column, header, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"the columns are {header[:5]} ..."
+        raise DataError(f"{file}, line 1: there is no column {time_column!r} to label the rows (time_column); {hint}")
+    return 0 if header[0].lower() in TIME_NAMES else None
 
 
-def _columns(file: Path, header: list[str], needed: Sequence[str], optional: Sequence[str]) -> dict[str, int]:
-    names = [name.lower() for name in header]
-    missing = [name for name in needed if name not in names]
-    if missing:
-        expected = ",".join(needed) + "".join(f"[,{name}]" for name in optional)
-        raise DataError(f"{file}, line 1: expected the columns {expected}, got {','.join(header)}: {missing} missing")
-    for name in set(names) - {*needed, *optional}:
-        near = difflib.get_close_matches(name, [each for each in optional if each not in names], n=1, cutoff=0.7)
-        if near:
-            raise DataError(f"{file}, line 1: there is no column {name!r}; did you mean {near[0]!r}?")
-    return {name: names.index(name) for name in (*needed, *optional) if name in names}
-
-
-def _node(file: Path, line: int, name: str, number: dict[str, int]) -> int:
-    if name in number:
-        return number[name]
-    near = difflib.get_close_matches(name, list(number), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"the nodes are {list(number)[:5]} ..."
+def _node(file: Path, line: int, name: str, nodes: dict[str, int]) -> int:
+    if name in nodes:
+        return nodes[name]
+    near = difflib.get_close_matches(name, list(nodes), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"the nodes are {list(nodes)[:5]} ..."
     raise DataError(f"{file}, line {line}: {name!r} is no node of the signals; {hint}")
 
 
-def _number(file: Path, line: int, column: str, cell: str) -> float:
-    if cell.lower() in ("", "nan", "na", "null", "none"):
-        return float("nan")
-    try:
-        return float(cell)
-    except ValueError:
-        raise DataError(f"{file}, line {line}, column {column!r}: expected a number or an empty cell, got {cell!r}") from None
-
-
 def _weight(file: Path, line: int, cell: str) -> float:
-    weight = _number(file, line, "weight", cell)
+    weight = number(file, line, "weight", cell)
     if not 0 <= weight < float("inf"):
         raise DataError(
             f"{file}, line {line}: expected a finite weight >= 0, got {cell!r}; leave the edge out or give its strength"
         )
     return weight
-
-
-def _existing(path: str | Path, what: Literal["signals", "edges", "positions", "targets"]) -> Path:
-    file = Path(path).expanduser()
-    if file.is_file():
-        return file
-    near = (
-        difflib.get_close_matches(file.name, [each.name for each in file.parent.iterdir()], n=1) if file.parent.is_dir() else []
-    )
-    hint = f"did you mean {near[0]!r}?" if near else f"relative paths start at {Path.cwd()}"
-    raise DataError(f"{file}: no such file of {what}; {hint}")

@@ -178,7 +178,7 @@ def test_reads_what_was_written(tmp_path, rng):
 
 
 def test_a_data_module_fetches_and_prepares(server, Small, tmp_path):
-    module = Small(2, 8, 4, 10, root=str(tmp_path), base_url=server)
+    module = Small(mask_side=2, num_train=8, num_val=4, num_test=10, root=str(tmp_path), base_url=server)
     module.prepare_data()
     module.setup()
     assert module.train_arrays().x.shape == (8, 30, 1)

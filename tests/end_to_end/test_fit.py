@@ -130,8 +130,10 @@ def test_a_users_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert main(["predict", f"--config={config}", *common, "--ckpt_path=best", "--predictions.output=readings.csv"]) == 0
     with open("readings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["node"] for row in rows} == {f"s{number}" for number in range(12)}
-    assert all(row["sample"].endswith("h") for row in rows)
-    hidden = [row for row in rows if row["target"]]
-    assert 0.15 < len(hidden) / len(rows) < 0.35
-    assert all(10 < float(row["target"]) < 30 for row in hidden)
+    with open("signals.csv", newline="") as file:
+        given = [(row["time"], node, row[node]) for row in csv.DictReader(file) for node in row if node != "time"]
+    assert [(row["sample"], row["node"]) for row in rows] == [(time, node) for time, node, _ in given]
+    assert 10 < sum(not reading for _, _, reading in given) < 100
+    for row, (_, _, reading) in zip(rows, given, strict=True):
+        assert row["observed"] == str(int(reading != ""))
+        assert float(row["filled"]) == float(reading or row["prediction"])

@@ -57,6 +57,26 @@ def test_one_value_per_graph_has_no_node(tmp_path):
     assert path.read_text().splitlines()[1:] == ["a,,0,1.0,", "a,,1,2.0,2.5"]
 
 
+def test_steps_of_a_forecast_have_their_own_channels(tmp_path):
+    path = tmp_path / "p.csv"
+    values = np.arange(6.0).reshape(1, 1, 6)  # three steps of two channels
+    write_predictions(path, values, values + 10, ["8"], ["a"], times=[["9", "10", "11"]])
+    assert path.read_text().splitlines() == [
+        "sample,node,channel,prediction,target,step,time",
+        "8,a,0,0.0,10.0,1,9",
+        "8,a,1,1.0,11.0,1,9",
+        "8,a,0,2.0,12.0,2,10",
+        "8,a,1,3.0,13.0,2,10",
+        "8,a,0,4.0,14.0,3,11",
+        "8,a,1,5.0,15.0,3,11",
+    ]
+
+
+def test_numbers_have_the_digits_of_their_type(tmp_path):
+    write_predictions(tmp_path / "p.csv", np.array([[0.1]], np.float32), np.array([[0.1]]), ["a"], [])
+    assert (tmp_path / "p.csv").read_text().splitlines()[1] == "a,,0,0.1,0.1"
+
+
 def test_other_formats_are_refused():
     with pytest.raises(ConfigError, match=r"ends in \.csv or \.npz, got out\.parquet"):
         WritePredictions("out.parquet")
