@@ -5,7 +5,8 @@
 | `gcn`          | graph convolutions (Kipf and Welling), depth and width of the config's net     | 1: weights shared    |
 | `mlp_per_node` | a multilayer perceptron of its own for each node, which sees that node alone   | N                    |
 | `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
-| `mean`         | the training mean of every output; the last value seen where the task forecasts | N                   |
+| `mean`         | the training mean of every output, whatever the input                          | N                    |
+| `last_value`   | forecasts only: the last step of the input, for every step ahead               | N                    |
 
 ``num_weights`` counts what multiplies an input, as for the nets: biases, offsets and means are left out.
 """
@@ -18,17 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer, seed_everything
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.resolver import activation_resolver
 
-from gnet.errors import ConfigError
 from gnet.randomness import derive_seed
-from gnet.training.callbacks import BestWeights, StopOnNonFinite
+from gnet.study.plan import choose_baselines, is_forecast
 from gnet.training.checkpoint import Domain
 from gnet.training.module import GNetModule
-from gnet.training.trial import QUIET, instantiate, loss_on_test, predictions_of
+from gnet.training.symmetry import Symmetric, Symmetry, Trivial
+from gnet.training.trial import TrialResult, instantiate, run_trial
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -51,26 +51,47 @@ class Trained:
     datamodule: "GraphDataModule"
     seconds: float
 
+    @classmethod
+    def of(cls, result: TrialResult) -> "Trained":
+        """What a trial of a net left."""
+        return cls(
+            val_loss=result.val_loss,
+            test_loss=result.test_loss,
+            num_weights=result.num_weights,
+            num_clusters=result.num_clusters,
+            predictions=result.predictions,
+            function=result.module.net or result.module,
+            datamodule=result.datamodule,
+            seconds=result.seconds,
+        )
+
 
 def train_baseline(name: str, config: dict[str, Any], threads: int) -> Trained:
     """Train one baseline on what ``config`` describes.
 
     Raises:
-        ConfigError: no baseline of that name.
+        ConfigError: no baseline of that name, or none for this task.
     """
-    start, before = time.perf_counter(), torch.get_num_threads()
+    if name in NETS:
+        return Trained.of(run_trial(config, threads=threads, make_module=NETS[name]))
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        if name in NETS:
-            return _train_net(NETS[name], config, start)
-        if name not in FITS:
-            raise ConfigError(f"unknown baseline {name!r}; expected one of {', '.join([*NETS, *FITS])}")
-        return _fit(FITS[name], config, start)
+        return _fit(name, config)
     finally:
         torch.set_num_threads(before)
 
 
-class GCN(nn.Module):
+class BaselineNet(nn.Module):
+    """A net whose weights are the parameters that multiply an input."""
+
+    @property
+    def num_weights(self) -> int:
+        """Their number: all but the biases."""
+        return sum(parameter.numel() for name, parameter in self.named_parameters() if "bias" not in name)
+
+
+class GCN(BaselineNet):
     """Graph convolutions with the activation between them: every node has the same weights and sees its neighbours.
 
     Shapes:
@@ -91,7 +112,6 @@ class GCN(nn.Module):
         super().__init__()
         self.convolutions = nn.ModuleList(GCNConv(*pair) for pair in itertools.pairwise(channels))
         self.act = activation_resolver(act) if act else nn.Identity()
-        self.num_clusters = 1
         self.register_buffer("edge_index", graph.edge_index)
         weight = graph.edge_weight
         self.register_buffer("edge_weight", None if weight is None else weight.float())
@@ -103,7 +123,7 @@ class GCN(nn.Module):
         return x
 
 
-class PerNodeMLP(nn.Module):
+class PerNodeMLP(BaselineNet):
     """N perceptrons side by side: node i's output depends on node i's input alone, through weights of its own.
 
     Shapes:
@@ -125,7 +145,6 @@ class PerNodeMLP(nn.Module):
         )
         self.biases = nn.ParameterList(torch.zeros(num_nodes, b) for _, b in pairs)
         self.act = activation_resolver(act) if act else nn.Identity()
-        self.num_clusters = num_nodes
 
     def forward(self, x: Tensor) -> Tensor:
         """One small matrix product per node and layer."""
@@ -134,12 +153,12 @@ class PerNodeMLP(nn.Module):
         return x
 
 
-class Pooled(nn.Module):
+class Pooled(BaselineNet):
     """The mean over nodes of another net's outputs, for one value per graph."""
 
     def __init__(self, net: GCN | PerNodeMLP) -> None:
         super().__init__()
-        self.net, self.num_clusters = net, net.num_clusters
+        self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, C')."""
@@ -147,13 +166,14 @@ class Pooled(nn.Module):
 
 
 class BaselineModule(GNetModule):
-    """Trained as a GNet is, with another net inside."""
+    """Trained as a GNet is, with another net inside; ``sharing`` says which nodes have their weights in common."""
 
     net_class: type[GCN] | type[PerNodeMLP] = GCN
+    sharing: Symmetry = Symmetric()
 
     def build(self, domain: Domain) -> None:
         """Make the baseline's net, with weights from its own part of the seed."""
-        super().build(domain)
+        self.domain, self.group = domain, self.sharing(domain.graph, domain.grid_shape)
         settings = dict(self.hparams)
         depth = settings["num_layers"]
         channels = [domain.in_channels, *[settings["hidden_channels"]] * (depth - 1), domain.out_channels]
@@ -172,40 +192,10 @@ class GCNModule(BaselineModule):
 class PerNodeMLPModule(BaselineModule):
     """The baseline ``mlp_per_node``."""
 
-    net_class = PerNodeMLP
+    net_class, sharing = PerNodeMLP, Trivial()
 
 
 NETS: dict[str, type[BaselineModule]] = {"gcn": GCNModule, "mlp_per_node": PerNodeMLPModule}
-
-
-def _train_net(kind: type[BaselineModule], config: dict[str, Any], start: float) -> Trained:
-    seed = int(config.get("seed_everything") or 0)
-    seed_everything(seed, verbose=False)
-    # The net inside is replaced, so the group that builds it first should cost nothing.
-    symmetry = {"class_path": "gnet.training.symmetry.Symmetric", "init_args": {}}
-    model = {**instantiate(config["model"]), "seed": seed, "symmetry": symmetry, "project_onto": None}
-    module = kind(**model)
-    module.optimizer_config, module.scheduler_config = config.get("optimizer"), config.get("lr_scheduler")
-    datamodule = instantiate(config["data"])
-    settings = {**instantiate(config.get("trainer") or {}), **QUIET}
-    callbacks = settings.pop("callbacks", None) or []
-    best = BestWeights()
-    callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), best, StopOnNonFinite()]
-    trainer = Trainer(**settings, callbacks=callbacks)
-    trainer.fit(module, datamodule=datamodule)
-    module.eval()
-    last = trainer.callback_metrics.get("val_loss", torch.tensor(float("nan")))
-    net: Any = module.net
-    return Trained(
-        val_loss=best.best if best.weights else float(last),
-        test_loss=loss_on_test(module, datamodule),
-        num_weights=sum(parameter.numel() for name, parameter in net.named_parameters() if "bias" not in name),
-        num_clusters=net.num_clusters,
-        predictions=predictions_of(module, datamodule),
-        function=net,
-        datamodule=datamodule,
-        seconds=time.perf_counter() - start,
-    )
 
 
 def fit_ridge(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
@@ -255,11 +245,13 @@ def fit_mean(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
     return lambda x: mean.to(x).expand(len(x), *mean.shape), 0
 
 
-def persistence(channels: int, horizon: int) -> Predictor:
-    """Forecast the last step seen, for every step ahead; inputs and targets have one unit per channel, so nothing is rescaled.
+def last_value(channels: int, horizon: int) -> Predictor:
+    """Forecast the last step of the input for every step ahead, also known as persistence.
+
+    Inputs and targets have one unit per channel, so nothing is rescaled. Where the last step is missing it is 0, the mean.
 
     Example:
-        >>> persistence(channels=1, horizon=2)(torch.tensor([[[1.0, 5.0]]]))
+        >>> last_value(channels=1, horizon=2)(torch.tensor([[[1.0, 5.0]]]))
         tensor([[[5., 5.]]])
     """
     return lambda x: x[..., -channels:].repeat(*[1] * (x.ndim - 1), horizon)
@@ -284,15 +276,16 @@ def _filled(batch: "Batch") -> Tensor:
     return torch.where(batch.mask, batch.y.double(), _means(batch))
 
 
-def _fit(fit: Fit, config: dict[str, Any], start: float) -> Trained:
+def _fit(name: str, config: dict[str, Any]) -> Trained:
+    start = time.perf_counter()
     datamodule = instantiate(config["data"])
-    datamodule.setup("fit")
+    choose_baselines([name], is_forecast(datamodule))
     loss = config["model"].get("loss") or "mse"
     train, val, test = datamodule.train_arrays(), datamodule.val_arrays(), datamodule.test_arrays()
-    if fit is fit_mean and getattr(datamodule, "task", None) == "forecast":
-        function, num_weights = persistence(datamodule.in_channels // datamodule.horizon_in, datamodule.horizon_out), 0
+    if name == "last_value":
+        function, num_weights = last_value(datamodule.in_channels // datamodule.horizon_in, datamodule.horizon_out), 0
     else:
-        function, num_weights = fit(train, val, loss)
+        function, num_weights = FITS[name](train, val, loss)
     return Trained(
         val_loss=masked_loss(function(val.x), val, loss),
         test_loss=masked_loss(function(test.x), test, loss),

@@ -1,19 +1,19 @@
 """``python train.py study``: its options, and how they become a plan."""
 
 import argparse
-import difflib
+import re
 import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gnet.errors import ConfigError
-from gnet.study.plan import BASELINES, Plan, Resolve, make_variants, trial_config
+from gnet.study.plan import BASELINES, Plan, Resolve, choose_baselines, did_you_mean, is_forecast, make_variants, trial_config
 from gnet.study.pool import warm_up
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "draws": 1,
     "jobs": 2,
     "threads": 1,
-    "baselines": list(BASELINES),
+    "baselines": None,
     "reference": "",
     "record": None,
     "checkpoints": True,
@@ -34,6 +34,28 @@ DEFAULTS: dict[str, Any] = {
     "out": None,
     "study_seed": None,
 }
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_list_of(kind: Callable[[object], bool], value: object) -> bool:
+    return isinstance(value, list) and all(map(kind, value))
+
+
+KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    **dict.fromkeys(("seeds", "first_seed", "draws", "jobs", "threads", "study_seed"), ("an integer", _is_integer)),
+    **dict.fromkeys(("reference", "record", "out"), ("text", lambda value: isinstance(value, str))),
+    "baselines": (
+        "a list of names, true or false",
+        lambda value: isinstance(value, bool) or _is_list_of(lambda name: isinstance(name, str), value),
+    ),
+    "checkpoints": ("true or false", lambda value: isinstance(value, bool)),
+    "clusters": ("a list of integers", lambda value: _is_list_of(_is_integer, value)),
+    "variants": ("names with their overrides", lambda value: isinstance(value, Mapping)),
+}
+"""What each key under ``study:`` has to be; the parser sees to that for the command line."""
 
 EPILOG = """\
 Every other option is that of `fit`: --model.hidden_channels 16, --data.num_train 40, --trainer.max_epochs 100 ...
@@ -51,27 +73,71 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        exit_on_error=False,
         argument_default=argparse.SUPPRESS,
     )
     words.add_argument("--config", "-c", action="append", metavar="FILE", help="YAML config, as for fit; may be repeated")
     words.add_argument(
-        "--clusters", nargs="+", type=int, metavar="K", help="numbers of clusters to compare: 1 is Symmetric, N is Trivial"
+        "--clusters", nargs="+", type=_integer, metavar="K", help="numbers of clusters to compare: 1 is Symmetric, N is Trivial"
     )
-    words.add_argument("--seeds", type=int, help="trials per draw (10)")
-    words.add_argument("--first-seed", "--first_seed", type=int, dest="first_seed", help="the first of them (0)")
-    words.add_argument("--draws", type=int, help="draws of the training set (1)")
-    words.add_argument("--jobs", type=int, help="trials side by side, each in a process of its own (2); 0: in this process")
-    words.add_argument("--threads", type=int, help="threads of each trial (1); the results depend on it in their last bits")
+    words.add_argument("--seeds", type=_integer, metavar="N", help="trials per draw (10)")
+    words.add_argument(
+        "--first-seed", "--first_seed", type=_integer, metavar="N", dest="first_seed", help="the first of them (0)"
+    )
+    words.add_argument("--draws", type=_integer, metavar="N", help="draws of the training set (1)")
+    words.add_argument(
+        "--jobs", type=_integer, metavar="N", help="trials side by side, each in a process of its own (2); 0: in this process"
+    )
+    words.add_argument(
+        "--threads", type=_integer, metavar="N", help="threads of each trial (1); the results depend on it in their last bits"
+    )
     words.add_argument("--out", type=Path, metavar="DIR", help="where everything is written (studies/<config>)")
     words.add_argument("--no-baselines", action="store_const", const=[], dest="baselines", help="train the symmetries alone")
-    words.add_argument("--baselines", nargs="+", metavar="NAME", dest="baselines", help=f"only these of: {', '.join(BASELINES)}")
+    words.add_argument("--baselines", nargs="+", metavar="NAME", dest="baselines", help=f"only these of {', '.join(BASELINES)}")
     words.add_argument("--reference", metavar="NAME", help="variant whose group equivariance_error refers to (the largest)")
     words.add_argument("--record", type=Path, metavar="FILE.csv", help="append every trial, with code and machine, to this table")
     words.add_argument("--no-checkpoints", action="store_false", dest="checkpoints", help="keep predictions, but no weights")
     words.add_argument(
-        "--study-seed", "--study_seed", type=int, dest="study_seed", help="seed of what all trials share: test masks"
+        "--study-seed",
+        "--study_seed",
+        type=_integer,
+        metavar="N",
+        dest="study_seed",
+        help="seed of what all trials share: test masks",
     )
     return words
+
+
+def parse(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options of ``study`` that are there, and the other words, which are for the parser of ``fit``.
+
+    Raises:
+        ConfigError: a value of the wrong kind.
+
+    Example:
+        >>> parse(["--seeds", "3", "--model.lr", "0.1"])
+        ({'seeds': 3}, ['--model.lr', '0.1'])
+    """
+    try:
+        given, rest = parser().parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{(error.argument_name or '').partition('/')[0]}: {error.message}") from error
+    return vars(given), rest
+
+
+def refuse_unknown(argv: Sequence[str]) -> None:
+    """Refuse options that neither ``study`` nor ``fit`` has; the dotted ones are left to the parser of ``fit``.
+
+    Raises:
+        ConfigError: with the nearest option of both.
+    """
+    from gnet.training.arguments import trial_parser
+
+    known = [*parser()._option_string_actions, *trial_parser()._option_string_actions]
+    for word in argv:
+        name = word.partition("=")[0]
+        if re.match(r"--?[A-Za-z]", name) and "." not in name and name not in known:
+            raise ConfigError(f"there is no option {name}{did_you_mean(name, known)}")
 
 
 def main(argv: Sequence[str], resolve_config: Resolve) -> int:
@@ -82,12 +148,13 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
     Raises:
         ConfigError: options that contradict each other or the folder.
     """
-    given, rest = parser().parse_known_args(list(argv))
-    if getattr(given, "jobs", DEFAULTS["jobs"]) > 0:
-        warm_up(getattr(given, "threads", DEFAULTS["threads"]))  # it imports while this process reads configs and data
+    given, rest = parse(argv)
+    if given.get("jobs", DEFAULTS["jobs"]) > 0:
+        warm_up(given.get("threads", DEFAULTS["threads"]))  # it imports while this process reads configs and data
+    refuse_unknown(argv)
     try:
         with _stopped_by_sigterm():
-            plan, datamodule = make_plan(vars(given), rest, resolve_config, command=shlex.join(["study", *argv]))
+            plan, datamodule = make_plan(given, rest, resolve_config, command=shlex.join(["study", *argv]))
             return execute(plan, datamodule)
     except KeyboardInterrupt:
         return 130
@@ -116,7 +183,7 @@ def make_plan(
     """The plan and the data module of its first trial, from parsed options and the options of ``fit``.
 
     Raises:
-        ConfigError: an unknown key under ``study:``, or settings that fit no plan.
+        ConfigError: an unknown key under ``study:``, a value of the wrong kind, or settings that fit no plan.
     """
     from gnet.training.trial import instantiate
 
@@ -137,7 +204,7 @@ def make_plan(
         (datamodule.graph, datamodule.grid_shape),
         clusters=settings["clusters"] or [],
         named=settings["variants"] or {},
-        baselines=settings["baselines"] or [],
+        baselines=choose_baselines(settings["baselines"], is_forecast(datamodule)),
     )
     name = Path(configs[-1].removeprefix("gnet:")).stem if configs else type(datamodule).__name__.lower()
     plan = Plan(
@@ -167,17 +234,24 @@ def _without_places(words: Sequence[str]) -> list[str]:
 
 
 def _settings(of_config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults, then the config's ``study:``, then the command line; clusters and variants push each other out."""
-    unknown = sorted(set(of_config) - set(DEFAULTS))
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], DEFAULTS, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown key study.{unknown[0]}; {meant}The keys are {', '.join(sorted(DEFAULTS))}")
-    if of_config.get("baselines") is False:
-        of_config = {**of_config, "baselines": []}
-    elif of_config.get("baselines") is True:
-        of_config = {**of_config, "baselines": list(BASELINES)}
-    return {**DEFAULTS, **of_config, **{key: value for key, value in given.items() if key != "config"}}
+    """Defaults, then the config's ``study:``, then the command line; a null in the config is the default."""
+    in_config = {key: value for key, value in of_config.items() if value is not None}
+    for key, value in in_config.items():
+        if key not in KINDS:
+            raise ConfigError(f"unknown key study.{key}{did_you_mean(str(key), KINDS)} The keys are {', '.join(sorted(KINDS))}")
+        kind, fits = KINDS[key]
+        if not fits(value):
+            raise ConfigError(f"expected study.{key} to be {kind}, got {value!r}")
+    if isinstance(in_config.get("baselines"), bool):
+        in_config["baselines"] = None if in_config["baselines"] else []
+    return {**DEFAULTS, **in_config, **{key: value for key, value in given.items() if key != "config"}}
+
+
+def _integer(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer, got {word!r}") from None
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What a study has done so far, on disk: it survives being killed at any moment, and only the parent process writes it."""
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from gnet.errors import ConfigError, DataError
 
@@ -117,7 +118,7 @@ class Journal:
 
     def append(self, row: Row) -> None:
         """Add a line and bring it to the disk."""
-        with open(self.path, "a", newline="") as file:
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(row.cells())
             file.flush()
             os.fsync(file.fileno())
@@ -143,7 +144,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: the file is no table of a study.
     """
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
     lines = list(csv.reader(io.StringIO(whole)))
     if not lines:
@@ -167,7 +168,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path} does not parse ({error}); choose another --out, or delete the folder") from error
     if not isinstance(manifest, dict) or "variants" not in manifest:
@@ -219,9 +220,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process is running a study there.
     """
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"another process is running a study in {folder}; wait for it, or choose another --out") from error
+    with open(folder / ".lock", "a") as file:
+        if not lock_descriptor(file.fileno(), blocking=False):
+            raise ConfigError(f"another process is running a study in {folder}; wait for it, or choose another --out")
         yield

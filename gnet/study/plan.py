@@ -1,9 +1,10 @@
 """What a study will train: named variants of one config, each for every draw of the training set and every seed."""
 
 import copy
+import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ Config = dict[str, Any]
 Resolve = Callable[[list[str]], Config]
 Kind = Literal["symmetry", "baseline"]
 
-BASELINES = ("gcn", "mlp_per_node", "ridge", "mean")
+BASELINES = ("gcn", "mlp_per_node", "ridge", "mean", "last_value")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def make_variants(
     *,
     clusters: Sequence[int] = (),
     named: Mapping[str, Mapping[str, Any]] | None = None,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = (),
 ) -> tuple[Variant, ...]:
     """The variants of a study, their configs resolved (and so checked) before anything is trained.
 
@@ -159,7 +160,7 @@ def make_variants(
     graph and grid shape. Baselines come last.
 
     Raises:
-        ConfigError: a variant that is no set of overrides, or an unknown baseline.
+        ConfigError: a variant that is no set of overrides.
     """
     from gnet.training.arguments import as_arguments  # brings lightning, which only a study about to train needs
 
@@ -177,10 +178,43 @@ def make_variants(
         config = without_study(resolve([*argv, *as_arguments(overrides)])) if overrides else base
         group = as_symmetry(config["model"]["symmetry"])(data, grid_shape)
         variants.append(Variant(group_label(group) if clusters or not wanted else name, "symmetry", config, overrides, group))
-    unknown = sorted(set(baselines) - set(BASELINES))
-    if unknown:
-        raise ConfigError(f"unknown baseline {', '.join(unknown)}; expected some of {', '.join(BASELINES)}")
     return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
+
+
+def is_forecast(datamodule: object) -> bool:
+    """Whether the targets are later steps of the inputs: then the data module also has ``horizon_in`` and ``horizon_out``."""
+    return getattr(datamodule, "task", None) == "forecast"
+
+
+def choose_baselines(names: Sequence[str] | None, forecast: bool) -> tuple[str, ...]:
+    """The baselines called ``names``; with None those of the task: the last value for a forecast, else the mean.
+
+    Raises:
+        ConfigError: an unknown name, or ``last_value`` where nothing is forecast.
+
+    Example:
+        >>> choose_baselines(None, forecast=True), choose_baselines(["ridge"], forecast=False)
+        (('gcn', 'mlp_per_node', 'ridge', 'last_value'), ('ridge',))
+    """
+    if names is None:
+        return tuple(name for name in BASELINES if name != ("mean" if forecast else "last_value"))
+    for name in names:
+        if name not in BASELINES:
+            raise ConfigError(f"unknown baseline {name}{did_you_mean(name, BASELINES)} Expected some of {', '.join(BASELINES)}")
+    if "last_value" in names and not forecast:
+        raise ConfigError("the baseline last_value repeats the last step before a forecast, and this is none; take mean")
+    return tuple(names)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error's first sentence: the nearest of the known words, if any is near.
+
+    Example:
+        >>> did_you_mean("rigde", BASELINES), did_you_mean("lasso", BASELINES)
+        ('; did you mean ridge?', '.')
+    """
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else "."
 
 
 def without_study(config: Config) -> Config:

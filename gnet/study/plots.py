@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gnet.study.tables import Summary
+from gnet.study.tables import FEW, Summary
 
 # Okabe and Ito (2008): told apart by every kind of colour vision, and each curve has a marker of its own besides.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
 LOSS, BIAS2, VARIANCE = COLOURS[6], COLOURS[0], COLOURS[1]
+HIDDEN = COLOURS[5]
 NUM_SAMPLES = 6
 NUM_NODES = 4
 NUM_STEPS = 200
@@ -36,12 +38,24 @@ class Outputs:
     grid_shape: tuple[int, int] | None
     node_ids: Sequence[str]
 
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """The entries of the inputs that the net had to fill in: 0, the mean, where the rest is the target itself.
 
-def plot_bias_variance(summaries: Sequence[Summary], path: Path, title: str) -> None:
+        Shapes:
+            returns: (M, N, C)
+        """
+        if self.inputs.shape != self.target.shape:
+            return np.zeros(self.inputs.shape, dtype=bool)
+        differ = self.inputs != self.target
+        return differ & ~self.inputs[differ].any()
+
+
+def plot_bias_variance(summaries: Sequence[Summary], path: Path, title: str, loss: str = "mse") -> None:
     """Bias^2, variance and mean test loss of every symmetry against its number of clusters, with one standard error.
 
     Baselines are horizontal lines: they have no place on the axis of clusters. Where two symmetries have the same number of
-    clusters the axis shows names instead of numbers.
+    clusters the axis shows names instead of numbers. Where fewer than ``FEW`` trials are independent, none is.
     """
     symmetries = [summary for summary in summaries if summary.kind == "symmetry"]
     if not symmetries:
@@ -50,24 +64,27 @@ def plot_bias_variance(summaries: Sequence[Summary], path: Path, title: str) -> 
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     places = _places(axes, symmetries)
+    draws = max(summary.num_draws for summary in symmetries)
+    trials = sorted({summary.n for summary in symmetries})
+    units = np.array([summary.num_draws if summary.num_draws > 1 else summary.n for summary in symmetries])
     for label, name, colour, marker in (
-        ("test loss", "test_loss", LOSS, "o"),
+        ("test loss" if loss == "mse" else f"test loss ({loss})", "test_loss", LOSS, "o"),
         ("bias^2 + irreducible", "bias2", BIAS2, "s"),
         ("variance", "variance", VARIANCE, "^"),
     ):
         values = np.array([getattr(summary, name) for summary in symmetries])
-        errors = np.array([getattr(summary, f"{name}_error") for summary in symmetries])
+        errors = np.where(units < FEW, np.nan, [getattr(summary, f"{name}_error") for summary in symmetries])
         order = np.argsort(places)
-        shown = np.nan_to_num(errors[order])
-        axes.errorbar(np.array(places)[order], values[order], yerr=shown, color=colour, marker=marker, capsize=3, label=label)
+        axes.errorbar(
+            np.array(places)[order], values[order], yerr=errors[order], color=colour, marker=marker, capsize=3, label=label
+        )
     _draw_baselines(axes, summaries, highest=max(summary.test_loss for summary in symmetries))
-    axes.set_ylabel("mean squared error per entry")
+    axes.set_ylabel(f"{'squared error' if loss == 'mse' else f'squared error, or {loss}'}, mean per entry, model units")
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    trials = sorted({summary.n for summary in symmetries})
     counted = str(trials[0]) if len(trials) == 1 else f"{trials[0]} to {trials[-1]}"
-    draws = max(summary.num_draws for summary in symmetries)
     data = "one training set" if draws == 1 else f"{draws} training sets"
-    axes.set_title(f"{title}\nn = {counted} trials per symmetry on {data}; bars: one standard error", fontsize=10)
+    bars = "bars: one standard error" if units.max() >= FEW else "too few for error bars"
+    axes.set_title(f"{title}\nn = {counted} trials per symmetry on {data}; {bars}", fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
@@ -78,7 +95,7 @@ def _places(axes: Axes, symmetries: Sequence[Summary]) -> list[float]:
     clusters = [summary.num_clusters for summary in symmetries]
     if len(set(clusters)) == len(clusters):
         axes.set_xscale("log")
-        axes.set_xlabel("number of clusters: from full symmetry to none")
+        axes.set_xlabel("number of clusters: the more, the less symmetry")
         axes.set_xticks(clusters, [f"{summary.num_clusters}\n{summary.symmetry}" for summary in symmetries], fontsize=8)
         axes.set_xticks([], minor=True)
         return [float(number) for number in clusters]
@@ -108,24 +125,28 @@ def plot_outputs(outputs: Outputs, path: Path, title: str) -> None:
     targets_are_nodes = outputs.target.ndim == 3
     if outputs.grid_shape is not None and targets_are_nodes:
         figure = _images(outputs, outputs.grid_shape)
+        title += "\nbelow each output: its mean squared error, model units"
     else:
         figure = _curves(outputs)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=150)
 
 
 def _images(outputs: Outputs, grid_shape: tuple[int, int]) -> Figure:
-    """A row for each test sample: the input, every variant's output with its error, the target."""
+    """A row for each test sample: the input with what is hidden marked, every variant's output with its error, the target."""
     num = min(NUM_SAMPLES, len(outputs.target))
-    columns = ["input", *outputs.predictions, "target"]
-    figure = Figure(figsize=(1.15 * len(columns) + 0.3, 1.3 * num + 0.6), layout="constrained")
+    hidden = outputs.hidden[:num]
+    columns = ["input\n(blue: hidden)" if hidden.any() else "input", *outputs.predictions, "target"]
+    colours = matplotlib.colormaps["gray"].with_extremes(bad=HIDDEN)
+    figure = Figure(figsize=(max(1.15 * len(columns) + 0.3, 4.5), 1.3 * num + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(num, len(columns), squeeze=False)
     low, high = float(np.nanmin(outputs.target[:num, :, 0])), float(np.nanmax(outputs.target[:num, :, 0]))
     for sample in range(num):
-        pictures = [outputs.inputs[sample], *(p[sample] for p in outputs.predictions.values()), outputs.target[sample]]
+        seen = np.ma.masked_where(hidden[sample], outputs.inputs[sample])
+        pictures = [seen, *(p[sample] for p in outputs.predictions.values()), outputs.target[sample]]
         for column, (axes, name, picture) in enumerate(zip(grid[sample], columns, pictures, strict=True)):
-            axes.imshow(picture[:, 0].reshape(grid_shape), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            axes.imshow(picture[:, 0].reshape(grid_shape), cmap=colours, vmin=low, vmax=high, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if sample == 0:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import threadpoolctl  # type: ignore[import-untyped]
 
@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 PRELOAD = ["gnet.study.run", "gnet.study.baselines", "threadpoolctl"]
+# Windows cannot fork: there every worker imports torch for itself.
+METHOD: Literal["forkserver", "spawn"] = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def warm_up(threads: int = 1) -> None:
@@ -30,9 +32,11 @@ def warm_up(threads: int = 1) -> None:
     Workers come from a fork server: a process that has imported everything and computed nothing, so that a fork is safe (no
     thread pools, no locks) and takes no time. A second call does nothing.
     """
-    context = multiprocessing.get_context("forkserver")
+    if METHOD == "spawn":
+        return
+    context = multiprocessing.get_context(METHOD)
     context.set_forkserver_preload(PRELOAD)
-    with _environment({name: str(threads) for name in THREAD_VARIABLES}):
+    with _environment(threads):
         multiprocessing.forkserver.ensure_running()
 
 
@@ -103,11 +107,12 @@ def _attempt(function: Callable[[Task], Result], task: Task) -> Result | Failure
 
 def _start(function: Callable[[Task], Any], task: Task, threads: int, log: Path | None) -> _Worker[Task]:
     warm_up(threads)
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context(METHOD)
     ours, theirs = context.Pipe()
     # A daemon: it is ended when this process exits in good order. _follow_parent ends it when this process is killed.
-    process = context.Process(target=_serve, args=(theirs, threads, log), daemon=True)
-    process.start()
+    process = context.Process(target=_serve, args=(theirs, threads, log), daemon=True)  # type: ignore[attr-defined]
+    with _environment(threads):
+        process.start()
     theirs.close()  # so that the pipe ends when the worker does
     worker = _Worker(process, ours, task)
     _send(worker, function)
@@ -158,9 +163,10 @@ def _follow_parent() -> None:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _environment(threads: int) -> Iterator[None]:
+    """The variables that torch reads when it is imported."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update({name: str(threads) for name in THREAD_VARIABLES})
     try:
         yield
     finally:

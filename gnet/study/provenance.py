@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import fcntl
 import hashlib
 import importlib.metadata
 import io
@@ -12,6 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from gnet.errors import DataError
 from gnet.study.journal import COLUMNS, Row, csv_text
@@ -133,11 +134,11 @@ class Record:
         if not fresh:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", newline="") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # another study may be recording into the same table
-            header = file.tell() == 0
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            lock_descriptor(file.fileno())  # another study may be recording into the same table
+            is_new = file.seek(0, os.SEEK_END) == 0  # now, not when the file was opened
             text = csv_text(RECORD_COLUMNS, fresh)
-            file.write(text if header else text.partition("\n")[2])
+            file.write(text if is_new else text.partition("\n")[2])
             file.flush()
         self.known |= {self._key(line) for line in fresh}
 
@@ -148,7 +149,7 @@ class Record:
     def _lines(self) -> list[list[str]]:
         if not self.path.exists():
             return []
-        lines = list(csv.reader(io.StringIO(self.path.read_text())))
+        lines = list(csv.reader(io.StringIO(self.path.read_text(encoding="utf-8"))))
         if lines and lines[0] != RECORD_COLUMNS:
             raise DataError(f"{self.path} is no table of recorded trials: expected the columns {','.join(RECORD_COLUMNS)}")
         return lines[1:]

@@ -11,7 +11,7 @@ from gnet.study.journal import Row, csv_text, json_text, write_atomically
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
 from gnet.study.provenance import Provenance
 from gnet.study.run import StudyResult, trial_path
-from gnet.study.tables import SUMMARY_COLUMNS, Summary, markdown_table, summarise, text_table, verdict
+from gnet.study.tables import FEW, SUMMARY_COLUMNS, Summary, markdown_table, shared_trials, summarise, text_table, verdict
 from gnet.study.variance import Decomposition, decompose, residual_gram
 
 PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png": "inputs, outputs and targets"}
@@ -36,11 +36,13 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
         return "No trial ended well; failures.csv says why."
     summaries = summarise(rows, decompositions(out, rows))
     write_atomically(out / "summary.csv", csv_text(SUMMARY_COLUMNS, (summary.cells() for summary in summaries)))
-    plot_bias_variance(summaries, out / "bias_variance.png", title)
+    config = result.manifest["variants"][result.manifest["reference"]]["config"]
+    plot_bias_variance(summaries, out / "bias_variance.png", title, config["model"].get("loss") or "mse")
     _plot_outputs(out, rows, title)
+    pictures = [name for name in PICTURES if (out / name).exists()]
     sentence = verdict(rows, log_orders(result.manifest))
-    write_atomically(out / "report.md", report_text(result, summaries, sentence, data_card, title))
-    files = ["results.csv", "summary.csv", "report.md", *(name for name in PICTURES if (out / name).exists())]
+    write_atomically(out / "report.md", report_text(result, summaries, sentence, data_card, title, pictures))
+    files = ["results.csv", "summary.csv", "report.md", *pictures]
     return "\n".join([text_table(summaries), "", sentence, "", f"Written to {out}: {', '.join(files)}."])
 
 
@@ -51,38 +53,48 @@ def log_orders(manifest: dict[str, Any]) -> dict[str, float]:
 
 def _plot_outputs(out: Path, rows: Sequence[Row], title: str) -> None:
     first: dict[str, Row] = {}
-    for row in rows:
-        if row.kind == "symmetry":
-            first.setdefault(row.symmetry, row)
+    for row in shared_trials(rows):
+        first.setdefault(row.symmetry, row)
     if not first:
         return
+    trials = {name: f"draw {row.draw}, seed {row.seed}" for name, row in first.items()}
+    together = len(set(trials.values())) == 1
     with np.load(out / "test_set.npz") as stored:
         shape = tuple(int(side) for side in stored["grid_shape"])
         outputs = Outputs(
             inputs=stored["x"],
             target=stored["y"],
             mask=stored["mask"],
-            predictions={name: np.load(trial_path(out, row.key)) for name, row in first.items()},
+            predictions={
+                name if together else f"{name}\n{trials[name]}": np.load(trial_path(out, row.key)) for name, row in first.items()
+            },
             grid_shape=(shape[0], shape[1]) if shape else None,
             node_ids=[str(node) for node in stored["node_ids"]],
         )
-    row = next(iter(first.values()))
-    plot_outputs(outputs, out / "outputs.png", f"{title}: test samples, draw {row.draw}, seed {row.seed}, model units")
+    shown = next(iter(trials.values())) if together else "of different trials"
+    plot_outputs(outputs, out / "outputs.png", f"{title}: first test samples; one net of each symmetry, {shown}")
 
 
-def report_text(result: StudyResult, summaries: Sequence[Summary], sentence: str, data_card: dict[str, Any], title: str) -> str:
+def report_text(
+    result: StudyResult,
+    summaries: Sequence[Summary],
+    sentence: str,
+    data_card: dict[str, Any],
+    title: str,
+    pictures: Sequence[str],
+) -> str:
     """``report.md``: the question, the answer, and every item that someone who repeats the study needs."""
     manifest = result.manifest
     num_draws = max(summary.num_draws for summary in summaries)
     sections = {
         f"Study: {title}": "How much symmetry is best for these data? Each row of the table is a net that shares its weights "
-        "according to one group; the larger the group, the fewer weights, the more bias and the less variance.",
+        "according to one group; the larger the group, the fewer weights, and as a rule the more bias and the less variance.",
         "Answer": sentence,
         "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws)}",
-        "Pictures": "\n\n".join(f"![{text}]({name})" for name, text in PICTURES.items()),
+        "Pictures": "\n\n".join(f"![{PICTURES[name]}]({name})" for name in pictures),
         "Failed trials": _failures(result),
         "Protocol": _protocol(manifest, summaries),
-        "Data and splits": "\n".join(f"- {key}: {value}" for key, value in data_card.items()),
+        "Data and splits (of the first draw and seed)": "\n".join(f"- {key}: {value}" for key, value in data_card.items()),
         "Commands, code, machine and versions": _starts(manifest),
         "Configuration": _configuration(manifest),
     }
@@ -91,6 +103,7 @@ def report_text(result: StudyResult, summaries: Sequence[Summary], sentence: str
 
 
 def _reading(num_draws: int) -> str:
+    units = "seeds" if num_draws == 1 else "draws"
     if num_draws == 1:
         scope = (
             "There is one draw of the training set, so seeds take the place of draws: **bias^2 and variance are both conditional "
@@ -103,15 +116,18 @@ def _reading(num_draws: int) -> str:
         )
     return "\n".join(
         [
-            "- test loss: mean +- standard deviation over trials (n - 1), at the epoch of the lowest validation loss.",
+            "- val loss, test loss: means over trials, +- the standard deviation (n - 1). A net has the weights of its epoch of "
+            "lowest validation loss (unless `keep` is `last`). The best symmetry is that of the lowest mean validation loss; the "
+            "test loss had no part in the choice. Losses are in the standardised units of each trial's own training set.",
             "- bias^2: `|mean - y|^2 - var / D` per entry, `mean` the prediction averaged over trials, `var` the variance "
             "(over D - 1) of the D draws' means. y is the measured target, so **bias^2 contains the irreducible part** "
-            "(the noise of y), which is the same for every row.",
+            "(the noise of y), which is the same for every row. Units are those of the first trial.",
             "- variance: of one trained net's prediction, per entry; bias^2 + variance is the expected squared error on the "
             "common test set. Errors in `summary.csv` are jackknife errors; the test set is taken as given.",
             f"- {scope}",
-            "- less best symmetry: test loss less that of the best symmetry, paired by (draw, seed), with the 95 % bootstrap "
-            "interval. The best was chosen on these same trials, so intervals that nearly touch zero say little.",
+            "- less best symmetry: test loss less that of the best symmetry, paired by (draw, seed), so negative where it is "
+            f"lower; in brackets the 95 % bootstrap interval. What is independent are {units}: with fewer than {FEW} of them "
+            "there is no interval, and nothing can be said about significance.",
         ]
     )
 
@@ -122,7 +138,7 @@ def _protocol(manifest: dict[str, Any], summaries: Sequence[Summary]) -> str:
     lines = [
         "For each draw of the training set and each seed: draw the training set (draw); cut off the validation part, mask, "
         "initialise and shuffle (seed); train; go back to the epoch with the lowest validation loss; measure on the test set. "
-        "Predictions are made on one test set whose masks come from the study's seed. Losses are in model (standardised) units.",
+        "Predictions are made on one test set whose masks come from the study's seed.",
         f"Trials: {trials}. A seed counts within its draw; the column `run_seed` is what to give to `--seed_everything`, "
         "and `draw` what to give to `--data.draw`, to train that row again.",
         f"`equivariance_error` is the relative error with respect to the group of {manifest['reference']} "
@@ -132,7 +148,7 @@ def _protocol(manifest: dict[str, Any], summaries: Sequence[Summary]) -> str:
     if baselines:
         lines.append(
             f"Baselines ({', '.join(baselines)}) had the same splits and seeds. `num_clusters` is 1 where all nodes share "
-            "weights (gcn) and N where none do (mlp_per_node, ridge, mean)."
+            "weights (gcn) and N where none do (all others)."
         )
     return "\n\n".join(lines)
 

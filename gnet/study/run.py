@@ -189,17 +189,7 @@ def _trained(task: Task, checkpoint: Path | None) -> "Trained":
     config = trial_config(task.variant.config, task.draw, task.seed)
     if task.variant.kind == "baseline":
         return train_baseline(task.variant.name, config, task.threads)
-    result = run_trial(config, threads=task.threads, checkpoint=checkpoint)
-    return Trained(
-        val_loss=result.val_loss,
-        test_loss=result.test_loss,
-        num_weights=result.num_weights,
-        num_clusters=result.num_clusters,
-        predictions=result.predictions,
-        function=result.module.net or result.module,
-        datamodule=result.datamodule,
-        seconds=result.seconds,
-    )
+    return Trained.of(run_trial(config, threads=task.threads, checkpoint=checkpoint))
 
 
 @torch.no_grad()

@@ -2,8 +2,10 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -13,7 +15,7 @@ from gnet.study.variance import Decomposition
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
-FEW = 5  # below, a bootstrap interval is little more than the range of the values
+FEW = 5  # with fewer independent units a bootstrap interval is little more than their range: none is given
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Difference:
     """How much worse one variant's test loss is than another's, over the trials that share draw and seed.
 
     ``error`` is the standard error and ``low``, ``high`` the bootstrap interval; both treat ``units`` as independent: draws
-    when there are several (seeds of one draw share their training set), seeds otherwise.
+    when there are several (seeds of one draw share their training set), seeds otherwise. With fewer than ``FEW`` units there
+    is no interval.
     """
 
     mean: float
@@ -33,8 +36,14 @@ class Difference:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether the interval leaves zero out, and comes from enough units to mean something."""
-        return self.units >= FEW and (self.low > 0 or self.high < 0)
+        """Whether there is an interval, and zero is outside."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def counted(self) -> str:
+        """How many independent units there are, in words."""
+        unit = "draw" if self.pairs > self.units else "pair"
+        return f"{self.units} {unit}{'' if self.units == 1 else 's'}"
 
 
 NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, math.nan, 0, 0)
@@ -42,7 +51,10 @@ NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, math.nan, 0, 0)
 
 @dataclass(frozen=True)
 class Summary:
-    """One variant's line of ``summary.csv``: losses and their spread, bias^2 and variance, the difference to the best."""
+    """One variant's line of ``summary.csv``: losses and their spread, bias^2 and variance, the difference to the best.
+
+    ``difference`` and what belongs to it are those of ``paired_difference``: ``num_units`` of its pairs are independent.
+    """
 
     symmetry: str
     kind: str
@@ -67,6 +79,7 @@ class Summary:
     difference_low: float
     difference_high: float
     num_pairs: int
+    num_units: int
     seconds: float
 
     def cells(self) -> list[str]:
@@ -94,9 +107,9 @@ def paired_difference(rows: Sequence[Row], others: Sequence[Row]) -> Difference:
         return NO_DIFFERENCE
     units = _unit_means([(draw, seed) for draw, seed, _ in pairs], [value for *_, value in pairs])
     mean = float(np.mean(units))
-    if len(units) < 2:
-        return replace(NO_DIFFERENCE, mean=mean, units=len(units), pairs=len(pairs))
-    error = float(np.std(units, ddof=1) / math.sqrt(len(units)))
+    error = _std(units) / math.sqrt(len(units))
+    if len(units) < FEW:
+        return replace(NO_DIFFERENCE, mean=mean, error=error, units=len(units), pairs=len(pairs))
     interval = stats.bootstrap(
         (units,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
@@ -105,7 +118,7 @@ def paired_difference(rows: Sequence[Row], others: Sequence[Row]) -> Difference:
 
 def summarise(rows: Sequence[Row], parts: dict[str, Decomposition]) -> list[Summary]:
     """One summary per variant, in the order of ``rows``, with the difference to the best symmetry (baselines cannot be it)."""
-    groups = {name: [row for row in rows if row.symmetry == name] for name in dict.fromkeys(row.symmetry for row in rows)}
+    groups = _by_variant(rows)
     best = best_symmetry(rows)
     return [
         _summary(group, parts.get(name), NO_DIFFERENCE if best in (None, name) else paired_difference(group, groups[best]))
@@ -114,12 +127,37 @@ def summarise(rows: Sequence[Row], parts: dict[str, Decomposition]) -> list[Summ
 
 
 def best_symmetry(rows: Sequence[Row]) -> str | None:
-    """The symmetry with the lowest mean test loss; None without any."""
-    losses: dict[str, list[float]] = {}
-    for row in rows:
-        if row.kind == "symmetry":
-            losses.setdefault(row.symmetry, []).append(row.test_loss)
-    return min(losses, key=lambda name: statistics.fmean(losses[name]), default=None)
+    """The symmetry with the lowest mean validation loss, over the trials that all share; None where none was measured.
+
+    The test loss has no say, so that for the chosen one it is a measurement and not the lowest of several.
+    """
+    means = _mean_losses(shared_trials(rows), "val_loss")
+    return min(means, key=means.__getitem__, default=None)
+
+
+def shared_trials(rows: Sequence[Row]) -> list[Row]:
+    """The symmetries' rows whose draw and seed every symmetry has; all their rows where there is none.
+
+    Means over different trials would compare data sets along with symmetries.
+    """
+    symmetries = [row for row in rows if row.kind == "symmetry"]
+    names = {row.symmetry for row in symmetries}
+    counts = Counter((row.draw, row.seed) for row in symmetries)
+    return [row for row in symmetries if counts[row.draw, row.seed] == len(names)] or symmetries
+
+
+def _mean_losses(rows: Sequence[Row], name: Literal["val_loss", "test_loss"]) -> dict[str, float]:
+    """Mean loss of every variant that has one."""
+    means = {}
+    for variant, group in _by_variant(rows).items():
+        units = _unit_means([(row.draw, row.seed) for row in group], [getattr(row, name) for row in group])
+        if np.isfinite(units).all():
+            means[variant] = float(units.mean())
+    return means
+
+
+def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    return {name: [row for row in rows if row.symmetry == name] for name in dict.fromkeys(row.symmetry for row in rows)}
 
 
 def _summary(rows: Sequence[Row], parts: Decomposition | None, difference: Difference) -> Summary:
@@ -135,10 +173,10 @@ def _summary(rows: Sequence[Row], parts: Decomposition | None, difference: Diffe
         n=len(rows),
         num_draws=len({row.draw for row in rows}),
         test_loss=statistics.fmean(test),
-        test_loss_std=statistics.stdev(test) if len(test) > 1 else nan,
-        test_loss_error=float(np.std(units, ddof=1) / math.sqrt(len(units))) if len(units) > 1 else nan,
+        test_loss_std=_std(test),
+        test_loss_error=_std(units) / math.sqrt(len(units)),
         val_loss=statistics.fmean(validation),
-        val_loss_std=statistics.stdev(validation) if len(validation) > 1 else nan,
+        val_loss_std=_std(validation),
         bias2=parts.bias2 if parts else nan,
         bias2_error=parts.bias2_error if parts else nan,
         variance=parts.variance if parts else nan,
@@ -151,8 +189,13 @@ def _summary(rows: Sequence[Row], parts: Decomposition | None, difference: Diffe
         difference_low=difference.low,
         difference_high=difference.high,
         num_pairs=difference.pairs,
+        num_units=difference.units,
         seconds=statistics.fmean(row.seconds for row in rows),
     )
+
+
+def _std(values: Sequence[float] | np.ndarray) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _unit_means(keys: Sequence[tuple[int, int]], values: Sequence[float]) -> np.ndarray:
@@ -165,16 +208,17 @@ def _unit_means(keys: Sequence[tuple[int, int]], values: Sequence[float]) -> np.
     )
 
 
-HEADER = ["symmetry", "clusters", "weights", "test loss", "bias^2", "variance", "less best symmetry", "n"]
+HEADER = ["symmetry", "clusters", "weights", "val loss", "test loss", "bias^2", "variance", "less best symmetry", "n"]
 
 
 def table_cells(summaries: Sequence[Summary]) -> list[list[str]]:
-    """The printed table, cell by cell: mean +- std over trials, and paired differences with their interval."""
+    """The printed table, cell by cell: means over trials, +- their std, and paired differences with their interval."""
     return [
         [
             summary.symmetry,
             str(summary.num_clusters),
             str(summary.num_weights),
+            _number(summary.val_loss),
             _number(summary.test_loss) + ("" if math.isnan(summary.test_loss_std) else f" +- {_number(summary.test_loss_std)}"),
             _number(summary.bias2),
             _number(summary.variance),
@@ -204,55 +248,91 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
 
 
 def verdict(rows: Sequence[Row], log_orders: dict[str, float]) -> str:
-    """The plain sentences under the table: which symmetry is best, whether it is interior, and how sure that is.
+    """The plain sentences under the table: which symmetry validation chooses, whether it is interior, how sure that is.
 
     ``log_orders`` holds the logarithm of each symmetry's group order: what makes a group the smallest or the largest.
     """
-    best = best_symmetry(rows)
-    if best is None:
+    shared = shared_trials(rows)
+    if not shared:
         return "No trial of any symmetry ended well: there is nothing to compare."
-    groups = {name: [row for row in rows if row.symmetry == name] for name in dict.fromkeys(row.symmetry for row in rows)}
-    names = [name for name in groups if name in log_orders]
-    clusters = groups[best][0].num_clusters
-    best_text = f"Best symmetry: {best} ({clusters} cluster{'' if clusters == 1 else 's'})"
-    if len(names) < 2:
-        return f"{best_text}, the only one of this study: nothing to compare it with."
-    smallest, largest = min(names, key=log_orders.__getitem__), max(names, key=log_orders.__getitem__)
-    means = {name: statistics.fmean(row.test_loss for row in group) for name, group in groups.items()}
-    runner_up = min((name for name in names if name != best), key=means.__getitem__)
-    place, rivals = _place(best, smallest, largest, runner_up, len(names))
-    sentences = [f"{best_text}, {place}."]
-    sentences += [f"It beats {name} by {_sure(paired_difference(groups[name], groups[best]))}." for name in rivals]
-    better = [name for name, mean in means.items() if name not in names and mean < means[best]]
-    if better:
-        sentences.append(
-            f"No symmetry beats every baseline: {', '.join(better)} {'has' if len(better) == 1 else 'have'} a lower test loss."
+    groups = _by_variant(rows)
+    orders = {row.symmetry: log_orders[row.symmetry] for row in shared}
+    validation, test = _mean_losses(shared, "val_loss"), _mean_losses(shared, "test_loss")
+    lowest = min(test, key=test.__getitem__)
+    chosen = best_symmetry(rows)
+    if chosen is None:
+        return f"No validation loss was measured, so no symmetry is chosen; {lowest} has the lowest test loss."
+    best = f"Best symmetry: {_with_clusters(groups[chosen])}"
+    if len(orders) == 1:
+        return f"{best}, the only one of this study: nothing to compare it with."
+    measured = f"It was chosen by its mean validation loss, {_number(validation[chosen])}; its mean test loss is"
+    sentences = [f"{best}, {_place(chosen, orders)}.", f"{measured} {_number(test[chosen])}, the lowest too."]
+    if lowest != chosen:
+        sentences[1] = (
+            f"{measured} {_number(test[chosen])}. The test loss would choose another: {_with_clusters(groups[lowest])}, "
+            f"{_place(lowest, orders)}, with a mean of {_number(test[lowest])}."
         )
+    sentences += _which_trials(shared, sum(len(groups[name]) for name in orders))
+    differences = {name: paired_difference(group, groups[chosen]) for name, group in groups.items()}
+    rivals = [*([lowest] if lowest != chosen else []), *_rivals(chosen, orders, validation)]
+    sentences += [_compared(rival, differences[rival]) for rival in dict.fromkeys(rivals)]
+    ahead = [name for name in groups if name not in orders and differences[name].mean < 0]
+    if ahead:
+        better = ", ".join(f"{name} is lower by {_amount(differences[name])}" for name in ahead)
+        sentences.append(f"It does not beat every baseline: {better}.")
     return " ".join(sentences)
 
 
-def _place(best: str, smallest: str, largest: str, runner_up: str, num_groups: int) -> tuple[str, list[str]]:
-    """Where the best stands among the groups, and whom it should be compared with."""
-    if best not in (smallest, largest):
-        return "neither the smallest nor the largest group of the study", [largest, smallest]
-    which, opposite = ("smallest", largest) if best == smallest else ("largest", smallest)
-    if num_groups == 2:
-        return f"the {which} of the two groups, so there is no interior optimum to find", [opposite]
-    return f"the {which} group of the study: the optimum is not interior", list(dict.fromkeys([runner_up, opposite]))
+def _which_trials(shared: Sequence[Row], total: int) -> list[str]:
+    """What must be said of means when the symmetries have not the same trials."""
+    trials = {frozenset((row.draw, row.seed) for row in group) for group in _by_variant(shared).values()}
+    if len(trials) > 1:
+        return ["The symmetries share no trial, so these means are over different ones: train what is missing."]
+    return [] if len(shared) == total else [f"These means are over the {len(trials.pop())} trials that all symmetries have."]
 
 
-def _sure(difference: Difference) -> str:
+def _with_clusters(rows: Sequence[Row]) -> str:
+    number = rows[0].num_clusters
+    return f"{rows[0].symmetry} ({number} cluster{'' if number == 1 else 's'})"
+
+
+def _place(name: str, orders: dict[str, float]) -> str:
+    """Where a group stands among those of the study; several variants may have groups of one order."""
+    sizes = set(orders.values())
+    if len(sizes) == 1:
+        return "whose group is as large as any other of the study"
+    if min(sizes) < orders[name] < max(sizes):
+        return "neither the smallest nor the largest group of the study"
+    end = "smallest" if orders[name] == min(sizes) else "largest"
+    if len(sizes) == 2:
+        return f"the {end} of the two groups, so there is no interior optimum to find"
+    return f"the {end} group of the study: the optimum is not interior"
+
+
+def _rivals(chosen: str, orders: dict[str, float], validation: dict[str, float]) -> list[str]:
+    """Whom the chosen one should be compared with: both ends, or the next best and the other end."""
+    ranked = sorted((name for name in orders if name != chosen), key=lambda name: validation.get(name, math.inf))
+    ends = [[name for name in ranked if orders[name] == end] for end in (max(orders.values()), min(orders.values()))]
+    opposite = [names[0] for names in ends if names and orders[names[0]] != orders[chosen]]
+    return opposite if len(opposite) == 2 else list(dict.fromkeys([ranked[0], *opposite]))
+
+
+def _compared(rival: str, difference: Difference) -> str:
     if not difference.pairs:
-        return "an unknown amount: no trial of the two shares draw and seed"
-    if math.isnan(difference.error):
-        return f"{_number(difference.mean)} (one pair of trials: no error can be given)"
-    unit = "draws" if difference.pairs > difference.units else "pairs"
-    text = (
-        f"{_number(difference.mean)} +- {_number(difference.error)} (paired, standard error over {difference.units} {unit}, "
-        f"{CONFIDENCE:.0%} interval {_number(difference.low)} to {_number(difference.high)})"
-    )
+        return f"It shares no trial with {rival}."
+    return f"It is {'behind' if difference.mean < 0 else 'ahead of'} {rival} by {_amount(difference)}."
+
+
+def _amount(difference: Difference) -> str:
+    """The size of a difference, and how sure it is."""
+    size = _number(abs(difference.mean))
     if difference.units < FEW:
-        return f"{text}, from too few {unit} to be sure"
+        return f"{size} (test loss, paired; {difference.counted}: too few for an interval)"
+    low, high = sorted(math.copysign(1, difference.mean) * end for end in (difference.low, difference.high))
+    text = (
+        f"{size} +- {_number(difference.error)} (test loss, paired; standard error over {difference.counted}, "
+        f"{CONFIDENCE:.0%} interval {_number(low)} to {_number(high)})"
+    )
     return text if difference.is_resolved else f"{text}, which these trials do not resolve from zero"
 
 
@@ -260,7 +340,8 @@ def _difference_text(summary: Summary) -> str:
     if math.isnan(summary.difference):
         return "-"
     if math.isnan(summary.difference_low):
-        return _number(summary.difference)
+        few = replace(NO_DIFFERENCE, units=summary.num_units, pairs=summary.num_pairs)
+        return f"{_number(summary.difference)} ({few.counted}: too few)"
     return f"{_number(summary.difference)} [{_number(summary.difference_low)}, {_number(summary.difference_high)}]"
 
 

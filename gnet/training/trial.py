@@ -4,7 +4,7 @@ import importlib
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class TrialResult:
     """What a trial leaves behind.
 
     Shapes:
-        predictions: (M, N, C'), or (M, C') for one value per graph, in model units, in the order of ``predict_dataloader``
+        predictions: (M, N, C'), or (M, C') for one value per graph, in model units, in the order of the split "predict"
     """
 
     val_loss: float
@@ -49,12 +49,15 @@ class TrialResult:
     seconds: float
 
 
-def run_trial(config: dict[str, Any], *, threads: int, checkpoint: Path | None = None) -> TrialResult:
+def run_trial(
+    config: dict[str, Any], *, threads: int, checkpoint: Path | None = None, make_module: Callable[..., GNetModule] = GNetModule
+) -> TrialResult:
     """Train and measure what a plain config describes; the same bits every time for a given number of threads.
 
     ``config`` has the keys ``model`` and ``data``, and may have ``seed_everything``, ``trainer``, ``optimizer`` and
     ``lr_scheduler``, as ``gnet.cli.resolve_config`` returns them. A checkpoint is written once, after training, without the
-    state of the optimiser.
+    state of the optimiser. ``make_module`` is called with the settings under ``model``: a study trains its baselines as nets of
+    another kind.
 
     Raises:
         ConfigError: a class that cannot be imported, or a missing key.
@@ -64,7 +67,7 @@ def run_trial(config: dict[str, Any], *, threads: int, checkpoint: Path | None =
     torch.set_num_threads(threads)
     try:
         with _quiet():
-            module, datamodule, trainer = _prepare(config)
+            module, datamodule, trainer = _prepare(config, make_module)
             trainer.fit(module, datamodule=datamodule)
             module.eval()
             if checkpoint is not None:
@@ -86,13 +89,13 @@ def run_trial(config: dict[str, Any], *, threads: int, checkpoint: Path | None =
         torch.set_num_threads(before)
 
 
-def _prepare(config: dict[str, Any]) -> tuple[GNetModule, "GraphDataModule", Trainer]:
+def _prepare(config: dict[str, Any], make_module: Callable[..., GNetModule]) -> tuple[GNetModule, "GraphDataModule", Trainer]:
     for key in ("model", "data"):
         if key not in config:
             raise ConfigError(f"expected a config with the keys model and data, got {sorted(config)}")
     seed = int(config.get("seed_everything") or 0)
     seed_everything(seed, verbose=False)
-    module = GNetModule(**{**instantiate(config["model"]), "seed": seed})
+    module = make_module(**{**instantiate(config["model"]), "seed": seed})
     module.optimizer_config, module.scheduler_config = config.get("optimizer"), config.get("lr_scheduler")
     data = config["data"]
     datamodule = instantiate({**data, "init_args": {**data.get("init_args", {}), "seed": seed}})
@@ -116,8 +119,9 @@ def loss_on_test(module: GNetModule, datamodule: "GraphDataModule") -> float:
 
 @torch.no_grad()
 def predictions_of(module: GNetModule, datamodule: "GraphDataModule") -> np.ndarray:
-    """The outputs on ``predict_dataloader``, in order, in model units."""
-    return torch.cat([module(batch.x.to(module.device)).cpu() for batch in datamodule.predict_dataloader()]).numpy()
+    """The outputs on the split "predict", in order, in model units."""
+    loader = datamodule.loader(datamodule.samples("predict"))
+    return torch.cat([module(batch.x.to(module.device)).cpu() for batch in loader]).numpy()
 
 
 def instantiate(value: Any) -> Any:

@@ -1,13 +1,16 @@
 """The words after ``study``: which are its own, which are passed on, and where each default comes from."""
 
 import copy
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gnet.errors import ConfigError
-from gnet.study.command import make_plan, parser
+from gnet.study.command import DEFAULTS, KINDS, main, make_plan, parse, refuse_unknown
 from gnet.study.plan import Plan
 
 BASE: dict[str, Any] = {
@@ -18,16 +21,15 @@ BASE: dict[str, Any] = {
 }
 
 
-def plan_of(*words: str, study: dict[str, Any] | None = None) -> tuple[Plan, list[str]]:
+def plan_of(*words: str, study: dict[str, Any] | None = None, data: dict[str, Any] | None = None) -> tuple[Plan, list[str]]:
     """The plan, and the words that ``resolve_config`` was given first."""
     asked: list[list[str]] = []
 
     def resolve(argv: list[str]) -> dict[str, Any]:
         asked.append(list(argv))
-        return copy.deepcopy(BASE) | ({} if study is None else {"study": study})
+        return copy.deepcopy(BASE) | ({} if study is None else {"study": study}) | ({} if data is None else {"data": data})
 
-    given, rest = parser().parse_known_args(list(words))
-    plan, _ = make_plan(vars(given), rest, resolve, command="study")
+    plan, _ = make_plan(*parse(words), resolve, command="study")
     return plan, asked[-1]
 
 
@@ -59,9 +61,86 @@ def test_the_config_stands_between_defaults_and_words() -> None:
     assert len(plan_of(study={"baselines": True})[0].variants) == 5
 
 
-def test_abbreviations_are_no_options() -> None:
-    _, words = plan_of("--seed", "3")
-    assert words == ["--seed", "3"]  # for fit's parser, which says what was probably meant
+def test_forecasts_have_the_last_value_as_a_baseline(tmp_path: Path) -> None:
+    np.savez(tmp_path / "series.npz", x=np.random.default_rng(0).standard_normal((80, 16, 1)))
+    (tmp_path / "edges.csv").write_text("source,target\n" + "".join(f"{node},{node + 1}\n" for node in range(15)))
+    settings = {"root": str(tmp_path), "signals": "series.npz", "edges": "edges.csv", "task": "forecast"}
+    data = {"class_path": "gnet.training.data.FromFiles", "init_args": settings | {"horizon_in": 2, "horizon_out": 1}}
+    study = {"variants": {"none": {"model.symmetry": "Trivial"}}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BASE["model"], "symmetry", {"class_path": "gnet.training.symmetry.Trivial", "init_args": {}})
+        plan, _ = plan_of(study=study, data=data)
+    assert [variant.name for variant in plan.variants] == ["none", "gcn", "mlp_per_node", "ridge", "last_value"]
+    with pytest.raises(ConfigError, match="last_value repeats the last step before a forecast, and this is none"):
+        plan_of("--baselines", "last_value")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--cluster", "; did you mean --clusters?"),
+        ("--seed", "; did you mean --seeds?"),  # an abbreviation is no option
+        ("--job=2", "; did you mean --jobs?"),
+        ("-clusters", "; did you mean --clusters?"),  # argparse takes it for -c lusters
+        ("--max_epochs", "; did you mean --trainer.max_epochs?"),
+        ("-j", "."),
+    ],
+)
+def test_misspelled_options_are_refused(word: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"there is no option {word.partition('=')[0]}{meant}") + "$"):
+        refuse_unknown(["--seeds", "3", word, "4"])
+
+
+def test_nothing_is_resolved_before_options_are_checked() -> None:
+    def resolve(argv: list[str]) -> dict[str, Any]:
+        raise AssertionError(argv)
+
+    with pytest.raises(ConfigError, match=r"did you mean --clusters\?"):
+        main(["--jobs", "0", "--cluster", "4"], resolve)
+
+
+def test_options_of_study_and_of_fit_are_let_through() -> None:
+    refuse_unknown(
+        ["-c", "a.yaml", "--first_seed", "1", "--draws=-1", "--data", "Digits", "--model.lr", "-1", "--seed_everything=3", "4"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "two"], "--seeds: expected an integer, got 'two'"),
+        (["--clusters", "1,4"], "--clusters: expected an integer, got '1,4'"),
+        (["--first_seed", "0.5"], "--first-seed: expected an integer, got '0.5'"),
+        (["--seeds"], "--seeds: expected one argument"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(words)
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ({"seeds": "two"}, "expected study.seeds to be an integer, got 'two'"),
+        ({"draws": True}, "expected study.draws to be an integer, got True"),
+        ({"clusters": 4}, "expected study.clusters to be a list of integers, got 4"),
+        ({"baselines": "ridge"}, "expected study.baselines to be a list of names, true or false, got 'ridge'"),
+        ({"variants": ["a"]}, "expected study.variants to be names with their overrides, got ['a']"),
+        ({"checkpoints": "no"}, "expected study.checkpoints to be true or false, got 'no'"),
+        ({"out": 3}, "expected study.out to be text, got 3"),
+    ],
+)
+def test_values_of_the_wrong_kind_in_the_config_are_refused(study: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        plan_of(study=study)
+
+
+def test_every_key_has_a_default_and_a_kind() -> None:
+    assert set(DEFAULTS) == set(KINDS)
+    assert plan_of(study=dict.fromkeys(KINDS))[0] == plan_of()[0]  # null is the default
+    for key, value in DEFAULTS.items():
+        assert value in (None, "") or KINDS[key][1](json.loads(json.dumps(value)))
 
 
 def test_unknown_keys_are_refused() -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,24 @@ def test_one_study_at_a_time(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+def test_a_killed_study_holds_no_lock(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from gnet.study.journal import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with pytest.raises(ConfigError, match="another process is running a study"), locked(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with locked(tmp_path):
+        pass
+
+
+def test_files_need_no_fcntl_which_windows_lacks() -> None:
+    code = "import sys; sys.modules['fcntl'] = None; import gnet.study.journal, gnet.study.provenance"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
 
 
 def test_writing_leaves_no_pieces(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, TrivialGroup
-from gnet.study.plan import Plan, Variant, group_label, largest_group, make_variants, run_seed, trial_config
+from gnet.study.plan import Plan, Variant, choose_baselines, group_label, largest_group, make_variants, run_seed, trial_config
 
 BASE: dict[str, Any] = {
     "model": {
@@ -60,9 +60,21 @@ def test_without_either_the_config_stands_alone() -> None:
     assert names(make_variants([], resolve, (Data(num_nodes=36), (6, 6)), baselines=[])) == ["S4^9"]
 
 
+def test_each_task_has_its_baselines() -> None:
+    assert choose_baselines(None, forecast=False) == ("gcn", "mlp_per_node", "ridge", "mean")
+    assert choose_baselines(None, forecast=True) == ("gcn", "mlp_per_node", "ridge", "last_value")
+    assert choose_baselines(["mean", "last_value"], forecast=True) == ("mean", "last_value")
+    assert choose_baselines([], forecast=True) == ()
+    with pytest.raises(ConfigError, match="last_value repeats the last step before a forecast, and this is none; take mean"):
+        choose_baselines(["last_value"], forecast=False)
+
+
 def test_unknown_baselines_are_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown baseline lasso; expected some of gcn, mlp_per_node, ridge, mean"):
-        make_variants([], resolve, GRAPH, clusters=[1], baselines=["lasso"])
+    expected = "Expected some of gcn, mlp_per_node, ridge, mean, last_value"
+    with pytest.raises(ConfigError, match=rf"unknown baseline lasso\. {expected}"):
+        choose_baselines(["ridge", "lasso"], forecast=False)
+    with pytest.raises(ConfigError, match=rf"unknown baseline rigde; did you mean ridge\? {expected}"):
+        choose_baselines(["rigde"], forecast=False)
 
 
 def test_labels_are_short() -> None:

@@ -4,15 +4,19 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
-from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
+from gnet.study.plots import Outputs, _images, plot_bias_variance, plot_outputs
 from gnet.study.tables import Summary
 
 
-def summary(name: str, num_clusters: int, kind: str = "symmetry", loss: float = 1.0, error: float = 0.1) -> Summary:
+def summary(
+    name: str, num_clusters: int, kind: str = "symmetry", loss: float = 1.0, error: float = 0.1, n: int = 5, num_draws: int = 1
+) -> Summary:
     numbers = {
         "test_loss": loss,
         "test_loss_error": error,
@@ -31,9 +35,10 @@ def summary(name: str, num_clusters: int, kind: str = "symmetry", loss: float = 
         kind=kind,
         num_clusters=num_clusters,
         num_weights=5,
-        n=3,
-        num_draws=1,
+        n=n,
+        num_draws=num_draws,
         num_pairs=0,
+        num_units=0,
         seconds=1.0,
         **numbers,
         **empty,
@@ -51,6 +56,24 @@ def test_bias_and_variance_are_drawn(tmp_path: Path, clusters: tuple[int, ...]) 
     summaries += [summary("ridge", 16, "baseline", 0.8), summary("mean", 16, "baseline", 50.0)]
     plot_bias_variance(summaries, tmp_path / "a.png", "title")
     assert is_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("n", "num_draws", "drawn"), [(5, 1, True), (4, 1, False), (20, 4, False), (20, 5, True)])
+def test_bars_need_enough_independent_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, num_draws: int, drawn: bool
+) -> None:
+    bars = []
+    errorbar = Axes.errorbar
+
+    def noted(axes: Axes, *args: Any, yerr: Any, **kwargs: Any) -> Any:
+        bars.append(np.isfinite(yerr).all())
+        return errorbar(axes, *args, yerr=yerr, **kwargs)
+
+    monkeypatch.setattr(Axes, "errorbar", noted)
+    plot_bias_variance(
+        [summary("a", 1, n=n, num_draws=num_draws), summary("b", 4, n=n, num_draws=num_draws)], tmp_path / "a.png", ""
+    )
+    assert bars == [drawn] * 3
 
 
 def test_baselines_alone_are_no_curve(tmp_path: Path) -> None:
@@ -76,6 +99,21 @@ def outputs(shape: tuple[int, ...], grid: tuple[int, int] | None) -> Outputs:
 def test_outputs_are_drawn(tmp_path: Path, shape: tuple[int, ...], grid: tuple[int, int] | None) -> None:
     plot_outputs(outputs(shape, grid), tmp_path / "a.png", "title")
     assert is_picture(tmp_path / "a.png")
+
+
+def test_hidden_pixels_are_marked_in_the_input_alone() -> None:
+    target = np.random.default_rng(0).standard_normal((3, 6, 1))
+    hidden = np.zeros((3, 6, 1), dtype=bool)
+    hidden[0, 1] = hidden[1, 2:4] = True
+    shown = Outputs(np.where(hidden, 0.0, target), target, ~hidden, {"S6": target}, (2, 3), list("abcdef"))
+    assert (shown.hidden == hidden).all()
+    panels = [axes.images[0].get_array() for axes in _images(shown, (2, 3)).axes]
+    assert [np.ma.getmaskarray(panel).sum() for panel in panels] == [1, 0, 0, 2, 0, 0, 0, 0, 0]
+
+
+def test_inputs_that_are_no_masked_targets_hide_nothing() -> None:
+    assert not outputs((3, 6, 2), (2, 3)).hidden.any()  # of the target's shape
+    assert not outputs((3, 6, 1), (2, 3)).hidden.any()
 
 
 def test_matplotlib_waits_until_something_is_drawn() -> None:

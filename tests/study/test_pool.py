@@ -35,8 +35,9 @@ def threads_and_noise(number: int) -> tuple[str, ...]:
     return tuple(os.environ[name] for name in THREAD_VARIABLES)
 
 
-@pytest.mark.parametrize("jobs", [0, 1, 2])
-def test_every_task_comes_back_once(jobs: int) -> None:
+@pytest.mark.parametrize(("jobs", "method"), [(0, "forkserver"), (1, "forkserver"), (2, "forkserver"), (2, "spawn")])
+def test_every_task_comes_back_once(jobs: int, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gnet.study.pool.METHOD", method)
     done = dict(run_tasks(square, [3, -1, 5, 2], jobs=jobs))
     failure = done.pop(-1)
     assert done == {3: 9, 5: 25, 2: 4}

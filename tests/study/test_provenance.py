@@ -48,6 +48,23 @@ def test_a_record_keeps_every_trial_once(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
+def test_two_studies_that_begin_a_record_together_write_one_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.csv"
+    start = Provenance.now("")
+    mine, other = Record(path, "digits", ""), Record(path, "mnist", "")
+    lock = provenance.lock_descriptor
+
+    def late(descriptor: int) -> bool:
+        """The other study was faster: it has written between our opening of the file and our lock."""
+        monkeypatch.setattr(provenance, "lock_descriptor", lock)
+        other.append([ROW], start)
+        return lock(descriptor)
+
+    monkeypatch.setattr(provenance, "lock_descriptor", late)
+    mine.append([ROW], start)
+    assert [line.partition(",")[0] for line in path.read_text().splitlines()] == ["config", "mnist", "digits"]
+
+
 def test_a_foreign_table_is_no_record(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("a,b\n")
