@@ -4,6 +4,7 @@ Every random decision of gnet belongs to one of a few named streams, so that cha
 initialisation) leaves the others as they were, and two runs with one seed are equal.
 """
 
+import difflib
 import hashlib
 from types import MappingProxyType
 
@@ -27,11 +28,19 @@ def derive_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+class _Streams(dict[str, torch.Generator]):
+    def __missing__(self, name: str) -> torch.Generator:
+        near = difflib.get_close_matches(str(name), STREAM_NAMES, n=1)
+        raise ConfigError(
+            f"there is no stream {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Streams are {', '.join(STREAM_NAMES)}"
+        )
+
+
 def streams(seed: int) -> MappingProxyType[str, torch.Generator]:
     """One CPU generator for each name in ``STREAM_NAMES``; each is seeded by the hash of (seed, name).
 
     Raises:
-        ConfigError: ``seed`` is negative or no integer.
+        ConfigError: ``seed`` is negative or no integer, or a stream of another name is asked for.
 
     Example:
         >>> torch.rand(1, generator=streams(0)["init"]) == torch.rand(1, generator=streams(0)["init"])
@@ -41,4 +50,4 @@ def streams(seed: int) -> MappingProxyType[str, torch.Generator]:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"expected a seed that is an integer >= 0, got {seed!r}")
-    return MappingProxyType({name: torch.Generator().manual_seed(derive_seed(seed, name)) for name in STREAM_NAMES})
+    return MappingProxyType(_Streams({name: torch.Generator().manual_seed(derive_seed(seed, name)) for name in STREAM_NAMES}))

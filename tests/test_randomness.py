@@ -61,6 +61,11 @@ def test_what_is_no_seed_is_refused(seed):
         streams(seed)
 
 
+def test_other_streams_do_not_exist():
+    with pytest.raises(ConfigError, match="there is no stream 'msak'; did you mean 'mask'"):
+        streams(0)["msak"]
+
+
 def test_names_cannot_be_added():
     with pytest.raises(TypeError):
         streams(0)["other"] = torch.Generator()

@@ -126,6 +126,8 @@ class GNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the net."""
+        if not isinstance(x, Tensor):
+            raise ShapeError(f"expected a tensor (*, N, C), got {type(x).__name__}; convert with torch.as_tensor(x)")
         flat = x.ndim == 2 and self.group is not None and x.shape[0] != self.group.degree
         if flat:
             num_nodes = self.group.degree  # type: ignore[union-attr]

@@ -110,8 +110,7 @@ class EquivariantLinear(nn.Module):
         Raises:
             ShapeError: it is.
         """
-        if x.ndim < 2 or x.shape[-2] != self.group.degree or x.shape[-1] != self.in_channels:
-            raise ShapeError(f"expected x of shape (*, {self.group.degree}, {self.in_channels}), got {tuple(x.shape)}")
+        _check_shape(x, self.group.degree, self.in_channels)
         _check_placement(x, next(self.parameters()))
 
     @property
@@ -285,8 +284,7 @@ class InvariantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
-        if x.ndim < 2 or x.shape[-2] != self.group.degree or x.shape[-1] != self.in_channels:
-            raise ShapeError(f"expected x of shape (*, {self.group.degree}, {self.in_channels}), got {tuple(x.shape)}")
+        _check_shape(x, self.group.degree, self.in_channels)
         _check_placement(x, self.weight)
         means = cluster_mean(x, self.labels, self.num_orbits)  # (*, orbits, C)
         return nn.functional.linear(means.flatten(-2), self.weight.flatten(1), self.bias)
@@ -300,6 +298,12 @@ class InvariantLinear(nn.Module):
         plural = "" if self.num_orbits == 1 else "s"
         channels = f"{self.in_channels} -> {self.out_channels}"
         return f"InvariantLinear({channels} | {self.group.name} | {self.num_orbits} weight{plural} per channel pair)"
+
+
+def _check_shape(x: Tensor, num_nodes: int, channels: int) -> None:
+    if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[-2:] != (num_nodes, channels):
+        got = tuple(x.shape) if isinstance(x, Tensor) else f"a {type(x).__name__}, which is no tensor"
+        raise ShapeError(f"expected x of shape (*, {num_nodes}, {channels}), got {got}")
 
 
 def _bias_rows(orbits: PairOrbits, node_orbits: Partition) -> Tensor:

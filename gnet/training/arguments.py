@@ -1,11 +1,9 @@
 """The arguments of a training run: one parser for ``fit validate test predict`` and for the trials of a study."""
 
 import argparse
-import difflib
 import functools
 import importlib
 import importlib.util
-import inspect
 import json
 import logging
 import re
@@ -24,9 +22,10 @@ from gnet.errors import CheckpointError, ConfigError
 from gnet.training import checkpoint
 from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
 from gnet.training.data import GraphDataModule
+from gnet.training.explain import explain
 from gnet.training.module import GNetModule
 from gnet.training.predict import WritePredictions
-from gnet.training.symmetry import as_symmetry, symmetries
+from gnet.training.symmetry import as_symmetry
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}
 """Errors are raised, not printed with a usage of 200 lines; an abbreviated option is a misspelled one."""
@@ -176,7 +175,7 @@ def parse(parser: LightningArgumentParser, args: Sequence[str]) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*args parameter is intended.*")
         try:
-            return parser.parse_args(with_default_data(args))
+            return parser.parse_args(classes_first(with_default_data(args)))
         except argparse.ArgumentError as error:
             raise ConfigError(explain(parser, str(error), args)) from error
 
@@ -197,6 +196,27 @@ def with_default_data(args: Sequence[str]) -> list[str]:
         return list(args)
     position = 1 if args and args[0] in LightningCLI.subcommands() else 0
     return [*args[:position], "--data=gnet.training.Digits", *args[position:]]
+
+
+def classes_first(args: Sequence[str]) -> list[str]:
+    """The arguments with ``--data X`` before the ``--data.y`` that were typed ahead of it, so that they belong to X.
+
+    Example:
+        >>> classes_first(["fit", "--data.num_train=5", "--data", "Digits"])
+        ['fit', '--data', 'Digits', '--data.num_train=5']
+    """
+    options: list[list[str]] = []  # each with its values
+    for each in args:
+        if (each.startswith("-") and not re.match(r"-\d", each)) or not options:
+            options.append([each])
+        else:
+            options[-1].append(each)
+    for at, option in enumerate(options):
+        below = option[0].partition("=")[0] + "."
+        first = next((i for i, other in enumerate(options[:at]) if other[0].startswith(below)), None)
+        if first is not None and below.startswith("--"):
+            options.insert(first, options.pop(at))
+    return [word for option in options for word in option]
 
 
 @functools.cache
@@ -308,54 +328,6 @@ def _shown(value: Any) -> str:
         arguments = ", ".join(f"{key}={each!r}" for key, each in value["init_args"].items())
         return f"{value['class_path'].rpartition('.')[2]}({arguments})"
     return repr(value)
-
-
-def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) -> str:
-    """jsonargparse's message in one line, with the nearest option, argument or class where a name is unknown."""
-    options = [option.lstrip("-") for option in _options(parser, args[0] if args else "")]
-    if found := re.search(r"unrecognized arguments: --([^\s=]+)", message):
-        return f"there is no option --{found[1]}{_nearest(found[1], options, '--')}"
-    if found := re.search(r"(?:Subcommand '\w+'|Parser|Group '([\w.]+)') does not accept option '([\w.]+)'", message):
-        key = f"{found[1]}.{found[2]}" if found[1] else found[2]
-        return f"there is no setting {key}{_nearest(key, options, '')}"
-    if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
-        return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
-    if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
-        known = [kind.__name__ for kind in _classes(found[1])]
-        return f"{found[1]}: there is no class {found[2]!r}{_nearest(found[2], known, '')}; known are {', '.join(sorted(known))}"
-    return " ".join(message.split())
-
-
-def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:
-    for action in parser._actions:
-        if isinstance(action.choices, dict) and command in action.choices:
-            return _options(action.choices[command], "")
-    return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-
-
-def _arguments(class_path: str) -> list[str]:
-    module, _, name = class_path.rpartition(".")
-    kind = getattr(importlib.import_module(module), name)
-    # A class that passes **kwargs on takes what its bases take.
-    return [each for base in kind.__mro__ if "__init__" in vars(base) for each in inspect.signature(base.__init__).parameters]
-
-
-def _classes(key: str) -> list[type]:
-    if not key.endswith("data"):
-        return [*symmetries()]
-    found: list[type] = []
-    pending: list[type] = GraphDataModule.__subclasses__()
-    while pending:
-        kind = pending.pop()
-        pending.extend(kind.__subclasses__())
-        if "build" in vars(kind) or "images" in vars(kind):
-            found.append(kind)
-    return found
-
-
-def _nearest(word: str, known: Sequence[str], prefix: str) -> str:
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
 def run(command: str, args: Sequence[str]) -> GNetCLI:

@@ -1,7 +1,6 @@
 """What a checkpoint holds, and how a trained net comes back from it without the data and without lightning."""
 
 import hashlib
-import itertools
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 from gnet.errors import CheckpointError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
-from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
-from gnet.nn.blocks import gain_before, make_norm
+from gnet.nn import EquivariantLinear, GNet, InvariantLinear
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
@@ -146,18 +144,12 @@ def group_from_record(record: dict[str, Any]) -> NodeGroup:
 def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None = None) -> GNet:
     """The net for a domain: a ``GNet``, whose last layer is an ``InvariantLinear`` where the target is one value per graph."""
     settings = {name: settings[name] for name in NET_SETTINGS}
-    if domain.target == "node":
-        return GNet(group, domain.in_channels, out_channels=domain.out_channels, generator=generator, **settings)
-    hidden, depth, linear = settings["hidden_channels"], settings["num_layers"], ("bias", "parametrization", "init")
-    widths = [domain.in_channels, *[hidden] * (depth - 1)]
-    kwargs = {name: settings[name] for name in linear}
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layer = EquivariantLinear(group, before, after, gain=gain_before(settings["act"]), generator=generator, **kwargs)
-        residual = settings["residual"] and before == after
-        layers.append(Block(layer, None, make_norm(settings["norm"], after), settings["act"], settings["dropout"], residual))
-    layers.append(InvariantLinear(group, widths[-1], domain.out_channels, bias=settings["bias"] is not None, generator=generator))
-    return GNet.from_layers(layers)
+    net = GNet(group, domain.in_channels, out_channels=domain.out_channels, generator=generator, **settings)
+    if domain.target == "graph":
+        width = domain.in_channels if settings["num_layers"] == 1 else settings["hidden_channels"]
+        bias = settings["bias"] is not None
+        net.blocks[-1] = InvariantLinear(group, width, domain.out_channels, bias=bias, generator=generator)
+    return net
 
 
 class TrainedNet(nn.Module):
@@ -242,6 +234,10 @@ def read(path: str | Path) -> dict[str, Any]:
     if not file.is_file():
         near = sorted(str(each) for each in file.parent.glob("*.ckpt"))[:5] if file.parent.is_dir() else []
         raise CheckpointError(f"{path}: no such checkpoint{f'; there are {near}' if near else ''}")
+    if not zipfile.is_zipfile(file):
+        raise CheckpointError(
+            f"{path}: no checkpoint, or a truncated one: a checkpoint is a zip archive that `fit` or `study` wrote"
+        )
     try:
         content = torch.load(file, weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:

@@ -82,8 +82,10 @@ class GNetModule(LightningModule):
             raise ConfigError(f"project_onto averages a linear map, so it needs num_layers=1, got num_layers={num_layers}")
         if loss not in ("mse", "mae"):
             raise ConfigError(f"expected loss 'mse' or 'mae', got {loss!r}")
-        if lr <= 0 or hidden_channels < 1:
-            raise ConfigError(f"expected lr > 0 and hidden_channels >= 1, got lr={lr}, hidden_channels={hidden_channels}")
+        if lr <= 0:
+            raise ConfigError(f"expected lr > 0, got {lr}")
+        if hidden_channels < 1:
+            raise ConfigError(f"expected hidden_channels >= 1, got {hidden_channels}")
         settings["symmetry"] = self.symmetry.as_config()
         settings["project_onto"] = None if self.project_onto is None else self.project_onto.as_config()
         self.save_hyperparameters(settings)

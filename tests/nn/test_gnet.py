@@ -88,6 +88,13 @@ def test_flat_input_that_is_no_multiple_of_the_nodes_is_refused():
         GNet(GROUP, 2, 4, 3)(torch.zeros(20, 2))
 
 
+def test_lists_are_no_signals():
+    with pytest.raises(ShapeError, match=r"expected a tensor .*, got list; convert with torch\.as_tensor"):
+        GNet(GROUP, 2, 4, 3)([1.0, 2.0])
+    with pytest.raises(ShapeError, match=r"expected x of shape \(\*, 6, 2\), got a list, which is no tensor"):
+        EquivariantLinear(GROUP, 2, 4)([1.0, 2.0])
+
+
 @pytest.mark.parametrize("shape", [(4, 5, 2), (4, 6, 3), (12, 3), (6,)])
 def test_signals_of_another_shape_are_refused(shape):
     with pytest.raises(ShapeError, match=r"expected x of shape \(\*, 6, 2\), got"):

@@ -157,11 +157,18 @@ def test_data_in_other_units_are_brought_to_those_of_the_checkpoint(trained):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_text_files_are_refused(tmp_path: Path):
+    path = tmp_path / "notes.ckpt"
+    path.write_text("hello")
+    with pytest.raises(CheckpointError, match=r"notes\.ckpt: no checkpoint, .* a checkpoint is a zip archive"):
+        load(path)
+
+
 @pytest.mark.parametrize("kept", [0, 100, 3000])
 def test_truncated_files_are_refused(trained, tmp_path: Path, kept: int):
     path = tmp_path / "cut.ckpt"
     path.write_bytes(trained[1].read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match=r"cut\.ckpt: truncated, corrupt, or no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"cut\.ckpt: no checkpoint, or a truncated one"):
         load(path)
 
 

@@ -235,7 +235,7 @@ def test_data_card_is_complete():
         ({"num_train": 2, "num_val": 2}, "expected between 10 .one image of each class. and 1290 images"),
         ({"num_train": 0}, "expected num_train, num_val, num_test >= 1"),
         ({"num_test": 490}, "expected between 10 .* and 487 images"),
-        ({"test_masks": "none"}, "expected test_masks 'study' or 'run'"),
+        ({"test_masks": "none"}, "expected test_masks to be one of 'study', 'run', got"),
         ({"seed": -1}, "expected seed to be an integer >= 0, got -1"),
         ({"draw": True}, "expected draw to be an integer >= 0, got True"),
         ({"batch_size": 0}, "expected batch_size >= 1"),
@@ -297,6 +297,21 @@ def test_the_command_line_parser_sees_plain_typed_arguments():
     assert config.data.init_args.num_train == 40
     assert config.data.init_args.num_test == 400
     assert config.data.init_args.mask_side == 4
+
+
+@pytest.mark.parametrize("kind", ["gnet.training.FromFiles", "gnet.training.Planted", "gnet.training.Digits", "datasets.MNIST"])
+def test_options_that_are_passed_on_are_options_of_the_command_line(kind, capsys):
+    """They are spelled out once, in the class that keeps them."""
+    from gnet.cli import main
+
+    given = [f"--data={kind}", *(["--data.signals=s.csv"] if kind.endswith("Files") else [])]
+    assert main(["fit", *given, "--data.batch_size=7", "--data.study_seed=3", "--data.root=there", "--print_config"]) == 0
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in ("batch_size: 7", "study_seed: 3", "root: there", "num_workers: 0"))
+    assert main(["fit", *given, "--data.batchsize=7"]) == 2
+    assert f"{kind.rpartition('.')[2]} takes no 'batchsize'; did you mean batch_size?" in capsys.readouterr().err
+    assert main(["fit", f"--data.help={kind}"]) == 0
+    assert "samples per batch; None takes the whole split at once." in " ".join(capsys.readouterr().out.split())
 
 
 class TestRepositoryDatasets:

@@ -93,7 +93,7 @@ def test_projected_least_squares_has_the_excess_risk_of_theory():
         ({"sizes": []}, "expected sizes, channels and numbers of samples >= 1"),
         ({"sizes": [2, 0]}, r"got sizes=\[2, 0\]"),
         ({"sigma_x": 0.0}, "expected sigma_x > 0"),
-        ({"kind": "tree"}, "expected kind 'sbm' or 'ring', got 'tree'"),
+        ({"kind": "tree"}, "expected kind to be one of 'sbm', 'ring', got 'tree'"),
         ({"sizes": [1, 1], "deviation": 1.0}, "deviation needs a cluster of two or more nodes"),
     ],
 )

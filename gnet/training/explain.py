@@ -1,0 +1,81 @@
+"""What jsonargparse refuses, in one line with the nearest option, argument, class or value."""
+
+import argparse
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from gnet.training.data import GraphDataModule
+from gnet.training.symmetry import symmetries
+
+
+def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) -> str:
+    """jsonargparse's message in one line, with the nearest option, argument or class where a name is unknown."""
+    options = [option.lstrip("-") for option in _options(parser, args[0] if args else "")]
+    if found := re.search(r"unrecognized arguments: --([^\s=]+)", message):
+        return f"there is no option --{found[1]}{_nearest(found[1], options, '--')}"
+    if found := re.search(r"(?:Subcommand '\w+'|Parser|Group '([\w.]+)') does not accept option '([\w.]+)'", message):
+        key = f"{found[1]}.{found[2]}" if found[1] else found[2]
+        return f"there is no setting {key}{_nearest(key, options, '')}"
+    if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
+        return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
+    if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
+        known = [kind.__name__ for kind in _classes(found[1])]
+        return f"{found[1]}: there is no class {found[2]!r}{_nearest(found[2], known, '')}; known are {', '.join(sorted(known))}"
+    if found := re.search(r"unrecognized arguments: (?!-)(\S+)", message):
+        meant = f"; did you mean --config {found[1]}?" if found[1].endswith((".yaml", ".yml")) else ""
+        return f"there is no place for {found[1]!r}: every option has a name{meant}"
+    return _explain_value(message) or " ".join(message.split())
+
+
+def _explain_value(message: str) -> str:
+    """What was expected of a value and what came, from jsonargparse's message; empty if it says something else."""
+    keys = re.findall(r"Parser key \"([\w.]+)\"", message)
+    given = re.search(r"(?:Got|Given) value: (.*?)(?:\s*$|\n)", message)
+    words = re.search(r"Expected a typing\.Literal\[(.*?)\]", message)
+    kind = re.search(r"Expected a <class '(\w+)'>", message)
+    if not keys or given is None or (words is None and kind is None):
+        return ""
+    name, got = ".".join(keys), given[1].strip("'\"")
+    if words is None:
+        return f"{name}: expected {kind[1]}, got {got!r}" if kind else ""
+    known = [each.strip(" '\"") for each in words[1].split(",")]
+    unions = [types for types in re.findall(r"Subtypes: \[(.*)\]", message) if words[1] in types]
+    also = " or null" if any("NoneType" in types for types in unions) else ""
+    return f"{name}: expected one of {', '.join(known)}{also}, got {got!r}{_nearest(got, known, '')}"
+
+
+def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    for action in parser._actions:
+        if isinstance(action.choices, dict) and command in action.choices:
+            return _options(action.choices[command], "")
+    return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    # A class that passes **kwargs on takes what its bases take.
+    return [each for base in kind.__mro__ if "__init__" in vars(base) for each in inspect.signature(base.__init__).parameters]
+
+
+def _classes(key: str) -> list[type]:
+    if not key.endswith("data"):
+        return [*symmetries()]
+    found: list[type] = []
+    pending: list[type] = GraphDataModule.__subclasses__()
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        if "build" in vars(kind) or "images" in vars(kind):
+            found.append(kind)
+    return found
+
+
+def _nearest(word: str, known: Sequence[str], prefix: str) -> str:
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
