@@ -79,6 +79,8 @@ def chain(
     """
     _check_method(method)
     whole = _piece(data, method, seed)
+    if not isinstance(num_clusters, Sequence):
+        raise ConfigError(f"expected several num_clusters, coarse to fine, got {num_clusters!r}; for one partition use coarsen")
     counts = list(num_clusters)
     for count in counts:
         _check_count(count, whole.num_nodes)

@@ -1,5 +1,6 @@
 """The edges of a PyTorch Geometric graph, checked once, as arrays and as the similarity matrix that clustering works on."""
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,11 @@ def _nodes_and_index(data: "Data") -> tuple[int, Tensor]:
 
 def _weights(data: "Data", num_edges: int, signed: bool) -> Tensor:
     given = getattr(data, "edge_weight", None)
+    if given is None and getattr(data, "edge_attr", None) is not None:
+        warnings.warn(
+            "the graph has edge_attr but no edge_weight, so every edge counts 1; for weighted edges set data.edge_weight",
+            stacklevel=2,
+        )
     if given is None:
         return torch.ones(num_edges, dtype=torch.float64)
     weight = given.detach().cpu().to(torch.float64)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -160,13 +161,13 @@ class Partition:
 
 
 def _check_num_nodes(num_nodes: int) -> None:
-    if num_nodes < 1:
-        raise PartitionError(f"expected num_nodes >= 1, got {num_nodes}")
+    if not isinstance(num_nodes, Integral) or num_nodes < 1:
+        raise PartitionError(f"expected num_nodes as an integer >= 1, got {num_nodes!r}")
 
 
 def _check_range(labels: Tensor, num_clusters: int) -> None:
-    if num_clusters < 1:
-        raise PartitionError(f"expected num_clusters >= 1, got {num_clusters}")
+    if not isinstance(num_clusters, Integral) or num_clusters < 1:
+        raise PartitionError(f"expected num_clusters as an integer >= 1, got {num_clusters!r}")
     if num_clusters > len(labels):
         raise PartitionError(f"expected at most one cluster per node, got num_clusters={num_clusters} for {len(labels)} nodes")
     low, high = int(labels.min()), int(labels.max())

@@ -40,6 +40,8 @@ def coarse_weights(data: "Data", partition: Partition, diag: Diagonal = "mean") 
     if diag not in ("mean", "offdiag_mean"):
         raise ConfigError(f"expected diag='mean' or 'offdiag_mean', got {diag!r}; 'mean' is the default")
     edges = checked_edges(data, signed=True)
+    if not isinstance(partition, Partition):
+        raise PartitionError(f"expected a Partition, got {type(partition).__name__}; write Partition(labels)")
     if partition.num_nodes != edges.num_nodes:
         raise PartitionError(
             f"expected a partition of the graph's {edges.num_nodes} nodes, got one of {partition.num_nodes}; "

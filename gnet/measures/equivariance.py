@@ -87,6 +87,10 @@ def equivariance_error(
     """
     if num_samples < 2:
         raise ShapeError(f"expected num_samples >= 2 for a variance over the group, got {num_samples}")
+    if not isinstance(x, Tensor) or not x.numel():
+        raise ShapeError(
+            f"expected a batch of inputs as a tensor, got {'an empty one' if isinstance(x, Tensor) else type(x).__name__}"
+        )
     if x.ndim < 2 or (action_in is None and isinstance(group, NodeGroup) and x.ndim < 3):
         raise ShapeError(f"expected a batch (B, ...) of inputs, got shape {tuple(x.shape)}; add an axis with x[None]")
     before, after = action_in or group.action, action_out or group.action

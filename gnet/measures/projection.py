@@ -24,7 +24,7 @@ class AveragedModule(nn.Module):
     ) -> None:
         super().__init__()
         self.f, self.group, self.action_in, self.action_out = f, group, action_in, action_out
-        self.register_buffer("elements", elements, persistent=False)
+        self.register_buffer("elements", elements, persistent=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Average."""
@@ -84,6 +84,10 @@ def project(  # type: ignore[no-untyped-def]
     if output not in ("equivariant", "invariant"):
         raise ConfigError(f"expected output 'equivariant' or 'invariant', got {output!r}")
     if not isinstance(f_or_weight, Tensor):
+        if not callable(f_or_weight):
+            raise ShapeError(
+                f"expected a tensor or a function, got {type(f_or_weight).__name__}; convert with torch.as_tensor(...)"
+            )
         if num_samples < 1:
             raise ConfigError(f"expected num_samples >= 1, got {num_samples}")
         elements = group.sample(num_samples, generator)

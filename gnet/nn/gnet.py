@@ -35,6 +35,7 @@ class GNet(nn.Module):
 
     Shapes:
         x: (*, N, C), or PyG's flat (B * N, C), which comes back flat    returns: (*, N, C') or (B * N, C')
+        with an invariant last layer: (*, C'), or (B, C') from flat batches of B > 1; (N, C) is one signal
 
     Raises:
         ShapeError: x has another number of nodes or channels.
@@ -73,7 +74,7 @@ class GNet(nn.Module):
         unknown = sorted(set(linear) - LINEAR_OPTIONS)
         if unknown:
             near = difflib.get_close_matches(unknown[0], [*LINEAR_OPTIONS, *NET_OPTIONS], n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
+            meant = f"; did you mean {near[0]}?" if near else "."
             raise ConfigError(f"GNet takes no {unknown[0]!r}{meant} Layers take {', '.join(sorted(LINEAR_OPTIONS))}")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         gain = linear.pop("gain", gain_before(act))

@@ -319,8 +319,11 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 
 
 def _check_channels(in_channels: int, out_channels: int) -> None:
-    if in_channels < 1 or out_channels < 1:
-        raise ConfigError(f"expected at least one channel in and out, got in_channels={in_channels}, out_channels={out_channels}")
+    if not all(isinstance(each, int) and each >= 1 for each in (in_channels, out_channels)):
+        raise ConfigError(
+            "expected whole numbers of channels, at least one in and out, "
+            f"got in_channels={in_channels}, out_channels={out_channels}"
+        )
 
 
 def _check_placement(x: Tensor, weight: Tensor) -> None:

@@ -28,6 +28,8 @@ class Start:
     def __init__(self, rule: Init, gain: float, rho: float, generator: torch.Generator | None) -> None:
         if rule not in ("white", "correlated", "reference"):
             raise ConfigError(f"expected init 'white', 'correlated' or 'reference', got {rule!r}")
+        if not gain > 0.0:
+            raise ConfigError(f"expected a gain > 0, got {gain}")
         if not 0.0 <= rho <= 1.0:
             raise ConfigError(f"expected a correlation rho in [0, 1], got {rho}")
         self.rule, self.gain, self.rho, self.generator = rule, gain, rho, generator

@@ -245,3 +245,8 @@ def test_a_missing_extra_names_its_install_command(monkeypatch, name, package, m
     monkeypatch.setitem(sys.modules, package, None)  # hides the package: importing it now fails
     with pytest.raises(MissingExtraError, match=message):
         coarsen(path(6), 2, name)
+
+
+def test_a_chain_of_one_number_is_pointed_to_coarsen():
+    with pytest.raises(ConfigError, match="expected several num_clusters, coarse to fine, got 2; for one partition use coarsen"):
+        chain(Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3), 2)

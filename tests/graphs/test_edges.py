@@ -59,3 +59,9 @@ def test_means_of_blocks_may_be_negative_but_not_nan():
     data.edge_weight[0] = torch.nan
     with pytest.raises(GraphError, match="finite edge weights, got nan"):
         coarsened_graph(data, Partition.whole(3))
+
+
+def test_weights_under_another_name_are_pointed_out():
+    graph = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), edge_attr=torch.tensor([1.0, 5.0]), num_nodes=3)
+    with pytest.warns(UserWarning, match="the graph has edge_attr but no edge_weight, so every edge counts 1"):
+        assert checked_edges(graph).weight.tolist() == [1.0, 1.0]

@@ -65,3 +65,10 @@ def test_repr_says_the_sizes():
 def test_what_is_no_partition_is_refused(make, message):
     with pytest.raises(PartitionError, match=message):
         make()
+
+
+def test_numbers_are_whole():
+    with pytest.raises(PartitionError, match=r"expected num_clusters as an integer >= 1, got 3\.0"):
+        Partition([0, 1, 2], num_clusters=3.0)
+    with pytest.raises(PartitionError, match=r"expected num_nodes as an integer >= 1, got 2\.5"):
+        Partition.whole(2.5)

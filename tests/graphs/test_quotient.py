@@ -134,3 +134,8 @@ def test_large_graphs_need_no_dense_matrix():
 def test_graphs_and_partitions_that_do_not_fit_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_labels_are_no_partition():
+    with pytest.raises(PartitionError, match=r"expected a Partition, got list; write Partition\(labels\)"):
+        coarsened_graph(Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3), [0, 0, 1])

@@ -228,7 +228,7 @@ def test_membership_of_what_is_no_permutation_is_refused(perm, message):
 
 
 def test_an_empty_group_is_refused():
-    with pytest.raises(PartitionError, match=r"expected num_nodes >= 1, got 0"):
+    with pytest.raises(PartitionError, match=r"expected num_nodes as an integer >= 1, got 0"):
         SymmetricGroup(0)
 
 

@@ -159,3 +159,9 @@ def test_exact_error_vanishes_on_projections_only(group, rng):
     assert linear_equivariance_error(weight, group).relative > 1e-3
     assert linear_equivariance_error(torch.zeros_like(weight), group).relative == 0
     assert math.isnan(linear_equivariance_error(weight, group).sup)
+
+
+@pytest.mark.parametrize(("x", "got"), [(torch.zeros(0, 4, 1), "an empty one"), ([[1.0]], "list")])
+def test_inputs_that_hold_nothing_are_refused(x, got):
+    with pytest.raises(ShapeError, match=f"expected a batch of inputs as a tensor, got {got}"):
+        equivariance_error(lambda signal: signal, x, SymmetricGroup(4))

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,3 +111,19 @@ def test_an_unknown_output_is_refused():
 def test_no_samples_are_refused():
     with pytest.raises(GnetError, match="num_samples"):
         project(torch.tanh, SymmetricGroup(3), num_samples=0)
+
+
+@pytest.mark.parametrize("thing", [np.eye(6), [[1.0, 2.0]], "a"], ids=["array", "list", "text"])
+def test_what_is_neither_tensor_nor_function_is_refused(thing):
+    with pytest.raises(ShapeError, match=r"expected a tensor or a function, got (ndarray|list|str);"):
+        project(thing, GROUP)
+
+
+def test_the_elements_of_an_average_are_part_of_its_state(rng):
+    """Two averages over different elements are different functions, unless one takes the state of the other."""
+    weight = torch.randn(5, 1, generator=rng)
+    one, other = (project(lambda x: weight * x, SymmetricGroup(5), num_samples=3, generator=rng) for _ in range(2))
+    x = torch.randn(2, 5, 1, generator=rng)
+    assert not torch.allclose(one(x), other(x))
+    other.load_state_dict(one.state_dict(), strict=True)
+    torch.testing.assert_close(one(x), other(x))

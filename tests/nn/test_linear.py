@@ -306,7 +306,7 @@ def test_settings_that_do_not_exist_are_refused(group, options, message):
 @pytest.mark.parametrize("channels", [(0, 3), (2, 0), (-1, 3)])
 @pytest.mark.parametrize("kind", [EquivariantLinear, InvariantLinear])
 def test_no_channels_are_refused(kind, channels):
-    with pytest.raises(ConfigError, match="expected at least one channel in and out, got in_channels="):
+    with pytest.raises(ConfigError, match="expected whole numbers of channels, at least one in and out, got in_channels="):
         kind(GROUP, *channels)
 
 
@@ -358,3 +358,10 @@ def test_set_dense_refuses_other_channels(shape):
 def test_set_dense_refuses_a_bias_that_has_no_place():
     with pytest.raises(ConfigError, match="bias"):
         EquivariantLinear(GROUP, 1, 1, bias=None).set_dense(torch.zeros(6, 1, 6, 1), torch.ones(6, 1))
+
+
+def test_impossible_widths_and_gains_are_refused():
+    with pytest.raises(ConfigError, match=r"expected whole numbers of channels, .* got in_channels=1\.5"):
+        EquivariantLinear(SymmetricGroup(3), 1.5, 4)
+    with pytest.raises(ConfigError, match=r"expected a gain > 0, got -1\.0"):
+        EquivariantLinear(SymmetricGroup(3), 1, 4, gain=-1.0)

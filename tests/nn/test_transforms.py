@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gnet.graphs.partition import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup
-from gnet.nn import EquivariantLinear, GNet
+from gnet.nn import EquivariantLinear, GNet, InvariantLinear
 
 
 def _clusters(*sizes: int) -> Partition:
@@ -34,6 +34,7 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
         ClusterGroup(_clusters(3, 1, 2)), 2, 3, bias="shared", parametrization="reference", init="reference"
     ),
     "tied": lambda: EquivariantLinear(_swapped(2, 2, 3), 2, 3),
+    "invariant": lambda: InvariantLinear(ClusterGroup(_clusters(3, 1, 2)), 2, 3),
     "trivial": lambda: EquivariantLinear(TrivialGroup(4), 2, 3),
     "table": lambda: EquivariantLinear(PermutationGroup([[1, 2, 3, 4, 0]]), 2, 3),
     "net": lambda: GNet(ClusterGroup(_clusters(3, 1, 2)), 2, 4, 3, act="tanh"),
