@@ -52,18 +52,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # --help and --print_config
         return stop.code if isinstance(stop.code, int) else 0
     except Exception as error:
-        ours = _explained(error)
+        ours = _explained(error, arguments)
         if ours is None or os.environ.get("GNET_TRACEBACK"):
             raise
         print(f"error: {ours}", file=sys.stderr)
         return 2
 
 
-def _explained(error: BaseException | None) -> GnetError | None:
-    """The error if it is gnet's, or the one it was raised from: Lightning and jsonargparse wrap what constructors raise."""
-    while error is not None and not isinstance(error, GnetError):
-        error = error.__cause__ or error.__context__
-    return error
+def _explained(error: BaseException, arguments: Sequence[str]) -> GnetError | None:
+    """The error if it is gnet's, or the one it was raised from: Lightning and jsonargparse wrap what constructors raise.
+
+    Then what the system says about a path that stands in the arguments, and what Lightning says about the seed.
+    """
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for each in chain:
+        if isinstance(each, GnetError):
+            return each
+    for each in chain:
+        if isinstance(each, OSError) and (path := _named(each.filename, arguments)):
+            return ConfigError(f"{path}: {each.strerror}; give another path")
+        if isinstance(each, ValueError) and "is not in bounds, numpy accepts" in str(each):
+            return ConfigError(f"expected --seed_everything to be an integer in 0..{2**32 - 1}: {each}")
+    return None
+
+
+def _named(file: object, arguments: Sequence[str]) -> str:
+    """The file, if it is, holds or lies in something that the arguments name; else empty."""
+    if not isinstance(file, str | os.PathLike):
+        return ""
+    path = Path(os.path.abspath(file))
+    values = [word.partition("=")[2] if word.startswith("-") else word for word in arguments[1:]]
+    named = [Path(os.path.abspath(value)) for value in values if value]
+    return str(file) if any(path.is_relative_to(given) or given.is_relative_to(path) for given in named) else ""
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -151,11 +173,22 @@ def config_path(name: str) -> Path:
         raise ConfigError(f"gnet has no config {short!r}; there are {', '.join(f'gnet:{each}' for each in near)}")
     path = Path(name)
     if path.is_file():
+        _check_text(path)
         return path
     beside = [str(each) for each in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
     near = difflib.get_close_matches(name, [*beside, *(f"gnet:{each}" for each in shipped)], n=3, cutoff=0.4)
     near += [f"gnet:{path.stem}"] if path.stem in shipped and f"gnet:{path.stem}" not in near else []
     raise ConfigError(f"there is no config file {name}{f'; near it: {chr(44).join(near)}' if near else ''}")
+
+
+def _check_text(path: Path) -> None:
+    """Refuse a config in which jsonargparse would find nothing, or no text."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    if all(line.split("#")[0].strip() in ("", "---") for line in lines):
+        raise ConfigError(f"the config {path} is empty; write settings into it, or leave --config out")
 
 
 def version() -> str:

@@ -48,6 +48,10 @@ def test_help_and_version_import_nothing_more_than_gnet_does():
         (["fit", "--trainer.max_epoch=3"], "no option --trainer.max_epoch; did you mean --trainer.max_epochs?"),
         (["fit", "--model.symmetry", "Symetric"], "there is no class 'Symetric'; did you mean Symmetric?; known are Coarsened"),
         (["fit", "--model.symmetry", "Symmetric", "--model.symmetry.num_clusters", "4"], "Symmetric takes no 'num_clusters'"),
+        (["fit", "--optimizer", "Adm"], "no class 'Adm'; did you mean Adam?; known are ASGD, Adadelta, "),
+        (["fit", "--lr_scheduler", "StepL"], "no class 'StepL'; did you mean StepLR?; known are ChainedScheduler, ConstantLR, "),
+        (["fit", "--model.project_onto=Symetric"], "did you mean Symmetric?; known are Coarsened, GivenPartition, "),
+        (["fit", "--trainer.logger=CSVLoger"], "there is no class 'CSVLoger'; give its import path"),
         (["fit", "--data", "Digit"], "there is no class 'Digit'; did you mean Digits?"),
         (["fit", "--data.num_trian=3"], "Digits takes no 'num_trian'; did you mean num_train?"),
         (["fit", "--data.seed=3"], "give --seed_everything instead of --data.seed"),
@@ -77,6 +81,46 @@ def test_a_misspelled_key_of_a_file_is_named(tmp_path: Path, capsys: pytest.Capt
         assert message in error_of(capsys, "fit", f"--config={file}")
         with pytest.raises(ConfigError):
             resolve_config([f"--config={file}"])
+
+
+def test_a_file_that_says_nothing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "speeds.yaml"
+    for content, message in (
+        (b"", "speeds.yaml is empty; write settings into it"),
+        (b"---\n# later\n", "speeds.yaml is empty; write settings into it"),
+        ("seed_everything: 1  # für mich".encode("latin-1"), "speeds.yaml is no text in UTF-8 (invalid"),
+    ):
+        file.write_bytes(content)
+        assert message in error_of(capsys, "fit", "--config", str(file))
+
+
+def test_a_seed_out_of_bounds_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert main(["fit", "--seed_everything", "-1"]) == 2
+    assert "error: expected --seed_everything to be an integer in 0..4294967295: -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--record", "--trainer.default_root_dir"])
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str):
+    (tmp_path / "file").touch()
+    small = [
+        "--data.num_train=12",
+        "--data.num_val=10",
+        "--data.num_test=20",
+        "--trainer.max_epochs=1",
+        "--model.hidden_channels=1",
+    ]
+    words = ["fit"] if option.startswith("--trainer") else ["study", "--jobs=0", "--seeds=1", f"--out={tmp_path / 'out'}"]
+    assert main([*words, *small, option, str(tmp_path / "file" / "below")]) == 2
+    assert f"error: {tmp_path / 'file'}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_errors_of_other_files_stay_what_they_are(monkeypatch: pytest.MonkeyPatch):
+    def broken(arguments: list[str]) -> int:
+        raise FileNotFoundError(2, "No such file", "/elsewhere/file")
+
+    monkeypatch.setattr("gnet.cli._dispatch", broken)
+    with pytest.raises(FileNotFoundError):
+        main(["fit", "--config", "here.yaml"])
 
 
 def test_a_missing_file_lists_near_names(tmp_path: Path):

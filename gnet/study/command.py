@@ -13,7 +13,17 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gnet.errors import ConfigError
-from gnet.study.plan import BASELINES, Plan, Resolve, choose_baselines, did_you_mean, is_forecast, make_variants, trial_config
+from gnet.study.plan import (
+    BASELINES,
+    Plan,
+    Resolve,
+    choose_baselines,
+    did_you_mean,
+    is_forecast,
+    make_variants,
+    refuse_seeds,
+    trial_config,
+)
 from gnet.study.pool import warm_up
 
 if TYPE_CHECKING:
@@ -126,7 +136,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def refuse_unknown(argv: Sequence[str]) -> None:
-    """Refuse options that neither ``study`` nor ``fit`` has; the dotted ones are left to the parser of ``fit``.
+    """Refuse options that neither ``study`` nor ``fit`` has, and seeds; the dotted ones are left to the parser of ``fit``.
 
     Raises:
         ConfigError: with the nearest option of both.
@@ -136,6 +146,7 @@ def refuse_unknown(argv: Sequence[str]) -> None:
     known = [*parser()._option_string_actions, *trial_parser()._option_string_actions]
     for word in argv:
         name = word.partition("=")[0]
+        refuse_seeds(name)
         if re.match(r"--?[A-Za-z]", name) and "." not in name and name not in known:
             raise ConfigError(f"there is no option {name}{did_you_mean(name, known)}")
 

@@ -18,6 +18,8 @@ Config = dict[str, Any]
 Resolve = Callable[[list[str]], Config]
 Kind = Literal["symmetry", "baseline"]
 
+SEEDS = ("seed_everything", "model.seed", "data.seed", "data.init_args.seed")
+DRAWS = ("data.draw", "data.init_args.draw")
 BASELINES = ("gcn", "mlp_per_node", "ridge", "mean", "last_value")
 
 
@@ -103,6 +105,24 @@ def trial_config(config: Config, draw: int, seed: int) -> Config:
     return trial
 
 
+def refuse_seeds(option: str) -> None:
+    """Refuse a seed or a draw for all trials, since each trial has its own.
+
+    Raises:
+        ConfigError: with the options of ``study`` that say how many there are.
+
+    Example:
+        >>> refuse_seeds("data.draw")
+        Traceback (most recent call last):
+        ...
+        gnet.errors.ConfigError: a study gives every trial its own seed and draw; instead of --data.draw give --draws N
+    """
+    name = option.removeprefix("--")
+    if name in SEEDS or name in DRAWS:
+        instead = "--draws N" if name in DRAWS else "--first-seed N and --seeds N"
+        raise ConfigError(f"a study gives every trial its own seed and draw; instead of --{name} give {instead}")
+
+
 def group_label(group: NodeGroup) -> str:
     """A short name for tables.
 
@@ -134,15 +154,25 @@ def slug(name: str) -> str:
 
 
 def cluster_overrides(base: Config, num_clusters: int, num_nodes: int) -> dict[str, Any]:
-    """What ``--clusters`` is shorthand for: 1 is Symmetric, N is Trivial, anything else the config's rule with that number."""
+    """What ``--clusters`` is shorthand for: 1 is Symmetric, N is Trivial, anything else the config's rule with that number.
+
+    Where the config projects, it is the target of the projection that varies: that is the group of the net in the end.
+    """
+    key = "project_onto" if base["model"].get("project_onto") else "symmetry"
     rule: Symmetry
     if num_clusters == 1:
         rule = Symmetric()
     elif num_clusters == num_nodes:
         rule = Trivial()
     else:
-        rule = as_symmetry(base["model"]["symmetry"]).with_clusters(num_clusters)
-    return {"model.symmetry": rule.as_config()}
+        rule = as_symmetry(base["model"][key]).with_clusters(num_clusters)
+    return {f"model.{key}": rule.as_config()}
+
+
+def group_of(config: Config, graph: tuple[Any, tuple[int, int] | None]) -> NodeGroup:
+    """The group of the net that a trial ends with: that of ``project_onto`` where there is one, else of ``symmetry``."""
+    model = config["model"]
+    return as_symmetry(model.get("project_onto") or model["symmetry"])(*graph)
 
 
 def make_variants(
@@ -165,18 +195,16 @@ def make_variants(
     from gnet.training.arguments import as_arguments  # brings lightning, which only a study about to train needs
 
     base = without_study(resolve(argv))
-    data, grid_shape = graph
+    num_nodes = int(graph[0].num_nodes)
     wanted: dict[str, dict[str, Any]] = {}
     if clusters:
-        wanted = {
-            f"clusters={number}": cluster_overrides(base, number, int(data.num_nodes)) for number in dict.fromkeys(clusters)
-        }
+        wanted = {f"clusters={number}": cluster_overrides(base, number, num_nodes) for number in dict.fromkeys(clusters)}
     elif named:
         wanted = {str(name): _checked_overrides(str(name), overrides) for name, overrides in named.items()}
     variants = []
     for name, overrides in (wanted or {"config": {}}).items():
         config = without_study(resolve([*argv, *as_arguments(overrides)])) if overrides else base
-        group = as_symmetry(config["model"]["symmetry"])(data, grid_shape)
+        group = group_of(config, graph)
         variants.append(Variant(group_label(group) if clusters or not wanted else name, "symmetry", config, overrides, group))
     return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
 
@@ -232,4 +260,6 @@ def _checked_overrides(name: str, overrides: object) -> dict[str, Any]:
         return {}
     if not isinstance(overrides, Mapping):
         raise ConfigError(f"study.variants: expected overrides like {{model.symmetry: Symmetric}} for {name}, got {overrides!r}")
+    for key in overrides:
+        refuse_seeds(str(key))
     return {str(key): value for key, value in overrides.items()}

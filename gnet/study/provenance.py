@@ -117,7 +117,9 @@ RECORD_COLUMNS = ["config", "overrides", *COLUMNS, "revision", "processor", "cor
 
 
 class Record:
-    """A committed table that long runs append to: every trial with its config, code, machine and date; no trial twice.
+    """A committed table that long runs append to: every trial with its config, code, machine and date.
+
+    A line that is there is not written again. A trial that was run again with another result has two; the newest one counts.
 
     Raises:
         DataError: the file has other columns.
@@ -125,6 +127,8 @@ class Record:
 
     def __init__(self, path: Path, config: str, overrides: str) -> None:
         self.path, self.config, self.overrides = path, config, overrides
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()  # what cannot be written is noticed before hours of training
         self.known = {self._key(line) for line in self._lines()}
 
     def append(self, rows: Sequence[Row], source: Provenance) -> None:
@@ -133,7 +137,6 @@ class Record:
         fresh = [line for line in lines if self._key(line) not in self.known]
         if not fresh:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             lock_descriptor(file.fileno())  # another study may be recording into the same table
             is_new = file.seek(0, os.SEEK_END) == 0  # now, not when the file was opened
@@ -147,8 +150,6 @@ class Record:
         return [source.revision, source.processor, str(source.cores), source.versions.get("torch", "none"), source.date]
 
     def _lines(self) -> list[list[str]]:
-        if not self.path.exists():
-            return []
         lines = list(csv.reader(io.StringIO(self.path.read_text(encoding="utf-8"))))
         if lines and lines[0] != RECORD_COLUMNS:
             raise DataError(f"{self.path} is no table of recorded trials: expected the columns {','.join(RECORD_COLUMNS)}")

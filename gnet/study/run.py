@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gnet.errors import ConfigError, NonFiniteError
+from gnet.errors import ConfigError, DataError, NonFiniteError
 from gnet.groups import TRIVIAL_ACTION, NodeGroup
 from gnet.measures import equivariance_error
 from gnet.randomness import derive_seed
 from gnet.study import journal
 from gnet.study.journal import Journal, Key, Row
-from gnet.study.plan import Plan, Variant, largest_group, run_seed, slug, trial_config
+from gnet.study.plan import Plan, Variant, group_of, largest_group, run_seed, slug, trial_config
 from gnet.study.pool import Failure, run_tasks
 from gnet.study.provenance import Provenance, Record
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NUM_INPUTS = 64  # test inputs that the equivariance error is measured on
 NUM_ELEMENTS = 16  # group elements, the same for every trial
+TEST_SET = ("x", "y", "mask", "y_mean", "y_std", "grid_shape", "node_ids")  # arrays of test_set.npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +80,16 @@ def run_study(plan: Plan, datamodule: "GraphDataModule") -> StudyResult:
 
     Raises:
         ConfigError: the folder holds another study, or is in use.
+        DataError: the folder's test set is damaged. A trial with damaged predictions is run again.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     with journal.locked(plan.out):
         manifest = _merge_manifest(plan, datamodule)
         for leftover in [*plan.out.glob("trials/*/*.tmp*"), *plan.out.glob(".*.tmp")]:
             leftover.unlink()
-        _write_test_set(plan.out / "test_set.npz", datamodule)
+        shape = _write_test_set(plan.out / "test_set.npz", datamodule)
         log = Journal(plan.out / "results.csv")
-        log.keep(key for key in log.rows if trial_path(plan.out, key).exists())
+        log.keep(key for key in log.rows if _is_whole(trial_path(plan.out, key), shape))
         failures = _train(plan, _tasks(plan, manifest, log.rows, datamodule), log, manifest)
         _write_failures(plan.out, failures)
         return StudyResult(log.finish(list(manifest["variants"])), failures, manifest)
@@ -97,10 +99,8 @@ def _tasks(plan: Plan, manifest: dict[str, Any], done: Iterable[Key], datamodule
     reference = next((v.group for v in plan.variants if v.name == manifest["reference"]), None)
     if reference is None:
         # The reference of an earlier start is not among the variants of this one: make its group from its config.
-        from gnet.training.symmetry import as_symmetry
-
-        rule = manifest["variants"][manifest["reference"]]["config"]["model"]["symmetry"]
-        reference = as_symmetry(rule)(datamodule.graph, datamodule.grid_shape)
+        config = manifest["variants"][manifest["reference"]]["config"]
+        reference = group_of(config, (datamodule.graph, datamodule.grid_shape))
     study_seed = int(plan.variants[0].config["data"].get("init_args", {}).get("study_seed") or 0)
     finished = set(done)
     tasks = [
@@ -228,9 +228,23 @@ def _in_units_of_study(trained: "Trained", test_set: Path) -> np.ndarray:
     return convert(torch.from_numpy(trained.predictions)).astype(np.float32)
 
 
-def _write_test_set(path: Path, datamodule: "GraphDataModule") -> None:
+def _is_whole(predictions: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the file is there and holds an array of that shape; mapped, not read: a file too short is noticed so, too."""
+    try:
+        return bool(np.load(predictions, mmap_mode="r").shape == shape)
+    except Exception:  # a damaged file may raise anything
+        return False
+
+
+def _write_test_set(path: Path, datamodule: "GraphDataModule") -> tuple[int, ...]:
+    """Write the common test set unless it is there; returns the shape of its targets, and so of all predictions."""
     if path.exists():
-        return
+        try:
+            with np.load(path) as stored:
+                shapes = {name: stored[name].shape for name in TEST_SET}  # read, so that every checksum is looked at
+        except Exception as error:  # a damaged file may raise anything
+            raise DataError(f"{path} is damaged; delete it, and the same command makes it again") from error
+        return tuple(shapes["y"])
     batch, scale = datamodule.predict_arrays(), datamodule.scaling.y
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
@@ -245,6 +259,7 @@ def _write_test_set(path: Path, datamodule: "GraphDataModule") -> None:
             node_ids=np.array([str(node) for node in datamodule.node_ids]),
         )
     os.replace(temporary, path)
+    return tuple(batch.y.shape)
 
 
 def _merge_manifest(plan: Plan, datamodule: "GraphDataModule") -> dict[str, Any]:

@@ -6,7 +6,9 @@ import importlib
 import inspect
 import re
 from collections.abc import Sequence
+from types import ModuleType
 
+import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
 from gnet.training.data import GraphDataModule
@@ -24,8 +26,9 @@ def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) 
     if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
         return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
     if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
-        known = [kind.__name__ for kind in _classes(found[1])]
-        return f"{found[1]}: there is no class {found[2]!r}{_nearest(found[2], known, '')}; known are {', '.join(sorted(known))}"
+        known = sorted({kind.__name__ for kind in _classes(found[1])})
+        listed = f"; known are {', '.join(known)}" if known else "; give its import path"
+        return f"{found[1]}: there is no class {found[2]!r}{_nearest(found[2], known, '')}{listed}"
     if found := re.search(r"unrecognized arguments: (?!-)(\S+)", message):
         meant = f"; did you mean --config {found[1]}?" if found[1].endswith((".yaml", ".yml")) else ""
         return f"there is no place for {found[1]!r}: every option has a name{meant}"
@@ -64,16 +67,27 @@ def _arguments(class_path: str) -> list[str]:
 
 
 def _classes(key: str) -> list[type]:
-    if not key.endswith("data"):
-        return [*symmetries()]
-    found: list[type] = []
-    pending: list[type] = GraphDataModule.__subclasses__()
-    while pending:
-        kind = pending.pop()
-        pending.extend(kind.__subclasses__())
-        if "build" in vars(kind) or "images" in vars(kind):
-            found.append(kind)
-    return found
+    """The classes that may stand for a key; none where gnet does not know."""
+    match key.rpartition(".")[2]:
+        case "symmetry" | "project_onto" | "reference":
+            return [*symmetries()]
+        case "data":
+            return [kind for kind in _subclasses(GraphDataModule) if "build" in vars(kind) or "images" in vars(kind)]
+        case "optimizer":
+            return _public(torch.optim, torch.optim.Optimizer)
+        case "lr_scheduler":
+            return _public(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
+    return []
+
+
+def _subclasses(base: type) -> list[type]:
+    children: list[type] = base.__subclasses__()
+    return [kind for child in children for kind in (child, *_subclasses(child))]
+
+
+def _public(module: ModuleType, base: type) -> list[type]:
+    named = [value for name, value in vars(module).items() if not name.startswith("_")]
+    return [kind for kind in named if isinstance(kind, type) and issubclass(kind, base) and kind is not base]
 
 
 def _nearest(word: str, known: Sequence[str], prefix: str) -> str:

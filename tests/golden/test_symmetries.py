@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnet.graphs import Partition, coarse_weights
+from gnet.graphs import Partition, blow_up, coarse_weights, coarsened_graph
 from gnet.groups import ClusterGroup, PermutationGroup
 from tests.golden.fixtures import (
     SIZES_321,
@@ -88,7 +88,10 @@ def test_group_of_the_blow_up_fixes_it():
     adjacency, partition = grid_adjacency(4), patches(4, 2)
     coarse = block_means(adjacency, partition)
     group = ClusterGroup(partition, swaps=PermutationGroup(automorphisms(coarse, partition.sizes)))
-    blown_up = coarse[partition.labels][:, partition.labels]
+    full = blow_up(coarsened_graph(data_of(adjacency), partition), partition)
+    blown_up = torch.zeros(16, 16, dtype=torch.float64)
+    blown_up[full.edge_index[0], full.edge_index[1]] = full.edge_weight
+    assert torch.equal(blown_up, coarse[partition.labels][:, partition.labels])
     for g in group.generators:
         assert torch.equal(blown_up[g][:, g], blown_up)
     assert any(not torch.equal(adjacency[g][:, g], adjacency) for g in group.generators)

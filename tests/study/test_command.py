@@ -100,9 +100,25 @@ def test_nothing_is_resolved_before_options_are_checked() -> None:
 
 
 def test_options_of_study_and_of_fit_are_let_through() -> None:
-    refuse_unknown(
-        ["-c", "a.yaml", "--first_seed", "1", "--draws=-1", "--data", "Digits", "--model.lr", "-1", "--seed_everything=3", "4"]
-    )
+    words = ["--first_seed", "1", "--draws=-1", "--data", "Digits", "--model.lr", "-1", "--data.study_seed=3", "4"]
+    refuse_unknown(["-c", "a.yaml", *words])
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("--seed_everything=3", "--first-seed N and --seeds N"),
+        ("--data.seed", "--first-seed N and --seeds N"),
+        ("--data.draw", "--draws N"),
+        ("--data.init_args.draw=5", "--draws N"),
+    ],
+)
+def test_a_seed_for_all_trials_is_refused(word: str, instead: str) -> None:
+    message = rf"seed and draw; instead of {re.escape(word.partition('=')[0])} give {instead}$"
+    with pytest.raises(ConfigError, match=message):
+        refuse_unknown(["--seeds", "3", word, "4"])
+    with pytest.raises(ConfigError, match=message):
+        plan_of(study={"variants": {"a": {word.partition("=")[0].removeprefix("--"): 5}}})
 
 
 @pytest.mark.parametrize(

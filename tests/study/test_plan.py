@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from gnet.errors import ConfigError
 from gnet.graphs import Partition
-from gnet.groups import ClusterGroup, TrivialGroup
+from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
 from gnet.study.plan import Plan, Variant, choose_baselines, group_label, largest_group, make_variants, run_seed, trial_config
 
 BASE: dict[str, Any] = {
@@ -20,6 +20,7 @@ BASE: dict[str, Any] = {
     "data": {"class_path": "gnet.training.data.Digits", "init_args": {}},
     "study": {"seeds": 3},
 }
+TRIVIAL = '{"class_path": "gnet.training.symmetry.Trivial"}'
 GRAPH = (Data(num_nodes=16), (4, 4))
 
 
@@ -54,6 +55,20 @@ def test_variants_are_named_overrides() -> None:
     assert variants[1].config["model"]["hidden_channels"] == 64
     with pytest.raises(ConfigError, match=r"study\.variants: expected overrides like .* for bad, got 3"):
         make_variants([], resolve, GRAPH, named={"bad": 3})  # type: ignore[dict-item]
+
+
+def test_the_group_of_a_variant_that_projects_is_the_target_s() -> None:
+    onto = {"S16": {"model.project_onto": '{"class_path": "gnet.training.symmetry.Symmetric"}'}, "plain": None}
+    variants = make_variants(["--model.symmetry=" + TRIVIAL], resolve, GRAPH, named=onto)
+    assert [variant.group for variant in variants] == [SymmetricGroup(16), TrivialGroup(16)]
+    assert largest_group(variants) == "S16"
+
+
+def test_clusters_vary_the_target_where_the_config_projects() -> None:
+    argv = ["--model.project_onto=" + TRIVIAL, "--model.symmetry=" + TRIVIAL]
+    variants = make_variants(argv, resolve, GRAPH, clusters=[1, 16])
+    assert names(variants) == ["S16", "trivial"]
+    assert all(variant.config["model"]["symmetry"] == json.loads(TRIVIAL) for variant in variants)
 
 
 def test_without_either_the_config_stands_alone() -> None:

@@ -48,6 +48,18 @@ def test_a_record_keeps_every_trial_once(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
+def test_a_trial_run_again_with_another_result_has_two_lines(tmp_path: Path) -> None:
+    record, start = Record(tmp_path / "results.csv", "digits", ""), Provenance.now("")
+    record.append([ROW, dataclasses.replace(ROW, test_loss=0.125)], start)
+    assert [line.split(",")[7] for line in record.path.read_text().splitlines()[1:]] == ["0.25", "0.125"]
+
+
+def test_a_record_that_cannot_be_written_is_noticed_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        Record(tmp_path / "file" / "results.csv", "digits", "")
+
+
 def test_two_studies_that_begin_a_record_together_write_one_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "results.csv"
     start = Provenance.now("")

@@ -3,6 +3,7 @@
 import copy
 import csv
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, DataError
 from gnet.study.command import execute
 from gnet.study.journal import COLUMNS, read_rows
 from gnet.study.plan import Plan, Variant
@@ -96,6 +97,53 @@ def test_predictions_are_those_of_the_checkpoint(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = net.eval()(MODULE.predict_arrays().x)
     assert np.load(path) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_predictions_are_on_the_masks_of_the_study(tmp_path: Path) -> None:
+    """Also where the published protocol draws the masks of the test loss anew for every seed."""
+    config = copy.deepcopy(NONE.config)
+    config["data"]["init_args"] |= {"test_masks": "run"}
+    run(tmp_path, dataclasses.replace(NONE, config=config), seeds=(3, 4))
+    own = Digits(**DATA, test_masks="run", seed=3).test_arrays().x
+    for seed in (3, 4):
+        path = trial_path(tmp_path, ("trivial", 0, seed))
+        net = load(path.with_suffix(".ckpt")).eval()
+        with torch.no_grad():
+            of_study, of_run = net(MODULE.predict_arrays().x).numpy(), net(own).numpy()
+        assert np.load(path) == pytest.approx(of_study, abs=1e-5)
+        assert np.abs(np.load(path) - of_run).max() > 0.01
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:100], lambda whole: whole[:-1], lambda _: b"", lambda _: b"x" * 500])
+def test_damaged_predictions_are_made_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    run(tmp_path, NONE)
+    path, before = trial_path(tmp_path, ("trivial", 0, 1)), table(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    run(tmp_path, NONE)
+    assert path.read_bytes() == whole and table(tmp_path) == before
+
+
+def test_a_damaged_test_set_is_named(tmp_path: Path) -> None:
+    run(tmp_path, NONE)
+    path = tmp_path / "test_set.npz"
+    whole = path.read_bytes()
+    for content in (b"xx", whole[:200], whole[:-1], whole[:900] + b"damage" + whole[906:]):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"test_set\.npz is damaged; delete it, and the same command makes it again"):
+            run(tmp_path, NONE)
+    path.unlink()
+    run(tmp_path, NONE)
+    assert path.read_bytes() == whole
+
+
+def test_the_reference_of_an_earlier_start_is_the_target_of_its_projection(tmp_path: Path) -> None:
+    onto = symmetry("onto", Trivial(), project_onto=Symmetric().as_config(), num_layers=1)
+    onto = dataclasses.replace(onto, group=FULL.group)
+    assert [row.equivariance_error < 1e-6 for row in run(tmp_path, onto, NONE, seeds=(0,)).rows] == [True, False]
+    later = run(tmp_path, NONE, seeds=(0, 1))  # measured by the group of "onto", which is made from its config
+    assert later.manifest["reference"] == "onto"
+    assert all(row.equivariance_error > 0.1 for row in later.rows if row.symmetry == "trivial")
 
 
 def test_seeds_draws_and_variants_may_be_added(tmp_path: Path) -> None:
