@@ -30,6 +30,12 @@ from gnet.training.symmetry import as_symmetry
 STRICT = {"exit_on_error": False, "allow_abbrev": False}
 """Errors are raised, not printed with a usage of 200 lines; an abbreviated option is a misspelled one."""
 
+INCIDENTAL = (
+    *("root", "base_url", "num_workers", "batch_size", "seed"),
+    *("signals", "edges", "positions", "targets", "time_column", "delimiter"),
+)
+"""Settings of data that say where they are and how they are read, not what the task is; the seed is that of the run."""
+
 
 class SaveConfig(SaveConfigCallback):
     """Lightning's ``config.yaml`` in the folder of the run; a second run into one folder is told what to do."""
@@ -56,6 +62,7 @@ class GNetCLI(LightningCLI):
 
     def __init__(self, args: list[str], *, run: bool = True) -> None:
         self.command = args[0] if run else ""
+        self.trained: checkpoint.Domain | None = None
         kwargs: dict[str, Any] = dict(STRICT) | {name: dict(STRICT) for name in self.subcommands()}
         super().__init__(
             GNetModule,
@@ -88,20 +95,28 @@ class GNetCLI(LightningCLI):
         self.config = parse(parser, args)
         command = self.config.get("subcommand")
         path = self.config[command].get("ckpt_path") if command else None
+        if path is None and command in ("validate", "test", "predict"):
+            raise ConfigError(f"{command} needs a trained net: --ckpt_path best is that of the last fit, or give its FILE")
         if path is None:
             return
         file = find_checkpoint(path, self.config[command].trainer.default_root_dir)
         content = checkpoint.read(file)
+        self.trained = checkpoint.Domain.from_record(content[checkpoint.RECORD]["domain"])
         if command == "fit" and "optimizer_states" not in content:
             raise CheckpointError(f"{file} holds weights without the optimiser, so no fit can go on from it; take last.ckpt")
         settings = content["hyper_parameters"]
         given = [f"--seed_everything={settings['seed']}"]
         given += as_arguments({f"model.{name}": value for name, value in settings.items() if name != "seed"})
-        if command == "fit":
-            given += as_arguments({key: value for key, value in content[checkpoint.RECORD].get("training", {}).items() if value})
+        training = content[checkpoint.RECORD].get("training", {}) if command == "fit" else {}
+        given += as_arguments({key: value for key, value in training.items() if value and key != "data"})
+        if training.get("data"):
+            if with_default_data(args) == list(args):  # else they name no class, and go on with that of the checkpoint
+                _refuse_other_class(file, "data", training["data"], task_of(self.config[command].data))
+            given.append(f"--data={training['data']['class_path']}")
+            given += as_arguments({f"data.{name}": value for name, value in training["data"]["init_args"].items()})
         # Values of a file yield to the checkpoint's; those typed by the user must not differ from them.
         files, typed = split_configs(args[1:])
-        before = self.config[command].model.as_dict()
+        before, data = self.config[command].model.as_dict(), task_of(self.config[command].data)["init_args"]
         self.config = parse(parser, [command, *files, *given, *typed])
         self.config[command].ckpt_path = str(file)
         self.save_config_kwargs = {"overwrite": True}
@@ -109,12 +124,14 @@ class GNetCLI(LightningCLI):
         wanted = dict(model, seed=self.config[command].seed_everything)
         names = [name for name in settings if command == "fit" or name != "seed"]
         _refuse_contradictions(file, {n: settings[n] for n in names}, {n: wanted[n] for n in names})
-        if command == "fit":
-            _refuse_other_training(file, content[checkpoint.RECORD].get("training", {}), self.config[command])
+        _refuse_other_training(file, training, self.config[command])
         if files and (
             other := [name for name in before if _plain(name, before[name]) != _plain(name, model[name]) and name != "seed"]
         ):
             print(f"note: {', '.join(other)} of the model are those of {file}, not those of the config", file=sys.stderr)
+        kept = (training.get("data") or {"init_args": {}})["init_args"]
+        if files and (other := [name for name in kept if name in data and data[name] != kept[name]]):
+            print(f"note: {', '.join(other)} of the data are those of {file}, not those of the config", file=sys.stderr)
 
     def _parse_ckpt_path(self) -> None:
         """Done in ``parse_arguments``; Lightning's own lets the checkpoint overrule explicit arguments without a word."""
@@ -124,6 +141,13 @@ class GNetCLI(LightningCLI):
         for name, key in (("optimizer_config", "optimizer"), ("scheduler_config", "lr_scheduler")):
             value = self._get(self.config_init, key)
             setattr(self.model, name, None if value is None else value.as_dict() if hasattr(value, "as_dict") else dict(value))
+        self.model.data_config = task_of(self._get(self.config, "data"))
+
+    def instantiate_classes(self) -> None:
+        """Data for a trained net are made in its units."""
+        super().instantiate_classes()
+        if self.trained is not None:
+            self.datamodule.in_units_of(self.trained, only_predicts=self.command == "predict")
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         """Add our callbacks and loggers; the callbacks at the end of a fit run in this order."""
@@ -142,7 +166,8 @@ class GNetCLI(LightningCLI):
         """Say what was reached and where it lies."""
         best = next((each for each in self.trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
         if best is not None and best.weights:
-            print(f"best val_loss {best.best:.6g} in epoch {best.best_epoch}")
+            before = "" if self.model.project_onto is None else ", before the net was projected"
+            print(f"best val_loss {best.best:.6g} in epoch {best.best_epoch}{before}")
         for each in self.trainer.checkpoint_callbacks:
             if isinstance(each, WriteCheckpoints):
                 print(f"checkpoints: {each.folder(self.trainer)}")
@@ -311,16 +336,41 @@ def _plain(name: str, value: Any) -> Any:
     return as_symmetry(value).as_config() if name in ("symmetry", "project_onto") and value is not None else value
 
 
+def task_of(data: Any) -> dict[str, Any]:
+    """Class and settings of the data, as primitives, without the incidental ones."""
+    plain = _primitives(data)
+    return {**plain, "init_args": {name: value for name, value in plain["init_args"].items() if name not in INCIDENTAL}}
+
+
+def _primitives(config: Any) -> dict[str, Any]:
+    plain = json.loads(json.dumps(config.as_dict() if hasattr(config, "as_dict") else dict(config), default=str))
+    return {"class_path": plain["class_path"], "init_args": plain.get("init_args") or {}}
+
+
 def _refuse_other_training(file: Path, there: Mapping[str, Any], config: Any) -> None:
     for name, kept in there.items():
         value = config.get(name)
-        given, expected = (None if each is None else each["class_path"] for each in (value, kept))
-        if given != expected:
-            default = "Adam of the model" if name == "optimizer" else "none"
-            raise ConfigError(
-                f"--{name} is {given or 'not given'}, but {file} was trained with {expected or default}; leave --{name} out, "
-                "or train anew"
-            )
+        kept, given = (None if each is None else _primitives(each) for each in (kept, value))
+        if name == "data" and kept is None:
+            continue  # not recorded
+        _refuse_other_class(file, name, kept, given)
+        for key, was in (kept or {"init_args": {}})["init_args"].items():
+            now = (given or {"init_args": {}})["init_args"].get(key)
+            if now != was:
+                option = f"--{name}.{key}"
+                raise CheckpointError(
+                    f"{option} is {now!r}, but {file} was trained with {was!r}; leave {option} out, or train anew"
+                )
+
+
+def _refuse_other_class(file: Path, name: str, there: dict[str, Any] | None, here: dict[str, Any] | None) -> None:
+    expected, given = (None if each is None else each["class_path"] for each in (there, here))
+    if (expected or "").rpartition(".")[2] != (given or "").rpartition(".")[2]:  # a package may offer it too
+        default = "Adam of the model" if name == "optimizer" else "none"
+        raise CheckpointError(
+            f"--{name} is {given or 'not given'}, but {file} was trained with {expected or default}; leave --{name} out, "
+            "or train anew"
+        )
 
 
 def _shown(value: Any) -> str:

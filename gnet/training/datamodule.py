@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import lightning.pytorch as L
 import torch
@@ -14,6 +14,9 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError, DataError, ShapeError
 from gnet.randomness import derive_seed
 from gnet.training.standardise import Scaling, Standardiser
+
+if TYPE_CHECKING:
+    from gnet.training.checkpoint import Domain
 
 Split = Literal["train", "val", "test", "predict"]
 Target = Literal["node", "graph"]
@@ -119,13 +122,17 @@ class ToPredict:
 
     Shapes:
         labels: M names of samples
-        readings: (M, N, C) in physical units, NaN where missing, if predictions are to fill their gaps; else None
+        truth: M samples whose y are the targets as they stand in the user's file, in physical units and the file's precision,
+            NaN where missing; None takes those of ``samples``
         times: for each of the M samples, the moments of the steps it forecasts; None where it forecasts none
+
+    ``fills`` says that predictions are to fill the gaps of the targets.
     """
 
     samples: Samples
     labels: Sequence[str]
-    readings: Tensor | None = None
+    truth: Samples | None = None
+    fills: bool = False
     times: Sequence[Sequence[str]] | None = None
 
 
@@ -180,7 +187,24 @@ class GraphDataModule(L.LightningDataModule):
         self.root = root
         self.seed, self.draw, self.study_seed = seed, draw, study_seed
         self.batch_size, self.num_workers = batch_size, num_workers
+        self.trained: Domain | None = None
+        self.only_predicts = False
         self._prepared: Prepared | None = None
+
+    def in_units_of(self, trained: "Domain", *, only_predicts: bool = False) -> None:
+        """From now on make the data in the units of a trained net, where a missing input is 0, instead of fitting units to them.
+
+        ``only_predicts`` says that ``to_predict`` is all that will be asked for, so that ``build`` may do without splits and
+        targets.
+        """
+        self.trained, self.only_predicts, self._prepared = trained, only_predicts, None
+
+    def trained_units(self, channels: int, steps: int = 1) -> Standardiser | None:
+        """Those of the inputs of the trained net, if it has ``steps`` times these channels (else loading it is refused)."""
+        if self.trained is None or self.trained.in_channels != steps * channels:
+            return None
+        there = self.trained.scaling.x
+        return Standardiser(there.mean[:channels], there.std[:channels])
 
     def build(self) -> Prepared:
         """Read, split, mask and standardise; called once, by ``setup``."""
@@ -194,7 +218,8 @@ class GraphDataModule(L.LightningDataModule):
         """Make all splits; a second call does nothing."""
         if self._prepared is None:
             prepared = self.build()
-            empty = [split for split in SPLITS if len(prepared.samples[split]) == 0]
+            asked: tuple[Split, ...] = ("predict",) if self.only_predicts else SPLITS
+            empty = [split for split in asked if len(prepared.samples[split]) == 0]
             if empty:
                 raise DataError(f"{type(self).__name__}: the splits {empty} have no sample; give more data")
             self._prepared = prepared

@@ -19,10 +19,10 @@ def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) 
     """jsonargparse's message in one line, with the nearest option, argument or class where a name is unknown."""
     options = [option.lstrip("-") for option in _options(parser, args[0] if args else "")]
     if found := re.search(r"unrecognized arguments: --([^\s=]+)", message):
-        return f"there is no option --{found[1]}{_nearest(found[1], options, '--')}"
+        return f"there is no option --{found[1]}{_nearest_option(found[1], options, '--')}"
     if found := re.search(r"(?:Subcommand '\w+'|Parser|Group '([\w.]+)') does not accept option '([\w.]+)'", message):
         key = f"{found[1]}.{found[2]}" if found[1] else found[2]
-        return f"there is no setting {key}{_nearest(key, options, '')}"
+        return f"there is no setting {key}{_nearest_option(key, options, '')}"
     if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
         return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
     if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
@@ -88,6 +88,17 @@ def _subclasses(base: type) -> list[type]:
 def _public(module: ModuleType, base: type) -> list[type]:
     named = [value for name, value in vars(module).items() if not name.startswith("_")]
     return [kind for kind in named if isinstance(kind, type) and issubclass(kind, base) and kind is not base]
+
+
+def _nearest_option(word: str, options: Sequence[str], prefix: str) -> str:
+    """The option with the same last word, or one that holds it (``epochs``: ``trainer.max_epochs``), or one spelt alike."""
+    known = [*options, "model.symmetry.num_clusters"]
+    last = word.rpartition(".")[2]
+    same = [each for each in known if each.rpartition(".")[2] == last]
+    # Only options of gnet itself and the usual ones of the trainer: others hold many words.
+    parts = [each for each in known if last in each.rpartition(".")[2].split("_") and each.startswith(("model.", "trainer.max_"))]
+    found = same or ([] if difflib.get_close_matches(word, known, n=1, cutoff=0.85) else parts)
+    return f"; did you mean {prefix}{min(found, key=len)}?" if found else _nearest(word, known, prefix)
 
 
 def _nearest(word: str, known: Sequence[str], prefix: str) -> str:

@@ -39,7 +39,8 @@ class FromFiles(GraphDataModule):
 
     The command ``predict`` runs over the whole file, in its order: it fills what is missing, with nothing hidden; makes a
     forecast from every row that has ``horizon_in`` rows up to it, the last ones beyond the end of the file; or regresses every
-    row. Rows that the net was trained on are among them: how good it is, ``test`` says.
+    row, whether its target is known or not. One row is enough, or ``horizon_in`` of them. Rows that the net was trained on are
+    among them: how good it is, ``test`` says. With a checkpoint the units are those of the checkpoint, whatever is in the files.
 
     Args:
         signals: ``.npz`` with ``x`` (T, N, C) and optional ``y``, ``mask``, ``time``, ``node_ids``; or ``.csv`` with a row for
@@ -140,15 +141,15 @@ class FromFiles(GraphDataModule):
         """Read the files, cut the samples, make the graph, then the task."""
         signals = read_signals(self._path(self.signals), self.time_column, self.delimiter)
         self._warn(signals, signals.x.isnan().all(2).all(0), "no reading", "drop them, or expect no more than a guess there")
-        rows = self._rows(len(signals.x))
-        graph = self._graph(signals, self._fitted(rows))
+        rows: Rows = {} if self.only_predicts else self._rows(len(signals.x))
+        graph = self._graph(signals, rows)
         make = {"impute": self._impute, "forecast": self._forecast, "regress": self._regress}[self.task]
         return make(signals, graph, rows)
 
     def describe(self) -> dict[str, Any]:
         """The data card: what was read, how it was cut, and the checksums of the files."""
         given = [path for path in (self.signals, self.edges, self.positions, self.targets) if path is not None]
-        samples = {split: len(self.samples(split)) for split in ("train", "val", "test")}
+        samples = {split: len(each) for split, each in self.prepared.samples.items() if split != "predict"}
         return {
             "name": Path(self.signals).stem,
             "source": ", ".join(given),
@@ -181,9 +182,14 @@ class FromFiles(GraphDataModule):
         train, val, test = order.split([num_train, num_val, num_test])
         return {"train": train, "val": val, "test": test if self.split == "time" else test.sort().values}
 
-    def _fitted(self, rows: Rows) -> Tensor:
+    def _fitted(self, rows: Rows) -> Tensor | slice:
         """What standardiser and correlations may see: the past, or all but the test samples, so that no run has its own units."""
+        if not rows:  # only to predict: the net brings its units, or is refused for other channels where it is loaded
+            return slice(None)
         return rows["train"] if self.split == "time" else torch.cat([rows["train"], rows["val"]]).sort().values
+
+    def _used(self, rows: Rows) -> Rows:
+        return {part: self._redrawn(at) if part == "train" else at for part, at in rows.items()}
 
     def _redrawn(self, train: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.draw, "draw"))
@@ -193,11 +199,13 @@ class FromFiles(GraphDataModule):
             raise ConfigError(f"num_train={self.num_train}, but there are only {len(train)} samples to draw from; lower it")
         return train[torch.randperm(len(train), generator=generator)[: self.num_train]]
 
-    def _graph(self, signals: Signals, fitted: Tensor) -> Data:
+    def _graph(self, signals: Signals, rows: Rows) -> Data:
         nodes = signals.node_ids
         pos = None if self.positions is None else read_positions(self._path(self.positions), nodes, self.delimiter)
+        if self.graph_kind == "correlation" and self.trained is not None and not rows:
+            return self.trained.graph  # that of the readings it was trained on
         if self.graph_kind == "correlation":
-            graph = correlation_graph(signals.x[fitted], self.threshold, pos)
+            graph = correlation_graph(signals.x[self._fitted(rows)], self.threshold, pos)
         elif self.graph_kind == "edges" and self.edges is not None:
             index, weight = read_edges(self._path(self.edges), nodes, self.delimiter)
             graph = (directed_graph if self.directed else symmetric_graph)(index, weight, len(nodes), pos)
@@ -230,15 +238,17 @@ class FromFiles(GraphDataModule):
             warnings.warn(text, stacklevel=2)
 
     def _impute(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
-        one = Standardiser.fit(signals.x[self._fitted(rows)])
+        one = self.trained_units(signals.x.shape[2]) or Standardiser.fit(signals.x[self._fitted(rows)])
         values, observed = one.filled(signals.x), ~signals.x.isnan()
-        by_study = torch.Generator().manual_seed(derive_seed(self.study_seed, "mask", "test"))
-        by_run, tested = (self._hidden(values, graph, generator) for generator in (streams(self.seed)["mask"], by_study))
-        used: Rows = {**rows, "train": self._redrawn(rows["train"])}
-        samples: dict[Split, Samples] = {
-            part: ImputeSamples(values, observed, tested if part == "test" else by_run, at) for part, at in used.items()
-        }
-        everything = ToPredict(ArraySamples(values, values, observed), signals.time, readings=signals.x)
+        used, samples = self._used(rows), dict[Split, Samples]()
+        if used:
+            by_study = torch.Generator().manual_seed(derive_seed(self.study_seed, "mask", "test"))
+            by_run, tested = (self._hidden(values, graph, generator) for generator in (streams(self.seed)["mask"], by_study))
+            samples = {
+                part: ImputeSamples(values, observed, tested if part == "test" else by_run, at) for part, at in used.items()
+            }
+        truth = ArraySamples(signals.readings, signals.readings)
+        everything = ToPredict(ArraySamples(values, values, observed), signals.time, truth, fills=True)
         return self._prepared_from(signals, graph, Scaling(one, one), samples, used, everything)
 
     def _hidden(self, values: Tensor, graph: Data, generator: torch.Generator) -> Tensor:
@@ -249,19 +259,23 @@ class FromFiles(GraphDataModule):
 
     def _forecast(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
         seen, made = self.horizon_in, self.horizon_out
+        if not rows and len(signals.x) < seen:
+            raise DataError(f"{self.signals}: too few samples: a forecast sees horizon_in={seen} of them, got {len(signals.x)}")
         starts: Rows = {part: window_starts(int(at[0]), int(at[-1]) + 1, seen + made, part) for part, at in rows.items()}
-        one = Standardiser.fit(signals.x[rows["train"]])
+        one = self.trained_units(signals.x.shape[2], seen) or Standardiser.fit(signals.x[self._fitted(rows)])
         # The steps after the last row are not known: 0 and not observed.
-        values, observed = (pad(each, (0, 0, 0, 0, 0, made)) for each in (one.filled(signals.x), ~signals.x.isnan()))
-        used: Rows = {**starts, "train": self._redrawn(starts["train"])}
+        after = (0, 0, 0, 0, 0, made)
+        values, observed = (pad(each, after) for each in (one.filled(signals.x), ~signals.x.isnan()))
+        used = self._used(starts)
         samples: dict[Split, Samples] = {part: WindowSamples(values, observed, at, seen, made) for part, at in used.items()}
         # A forecast is named by the moment it is made: the last step it sees.
-        last_seen = {part: at + seen - 1 for part, at in used.items()}
+        last_seen: Rows = {part: at + seen - 1 for part, at in used.items()}
         every = torch.arange(len(signals.x) - seen + 1)
         times = signals.time + continued(signals.time, made)
         everything = ToPredict(
             WindowSamples(values, observed, every, seen, made),
             signals.time[seen - 1 :],
+            WindowSamples(pad(signals.readings, after, value=torch.nan), observed, every, seen, made),
             times=[times[start + seen : start + seen + made] for start in every.tolist()],
         )
         return self._prepared_from(
@@ -269,22 +283,28 @@ class FromFiles(GraphDataModule):
         )
 
     def _regress(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
-        y = self._targets(signals)
-        fitted = self._fitted(rows)
-        scaling = Scaling(Standardiser.fit(signals.x[fitted]), Standardiser.fit(y[fitted]))
+        truth = self._targets(signals)
+        y, there, fitted = truth.float(), self.trained, self._fitted(rows)
+        of_y = there.scaling.y if there is not None and there.out_channels == y.shape[-1] else None
+        scaling = Scaling(
+            self.trained_units(signals.x.shape[2]) or Standardiser.fit(signals.x[fitted]), of_y or Standardiser.fit(y[fitted])
+        )
         every = ArraySamples(scaling.x.filled(signals.x), scaling.y.filled(y), ~y.isnan())
-        used: Rows = {**rows, "train": self._redrawn(rows["train"])}
+        used = self._used(rows)
         samples: dict[Split, Samples] = {part: ArraySamples(*every[at]) for part, at in used.items()}
-        everything = ToPredict(every, signals.time)
+        everything = ToPredict(every, signals.time, ArraySamples(signals.x, truth))
         return self._prepared_from(signals, graph, scaling, samples, used, everything, "node" if y.ndim == 3 else "graph")
 
     def _targets(self, signals: Signals) -> Tensor:
         y, num_nodes = signals.y, len(signals.node_ids)
         if self.targets is not None:
             y = read_targets(self._path(self.targets), signals.node_ids, len(signals.x), self.time_column, self.delimiter)
+        if y is None and self.only_predicts and self.trained is not None:
+            shape = (num_nodes, self.trained.out_channels) if self.trained.target == "node" else (self.trained.out_channels,)
+            return torch.full((len(signals.x), *shape), torch.nan)
         if y is None:
             raise DataError(f"{self.signals}: task='regress' needs 'y' (T, N, C') or (T, C') in the .npz, or a file targets")
-        if y.isinf().any():
+        if y.float().isinf().any():
             raise DataError(f"{self.targets or self.signals}: the targets hold infinity; mark missing ones by NaN")
         if y.ndim == 3 and self.target_kind == "graph":
             raise ConfigError(f"target='graph' needs y (T, C'), got {tuple(y.shape)}, a value for every node")
@@ -311,7 +331,8 @@ class FromFiles(GraphDataModule):
         for part, each in samples.items():
             if not any(bool(each[chunk].mask.any()) for chunk in torch.arange(len(each)).split(256)):
                 raise DataError(f"{self.signals}: no observed target in the {part} part; give more data or hide more entries")
-        samples["predict"] = samples["test"]
         labels: dict[Split, list[str]] = {part: [signals.time[row] for row in at.tolist()] for part, at in named_rows.items()}
-        labels["predict"] = labels["test"]
+        samples["predict"], labels["predict"] = (
+            (everything.samples, list(everything.labels)) if self.only_predicts else (samples["test"], labels["test"])
+        )
         return Prepared(graph, scaling, samples, labels, signals.node_ids, target, to_predict=everything)

@@ -166,7 +166,7 @@ class ImageInpainting(GraphDataModule):
         chosen = stratified(pool.train_labels, self.num_train + self.num_val, POOL_STATE + self.draw)
         tested = stratified(pool.test_labels, self.num_test, POOL_STATE)
         mean, std = self.normalisation or _moments(pool.train)
-        one = Standardiser(torch.tensor([mean]), torch.tensor([std]))
+        one = self.trained_units(channels=1) or Standardiser(torch.tensor([mean]), torch.tensor([std]))
         clean, clean_test = (
             one(_as_floats(self._flipped(images, name)[index]).flatten(1).unsqueeze(2))  # (M, N, 1)
             for images, index, name in ((pool.train, chosen, "train"), (pool.test, tested, "test"))

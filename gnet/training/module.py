@@ -91,6 +91,7 @@ class GNetModule(LightningModule):
         self.save_hyperparameters(settings)
         self.optimizer_config: dict[str, Any] | None = None
         self.scheduler_config: dict[str, Any] | None = None
+        self.data_config: dict[str, Any] | None = None  # what defines the task, so that a resumed fit goes on with the same
         self.log_train_loss = True
         self.domain: Domain | None = None
         self.net, self.group = None, None
@@ -157,7 +158,10 @@ class GNetModule(LightningModule):
         return type(batch)(*(part.to(device) for part in batch))
 
     def on_after_batch_transfer(self, batch: "Batch", dataloader_idx: int) -> "Batch":
-        """Data standardised by another training set than the checkpoint's are brought to the checkpoint's units."""
+        """Data in other units than the checkpoint's, of a data module that goes on in its own, are brought to the checkpoint's.
+
+        A missing input, 0 in its own units, does not become 0 here; ``in_units_of`` is what keeps it.
+        """
         if self._data_domain is None or self.domain is None:
             return batch
         here, there = self._data_domain.scaling.to(batch.x.device), self.domain.scaling.to(batch.x.device)
@@ -188,6 +192,11 @@ class GNetModule(LightningModule):
     def predict_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         """The output in model units."""
         return self(batch.x)
+
+    def on_validation_start(self) -> None:
+        """As ``on_test_start``, but a net that is being trained is not projected yet."""
+        if self.trainer.state.fn == "validate":
+            self.project()
 
     def on_train_end(self) -> None:
         """The projected estimator is projected after training."""
@@ -227,7 +236,8 @@ class GNetModule(LightningModule):
         """Add the graph, the group and the units, as tensors and primitives."""
         if self.domain is not None and self.group is not None:
             checkpoint[RECORD] = make_record(self.domain, self.group, dict(self.hparams), self._target_group)
-            checkpoint[RECORD]["training"] = {"optimizer": self.optimizer_config, "lr_scheduler": self.scheduler_config}
+            configs = (self.optimizer_config, self.scheduler_config, self.data_config)
+            checkpoint[RECORD]["training"] = dict(zip(("optimizer", "lr_scheduler", "data"), configs, strict=True))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the net that the checkpoint was written from; its clusters win over those the rule would make today."""
@@ -237,8 +247,11 @@ class GNetModule(LightningModule):
         there = Domain.from_record(record["domain"])
         if self.domain is not None:
             there.check_same(self.domain)
-            here, kept = self.domain.scaling.state_dict(), there.scaling.state_dict()
-            self._data_domain = None if all(torch.equal(kept[key], here[key]) for key in kept) else self.domain
+            datamodule = getattr(self._trainer, "datamodule", None)
+            if datamodule is not None and not _same_units(there, self.domain):
+                datamodule.in_units_of(there, only_predicts=datamodule.only_predicts)
+                self.domain = Domain.of(datamodule)
+            self._data_domain = None if _same_units(there, self.domain) else self.domain
         group = group_from_record(record["group"])
         settings = {
             name: (value, self.hparams[name]) for name, value in record["settings"].items() if value != self.hparams[name]
@@ -251,3 +264,8 @@ class GNetModule(LightningModule):
         target = record["project_onto"]
         self.domain, self.group = there, group
         self._target_group = None if target is None else group_from_record(target)
+
+
+def _same_units(one: Domain, other: Domain) -> bool:
+    kept, here = one.scaling.state_dict(), other.scaling.state_dict()
+    return all(torch.equal(kept[key].cpu(), here[key].cpu()) for key in kept)

@@ -90,11 +90,11 @@ class WritePredictions(Callback):
         write_predictions(
             self.path,
             predictions,
-            # The readings as they stand in the file, not as they come back from model units.
-            targets if given.readings is None else given.readings[:count].numpy(),
+            # As they stand in the file, not as they come back from model units.
+            targets if given.truth is None else given.truth[torch.arange(count)].y.numpy(),
             given.labels[:count],
             _domain(pl_module).node_ids,
-            fills=given.readings is not None,
+            fills=given.fills,
             times=None if given.times is None else given.times[:count],
         )
         print(f"predictions of {count} samples: {self.path}")

@@ -3,7 +3,7 @@
 import difflib
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +24,22 @@ class Signals:
     ``first_grows`` says that the first of several columns of a .csv, which is read as a node, only grows or only falls, as a
     time axis does.
 
+    ``readings`` and ``y`` have the precision of the file, so that they can be written as they were read.
+
     Shapes:
-        x: (T, N, C) float32    y: (T, N, C') or (T, C') float32, or None    time: T strings    node_ids: N strings
+        readings: (T, N, C)    y: (T, N, C') or (T, C'), or None    time: T strings    node_ids: N strings
     """
 
-    x: Tensor
+    readings: Tensor
     y: Tensor | None
     time: list[str]
     node_ids: list[str]
     first_grows: bool = False
+    x: Tensor = field(init=False)
+    """The readings as the net takes them: (T, N, C) float32."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", self.readings.float())
 
 
 def read_signals(path: str | Path, time_column: str | None = None, delimiter: Delimiter = "comma") -> Signals:
@@ -52,6 +59,11 @@ def read_signals(path: str | Path, time_column: str | None = None, delimiter: De
         raise ConfigError(f"time_column={time_column!r} is for signals in a .csv; in {file} the key 'time' labels the samples")
     signals = _signals_from_npz(file) if file.suffix == ".npz" else _signals_from_csv(file, time_column, delimiter)
     check_unique(signals.node_ids, f"{file}: node id")
+    if "" in signals.node_ids:
+        raise DataError(
+            f"{file}: column {signals.node_ids.index('') + 1} of the nodes has no name; every node needs one (pandas writes such "
+            "a column for its row numbers: to_csv(..., index=False); commas at the end of the lines make one too)"
+        )
     missing = signals.x.isnan()
     if missing.all(0).all(0).any():
         channels = missing.all(0).all(0).nonzero().flatten().tolist()
@@ -131,7 +143,7 @@ def read_targets(
     A column that labels the rows is left out.
 
     Shapes:
-        returns: (T, N, 1) where the header holds just the node ids, else (T, C') with a channel per column
+        returns: float64, (T, N, 1) where the header holds just the node ids, else (T, C') with a channel per column
 
     Raises:
         DataError: another number of rows, cells that are no number.
@@ -141,9 +153,9 @@ def read_targets(
     if len(values) != num_samples:
         raise DataError(f"{file}: expected one row for each of the {num_samples} samples, got {len(values)}")
     if set(header) != set(node_ids):
-        return torch.from_numpy(values.astype(np.float32))
+        return torch.from_numpy(values)
     check_unique(header, f"{file}: column")
-    return torch.from_numpy(values[:, [header.index(name) for name in node_ids]].astype(np.float32)).unsqueeze(2)
+    return torch.from_numpy(values[:, [header.index(name) for name in node_ids]]).unsqueeze(2)
 
 
 def check_unique(names: Iterable[str], what: str) -> None:
@@ -204,7 +216,7 @@ def _floats(file: Path, name: str, array: np.ndarray, ndims: tuple[int, ...], sh
         raise DataError(f"{file}: expected {name} of shape {shape}, got {array.shape}")
     if array.dtype.kind not in "fiub":
         raise DataError(f"{file}: expected numbers in {name}, got {array.dtype}; missing entries are NaN")
-    return array.astype(np.float32)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
 def _where_observed(file: Path, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -213,12 +225,12 @@ def _where_observed(file: Path, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if mask.dtype != np.bool_ and not np.isin(mask, (0, 1)).all():
         raise DataError(f"{file}: expected a mask of True (observed) and False (missing), got other numbers ({mask.dtype})")
     observed = mask.astype(bool) if mask.ndim == 3 else mask.astype(bool)[:, :, None]
-    return np.where(observed, x, np.float32(np.nan))
+    return np.where(observed, x, x.dtype.type(np.nan))
 
 
 def _signals_from_csv(file: Path, time_column: str | None, delimiter: Delimiter) -> Signals:
     node_ids, time, values = _numeric_csv(file, delimiter, time_column, needed=True)
-    x = torch.from_numpy(values.astype(np.float32)).unsqueeze(2)
+    x = torch.from_numpy(values).unsqueeze(2)
     if time is not None:
         return Signals(x, None, time, node_ids)
     steps = np.diff(values[:, 0])  # in float64: as float32, time stamps in seconds stand still

@@ -4,7 +4,7 @@ import importlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.module import GNetModule
 
 if TYPE_CHECKING:
-    from gnet.training.data import GraphDataModule
+    from gnet.training.data import Batch, GraphDataModule
 
 QUIET: dict[str, Any] = {
     "logger": False,
@@ -75,8 +75,10 @@ def run_trial(
                 trainer.save_checkpoint(checkpoint, weights_only=True)
             best = next(c for c in trainer.callbacks if isinstance(c, BestWeights))  # type: ignore[attr-defined]
             last = trainer.callback_metrics.get("val_loss", torch.tensor(float("nan")))
+            reached = best.best if best.weights else float(last)
             return TrialResult(
-                val_loss=best.best if best.weights else float(last),
+                # What the epochs reached is that of the net before its projection.
+                val_loss=reached if module.project_onto is None else loss_on(datamodule.val_dataloader(), module),
                 test_loss=loss_on_test(module, datamodule),
                 num_weights=module.net.num_weights if module.net is not None else 0,
                 num_clusters=module.group.node_orbits().num_clusters if module.group is not None else 0,
@@ -106,11 +108,16 @@ def _prepare(config: dict[str, Any], make_module: Callable[..., GNetModule]) -> 
     return module, datamodule, Trainer(**settings, callbacks=callbacks)
 
 
-@torch.no_grad()
 def loss_on_test(module: GNetModule, datamodule: "GraphDataModule") -> float:
     """Masked mean of the loss over the test split, in model units."""
+    return loss_on(datamodule.test_dataloader(), module)
+
+
+@torch.no_grad()
+def loss_on(batches: Iterable["Batch"], module: GNetModule) -> float:
+    """Masked mean of the loss over batches, in model units."""
     total, count = 0.0, 0
-    for batch in datamodule.test_dataloader():
+    for batch in batches:
         batch = type(batch)(*(part.to(module.device) for part in batch))
         total += float(module.errors(module(batch.x), batch).double().sum())
         count += int(batch.mask.sum())

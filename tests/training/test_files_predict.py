@@ -38,7 +38,7 @@ class TestImpute:
         values = x.astype(np.float32)
         with torch.no_grad():
             output = data.scaling.y.inverse(module(data.scaling.x.filled(torch.from_numpy(values)))).numpy()
-        for row, reading, expected in zip(found, values.flatten(), output.flatten(), strict=True):
+        for row, reading, expected in zip(found, x.flatten(), output.flatten(), strict=True):
             assert float(row["prediction"]) == pytest.approx(float(expected), abs=1e-3)
             if np.isnan(reading):
                 assert (row["target"], row["observed"], row["filled"]) == ("", "0", row["prediction"])
@@ -49,9 +49,18 @@ class TestImpute:
         predicted(files(folder), folder / "p.npz")
         with np.load(folder / "p.npz") as found:
             assert set(found.files) == {"predictions", "targets", "samples", "nodes", "filled"}
-            assert np.array_equal(found["targets"], x.astype(np.float32), equal_nan=True)
-            assert np.array_equal(found["filled"], np.where(np.isnan(x), found["predictions"], x.astype(np.float32)))
+            assert np.array_equal(found["targets"], x, equal_nan=True)
+            assert np.array_equal(found["filled"], np.where(np.isnan(x), found["predictions"], x))
             assert found["samples"].tolist() == stamps(0, T)
+
+    @pytest.mark.parametrize(("dtype", "digits"), [(np.float64, "2459124.875"), (np.float32, "0.1"), (np.int64, "7")])
+    def test_readings_keep_their_digits(self, folder, x, dtype, digits: str):
+        values = np.nan_to_num(x * 10).astype(dtype)
+        values[2, 1, 0] = dtype(digits)
+        write(folder, x=values)
+        _, found = predicted(files(folder, graph="correlation", edges=None, threshold=0.1), folder / "p.csv")
+        row = found[(2 * N + 1) * C]
+        assert row["target"] == row["filled"] == digits + (".0" if dtype == np.int64 else "")
 
     def test_a_part_of_the_batches(self, folder):
         _, found = predicted(files(folder, batch_size=7), folder / "p.csv", limit_predict_batches=2)

@@ -1,5 +1,7 @@
 """The LightningModule: when the net is built, what is logged, the projected estimator."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,8 +9,8 @@ from gnet.errors import ConfigError
 from gnet.groups import SymmetricGroup
 from gnet.measures import equivariance_error, project
 from gnet.randomness import streams
-from gnet.training.callbacks import BestWeights
-from gnet.training.checkpoint import Domain, build_net
+from gnet.training.callbacks import BestWeights, WriteCheckpoints
+from gnet.training.checkpoint import Domain, build_net, load
 from gnet.training.datamodule import Batch
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Coarsened, Symmetric, Trivial
@@ -122,6 +124,19 @@ def test_project_onto_replaces_the_net_by_its_average():
     assert not torch.allclose(dense, free[0], atol=1e-3)
     x = torch.randn(4, 64, 1)
     assert equivariance_error(module.net, x, group).relative < 1e-5
+
+
+def test_a_checkpoint_is_validated_as_the_net_it_is_projected_to(tmp_path: Path):
+    settings = {"symmetry": Trivial(), "project_onto": Coarsened(4, "patches"), "num_layers": 1}
+    data, best = small_digits(), BestWeights()
+    trainer = quiet_trainer(best, WriteCheckpoints(best), enable_checkpointing=True, default_root_dir=tmp_path)
+    trainer.fit(small_module(**settings), datamodule=data)
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    found = quiet_trainer().validate(small_module(**settings), data, ckpt_path=path, verbose=False)[0]["val_loss"]
+    x, y, _ = data.val_arrays()
+    with torch.no_grad():
+        assert found == pytest.approx(float((load(path)(x) - y).square().mean()), rel=1e-5)
+    assert found != pytest.approx(best.best, rel=1e-3)
 
 
 def test_project_onto_averages_invariant_weights(rng: torch.Generator):

@@ -25,6 +25,11 @@ class TestCsv:
         signals = read_signals(tmp_path / "s.csv")
         assert (signals.node_ids, signals.time, signals.first_grows) == (["a"], ["1", "3"], False)
 
+    def test_a_column_without_a_name_is_no_node(self, tmp_path):
+        (tmp_path / "s.csv").write_text(",time,a\n0,noon,2\n1,night,5\n")
+        with pytest.raises(DataError, match=r"column 1 of the nodes has no name; .* to_csv\(..., index=False\)"):
+            read_signals(tmp_path / "s.csv", time_column="time")
+
     def test_any_column_may_label_the_rows(self, tmp_path):
         (tmp_path / "s.csv").write_text("time,a,when\n1,2,noon\n2,5,night\n")
         signals = read_signals(tmp_path / "s.csv", time_column="when")

@@ -9,7 +9,7 @@ import torch
 
 from gnet.errors import ConfigError
 from gnet.training.checkpoint import load
-from gnet.training.symmetry import Coarsened
+from gnet.training.symmetry import Coarsened, Trivial
 from gnet.training.trial import instantiate, loss_on_test, run_trial
 
 
@@ -71,3 +71,12 @@ def test_configs_that_make_nothing_are_refused():
         instantiate({"class_path": "gnet.training.data.Digit"})
     with pytest.raises(ConfigError, match=r"cannot make .*Coarsened: .*unexpected keyword argument 'k'"):
         instantiate([{"class_path": "gnet.training.symmetry.Coarsened", "init_args": {"k": 3}}])
+
+
+def test_losses_are_those_of_the_projected_net():
+    model = {**config()["model"], "symmetry": Trivial().as_config(), "num_layers": 1}
+    model["project_onto"] = Coarsened(4, "patches").as_config()
+    trial = run_trial(config(model=model), threads=1)
+    x, y, _ = trial.datamodule.val_arrays()
+    with torch.no_grad():
+        assert trial.val_loss == pytest.approx(float((trial.module(x) - y).square().mean()), rel=1e-5)
