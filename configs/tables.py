@@ -60,7 +60,9 @@ class Experiment:
     def command(self, clusters: str, repeats: str, out: str) -> str:
         """What trains and records the trials, on two indented lines."""
         words = [f"--{key} {value}" for key, value in self.overrides.items()]
-        start = f"    python train.py study --config configs/inpainting/{self.config}.yaml --clusters {clusters} {repeats}"
+        start = (
+            f"    .venv/bin/python train.py study --config configs/inpainting/{self.config}.yaml --clusters {clusters} {repeats}"
+        )
         where = f"--no-baselines --out runs/{out} --record configs/results/inpainting_{self.config}.csv"
         return " ".join([start, *words]) + " \\\n        " + where
 

@@ -194,7 +194,9 @@ def check_same(before: dict[str, Any], now: dict[str, Any], what: str, folder: P
     if differing:
         shown = "; ".join(f"{key} = {old.get(key, absent)!r} there, {new.get(key, absent)!r} now" for key in differing[:5])
         more = f" (and {len(differing) - 5} more)" if len(differing) > 5 else ""
-        raise ConfigError(f"{folder} holds a study with another config: {what} has {shown}{more}; choose another --out")
+        raise ConfigError(
+            f"{folder} holds a study with another config: {what} has {shown}{more}; choose another --out, or delete the folder"
+        )
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

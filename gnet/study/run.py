@@ -121,8 +121,9 @@ def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]
     total = len(plan.variants) * plan.draws * len(plan.seeds)
     bar = tqdm(total=total, initial=total - len(tasks), desc="study", unit="trial", smoothing=0.1, disable=None, file=sys.stderr)
     try:
-        for task, result in run_tasks(perform, tasks, jobs=plan.jobs, threads=plan.threads, log=plan.out / "workers.log"):
-            name = f"{task.variant.name}, draw {task.draw}, seed {task.seed}"
+        results = run_tasks(perform, tasks, jobs=plan.jobs, threads=plan.threads, log=plan.out / "workers.log")
+        for number, (task, result) in enumerate(results, total - len(tasks) + 1):
+            name = f"[{number}/{total}] {task.variant.name}, draw {task.draw}, seed {task.seed}"
             if isinstance(result, Failure):
                 failures[task.key] = result
                 bar.write(f"{name}: FAILED: {result.message}", file=sys.stderr)
@@ -131,7 +132,8 @@ def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]
                 if record:
                     record.append([result], sources[-1])
                 bar.write(
-                    f"{name}: test {result.test_loss:.4f}, val {result.val_loss:.4f}, {result.seconds:.1f} s", file=sys.stderr
+                    f"{name}: test {result.test_loss:.4f}, val {result.val_loss:.4f}, {result.seconds:.1f} s",
+                    file=sys.stderr,
                 )
             bar.update()
     except KeyboardInterrupt:
