@@ -186,7 +186,7 @@ def check_same(before: dict[str, Any], now: dict[str, Any], what: str, folder: P
         >>> check_same({"lr": 0.1}, {"lr": 0.2}, "S4", Path("out"))
         Traceback (most recent call last):
         ...
-        gnet.errors.ConfigError: out holds a study with another config: S4 has lr = 0.1 there, 0.2 now; choose another --out, or delete the folder
+        gnet.errors.ConfigError: out holds a study with another config: S4 has lr = 0.1 there, 0.2 now; choose another --out...
     """
     old, new = flatten(before), flatten(now)
     absent = "nothing"
