@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gnet.errors import GnetError
     from gnet.graphs import Partition, blow_up, chain, coarsen, coarsened_graph, grid_patches
-    from gnet.groups import Action, ClusterGroup, Group, PermutationGroup, SymmetricGroup, TrivialGroup
+    from gnet.groups import (
+        Action,
+        ClusterGroup,
+        Group,
+        PermutationGroup,
+        SymmetricGroup,
+        TrivialGroup,
+        automorphism_group,
+        coarse_automorphisms,
+        grid_group,
+    )
     from gnet.measures import equivariance_error, project
-    from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
-    from gnet.orbits import PairOrbits
+    from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear, IsotypicLinear, OrbitConv, isotypic_decomposition
+    from gnet.orbits import PairOrbits, close_edges
     from gnet.randomness import streams
     from gnet.training.checkpoint import load
 
@@ -27,17 +37,24 @@ __all__ = [
     "GnetError",
     "Group",
     "InvariantLinear",
+    "IsotypicLinear",
+    "OrbitConv",
     "PairOrbits",
     "Partition",
     "PermutationGroup",
     "SymmetricGroup",
     "TrivialGroup",
+    "automorphism_group",
     "blow_up",
     "chain",
+    "close_edges",
+    "coarse_automorphisms",
     "coarsen",
     "coarsened_graph",
     "equivariance_error",
+    "grid_group",
     "grid_patches",
+    "isotypic_decomposition",
     "load",
     "project",
     "streams",
@@ -46,10 +63,11 @@ __all__ = [
 _HOME = {
     "gnet.errors": "GnetError",
     "gnet.graphs": "Partition blow_up chain coarsen coarsened_graph grid_patches",
-    "gnet.groups": "Action ClusterGroup Group PermutationGroup SymmetricGroup TrivialGroup",
+    "gnet.groups": "Action ClusterGroup Group PermutationGroup SymmetricGroup TrivialGroup automorphism_group "
+    "coarse_automorphisms grid_group",
     "gnet.measures": "equivariance_error project",
-    "gnet.nn": "Block EquivariantLinear GNet InvariantLinear",
-    "gnet.orbits": "PairOrbits",
+    "gnet.nn": "Block EquivariantLinear GNet InvariantLinear IsotypicLinear OrbitConv isotypic_decomposition",
+    "gnet.orbits": "PairOrbits close_edges",
     "gnet.randomness": "streams",
     "gnet.training.checkpoint": "load",
 }

@@ -16,7 +16,8 @@ from gnet.errors import GraphError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
-from gnet.groups.permutation import connected, orbit_labels
+from gnet.groups.pairs import Incidence, edge_orbits, moved_ends, pair_labels
+from gnet.groups.permutation import motions_of
 
 DENSE_LIMIT = 4096
 """Most nodes for which an N x N table of labels is made (134 MB of int64)."""
@@ -50,7 +51,7 @@ class PairOrbits(ABC):
                 f"expected at most {DENSE_LIMIT} nodes for the pair orbits of {group.name}, got {group.degree}: "
                 "the table would be N x N; use PairOrbits.on(group, edge_index), which keeps a sparse support (OrbitConv)"
             )
-        return Table(_pair_labels(group))
+        return Table(pair_labels(group))
 
     @staticmethod
     def on(group: NodeGroup, edge_index: Tensor) -> "Sparse":
@@ -62,7 +63,7 @@ class PairOrbits(ABC):
         edges = _check_edges(edge_index, group.degree)
         if isinstance(group, ClusterGroup):
             return Sparse(edges, PairOrbits.of(group).edge_labels(edges), group.degree)
-        return Sparse(edges, _edge_orbits(group, edges), group.degree)
+        return Sparse(edges, edge_orbits(group, edges), group.degree)
 
     @property
     @abstractmethod
@@ -103,6 +104,10 @@ class PairOrbits(ABC):
         if weights.ndim not in (1, 3) or weights.shape[0] != self.count:
             raise ShapeError(f"expected weights of shape ({self.count},) or ({self.count}, C', C), got {tuple(weights.shape)}")
         labels = self.labels().to(weights.device)
+        if not self.count:
+            return weights.new_zeros(
+                labels.shape if weights.ndim == 1 else (len(labels), weights.shape[1], len(labels), weights.shape[2])
+            )
         dense = weights[labels.clamp(min=0)] * (labels >= 0).reshape(*labels.shape, *[1] * (weights.ndim - 1))
         return dense if weights.ndim == 1 else dense.permute(0, 2, 1, 3)
 
@@ -314,48 +319,47 @@ def _blocks(group: ClusterGroup) -> Blocks:
         pair_ids = torch.arange(k * k).reshape(k, k)
         own_ids = torch.where(has_own, k * k + has_own.long().cumsum(0) - 1, pair_ids.diagonal())
         return Blocks(partition, own_ids, pair_ids)
-    pair_ids = _pair_labels(group.swaps)
+    pair_ids = pair_labels(group.swaps)
     coarse_orbits = group.swaps.node_orbits().labels
     own = torch.full((k,), -1)
     own[has_own] = int(pair_ids.max()) + 1 + Partition(coarse_orbits[has_own]).labels if bool(has_own.any()) else -1
     return Blocks(partition, torch.where(has_own, own, pair_ids.diagonal()), pair_ids)
 
 
-def _pair_labels(group: NodeGroup) -> Tensor:
-    """Union of the pairs that generators map onto each other, (N, N), numbered by first appearance."""
+def close_edges(group: NodeGroup, edge_index: Tensor) -> Tensor:
+    """The edges and all their images: the smallest union of pair orbits that holds them, (2, E') without duplicates, sorted.
+
+    For a cluster group that is every pair of nodes between two clusters that an edge joins.
+
+    Raises:
+        GraphError: edges among other nodes than 0..N-1.
+
+    Example:
+        >>> close_edges(PermutationGroup([[2, 1, 0]]), torch.tensor([[0], [1]]))
+        tensor([[0, 2],
+                [1, 1]])
+    """
     n = group.degree
-    labels = torch.arange(n * n)
-    for g in group.generators:  # one at a time: a stack of all would take generators x N^2
-        moved = (g[:, None] * n + g[None, :]).flatten()
-        count = int(labels.max()) + 1
-        labels = _joined(labels, labels[moved], count)
-    return labels.reshape(n, n)
-
-
-def _joined(labels: Tensor, other: Tensor, count: int) -> Tensor:
-    """Labels after joining the classes ``labels[i]`` and ``other[i]`` for every i, numbered by first appearance."""
-    joined = connected(labels, other, count)
-    return Partition(joined[labels]).labels
-
-
-def _edge_orbits(group: NodeGroup, edges: Tensor) -> Tensor:
-    if edges.shape[1] == 0:
-        return torch.empty(0, dtype=torch.long)
-    position = torch.arange(edges.shape[1])
-    images = []
-    for g in group.generators:
-        moved = g[edges]
-        found = _look_up(edges, position, group.degree, moved[0] * group.degree + moved[1])
-        if bool((found < 0).any()):
-            at = int(torch.nonzero(found < 0)[0])
-            raise GraphError(
-                f"the edges are no union of orbits: edge {tuple(edges[:, at].tolist())} is there, its image "
-                f"{tuple(moved[:, at].tolist())} is not; add the missing images, or take a smaller group"
-            )
-        images.append(found)
-    # Duplicate edges share a code, so they fall into one orbit through their first copy.
-    images.append(_look_up(edges, position, group.degree, edges[0] * group.degree + edges[1]))
-    return orbit_labels(torch.stack(images))
+    edges = _check_edges(edge_index, n)
+    if isinstance(group, ClusterGroup):
+        blocks = _blocks(group)
+        touched = torch.unique(blocks.labels_of(edges[1], edges[0])).tolist()
+        found = [blocks.members(orbit, n * n) for orbit in touched]
+        codes = torch.unique(torch.cat([edges[0, :0], *(senders * n + receivers for receivers, senders in found)]))
+        return torch.stack([codes // n, codes % n])
+    motions = list(motions_of(group))
+    codes = fresh = torch.unique(edges[0] * n + edges[1])
+    while len(fresh):
+        ends = torch.stack([fresh // n, fresh % n])
+        incident = Incidence.of(ends, n)
+        images = [torch.empty(0, dtype=torch.long)]
+        for motion in motions:
+            image = moved_ends(motion, ends[:, incident.of_nodes(motion.sources)])
+            images.append(image[0] * n + image[1])
+        reached = torch.unique(torch.cat(images))
+        fresh = reached[~torch.isin(reached, codes, assume_unique=True)]
+        codes = torch.unique(torch.cat([codes, fresh]))
+    return torch.stack([codes // n, codes % n])
 
 
 def _look_up(edges: Tensor, values: Tensor, num_nodes: int, codes: Tensor) -> Tensor:

@@ -1,17 +1,24 @@
 """Groups and their actions: free permutations inside clusters, groups given by generators, and the base for a stranger's."""
 
+from gnet.groups.automorphism import AutomorphismGroup, automorphism_group, coarse_automorphisms
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup, TrivialGroup
-from gnet.groups.permutation import PermutationGroup
+from gnet.groups.grid import grid_group
+from gnet.groups.permutation import Motion, PermutationGroup
 
 __all__ = [
     "TRIVIAL_ACTION",
     "Action",
+    "AutomorphismGroup",
     "ClusterGroup",
     "Group",
     "MatrixGroup",
+    "Motion",
     "NodeGroup",
     "PermutationGroup",
     "SymmetricGroup",
     "TrivialGroup",
+    "automorphism_group",
+    "coarse_automorphisms",
+    "grid_group",
 ]

@@ -40,7 +40,7 @@ class ClusterGroup(NodeGroup):
         self.partition = partition
         if swaps is not None:
             _check_swaps(partition, swaps)
-        self.swaps = swaps if swaps is not None and swaps.generators else None
+        self.swaps = swaps if swaps is not None and len(swaps.generators) else None
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -115,6 +115,44 @@ class ClusterGroup(NodeGroup):
         perm[..., order] = targets
         return perm
 
+    def induced(self, perm: Tensor) -> Tensor:
+        """How a permutation of the nodes moves the clusters, (N,) -> (k,).
+
+        Raises:
+            GroupError: it tears a cluster apart.
+        """
+        labels = self.partition.labels
+        perm = check_permutation(perm, self.degree, "permutation")
+        sigma = labels[perm[self.partition.order[self.partition.ptr[:-1]]]]
+        torn = torch.nonzero(labels[perm] != sigma[labels]).flatten()
+        if len(torn):
+            node = int(torn[0])
+            home, here, others = (int(each[node]) for each in (labels, labels[perm], sigma[labels]))
+            raise GroupError(
+                f"expected permutations that map clusters onto clusters, got one that sends node {node} of cluster {home} "
+                f"to cluster {here}, and others of it to cluster {others}"
+            )
+        return sigma
+
+    def extended_by(self, group: NodeGroup) -> "ClusterGroup":
+        """The group that this one and ``group``, a group on the nodes that maps clusters onto clusters, generate together.
+
+        Inside the clusters everything is free already, so only how ``group`` moves whole clusters counts.
+
+        Raises:
+            GroupError: another number of nodes, or a generator that tears a cluster apart.
+
+        Example:
+            >>> flip = PermutationGroup([[3, 2, 1, 0]])
+            >>> ClusterGroup(Partition([0, 0, 1, 1])).extended_by(flip).order()
+            8
+        """
+        if group.degree != self.degree:
+            raise GroupError(f"expected a group on {self.degree} nodes, got one on {group.degree}")
+        moves = [self.induced(g) for g in group.generators]
+        moves += [] if self.swaps is None else list(self.swaps.generators)
+        return ClusterGroup(self.partition, PermutationGroup(moves, degree=self.partition.num_clusters))
+
     def sample(self, num: int, generator: torch.Generator | None = None) -> Tensor:
         """``num`` uniform elements, (num, N): independent shuffles inside the clusters after a lifted element of H."""
         keys = torch.rand(num, self.degree, dtype=torch.float64, generator=generator)
@@ -132,8 +170,11 @@ class ClusterGroup(NodeGroup):
         labels = self.partition.labels
         if self.swaps is None:
             return torch.equal(labels[perm], labels)
-        sigma = labels[perm[self.partition.order[self.partition.ptr[:-1]]]]
-        return torch.equal(labels[perm], sigma[labels]) and self.swaps.contains(sigma)
+        try:
+            sigma = self.induced(perm)
+        except GroupError:
+            return False
+        return self.swaps.contains(sigma)
 
     def node_orbits(self) -> Partition:
         """The clusters, joined where H swaps them."""

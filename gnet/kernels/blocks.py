@@ -112,6 +112,26 @@ def pooled_linear(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | Non
     return y.reshape(*x.shape[:-1], out_channels)
 
 
+def own_linear(x: Tensor, own: Tensor | None, offsets: Tensor, index: ClusterIndex) -> Tensor:
+    """``y_i = A_{a(i)} x_i + offset_{a(i)}``: what is left of the pooled form when the clusters have been mixed elsewhere.
+
+    Shapes:
+        x: (*, N, C)    own: (k, C', C) or None    offsets: (*, k, C')    returns: (*, N, C')
+
+    Example:
+        >>> index = ClusterIndex.of(torch.tensor([0, 1, 0]), torch.tensor([2, 1]))
+        >>> own_linear(torch.ones(3, 1), torch.tensor([[[2.0]], [[3.0]]]), torch.tensor([[0.5], [0.0]]), index).flatten()
+        tensor([2.5000, 3.0000, 2.5000])
+    """
+    if own is None:
+        return offsets.index_select(-2, index.labels)
+    batch = x.shape[:-2]
+    first = nodes_first(x.reshape(math.prod(batch), *x.shape[-2:]), index)
+    flat = offsets.to(x.dtype).reshape(math.prod(batch), -1)
+    y = nodes_last(_times_plus(_parts(first, index, 0), own.to(x.dtype).transpose(1, 2), flat, index, 0), index)
+    return y.reshape(*batch, *y.shape[-2:])
+
+
 def pooled_linear_nodes_first(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
     """The same map on signals with the nodes first and in cluster order, as ``nodes_first`` gives them.
 

@@ -16,7 +16,7 @@ from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_be
 from gnet.nn.linear import EquivariantLinear
 from gnet.nn.weights import ClusterWeights
 
-LINEAR_OPTIONS = {"bias", "parametrization", "init", "gain", "rho"}
+LINEAR_OPTIONS = {"mixing", "num_bases", "edge_index", "bias", "parametrization", "init", "gain", "rho"}
 """What ``GNet`` hands to every ``EquivariantLinear``."""
 
 NET_OPTIONS = {"num_layers", "act", "norm", "dropout", "residual", "generator"}

@@ -10,6 +10,8 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.kernels.segments import cluster_mean
+from gnet.nn.checks import check_channels, check_choice, check_placement, check_shape
+from gnet.nn.mixing import Mixing, MixingWeights, mixing_pairs
 from gnet.nn.weights import BlockWeights, ClusterWeights, Init, ReferenceWeights, Start, TableWeights
 from gnet.orbits import Blocks, PairOrbits
 
@@ -24,6 +26,11 @@ class EquivariantLinear(nn.Module):
     the published code. ``parametrization="reference"`` trains the published code's numbers instead of the canonical ones (see
     ``ReferenceWeights``); the maps are the same. ``gain`` is the variance of the output per unit of input second moment at the
     start (2 before a ReLU); ``rho`` is the correlation that ``init="correlated"`` assumes between nodes of a cluster.
+
+    For many clusters ``mixing`` says which of them send their mean to which: all ("full"), those that an edge of ``edge_index``
+    joins ("coarse_edges", with the images under swaps), or only each node to itself ("none"). Any of these is exactly
+    equivariant and complete among the maps on its support. ``num_bases`` makes the weights between clusters combinations of a
+    few: exactly equivariant, not complete.
 
     Shapes:
         x: (*, N, C)    returns: (*, N, C')
@@ -53,6 +60,9 @@ class EquivariantLinear(nn.Module):
         out_channels: int,
         *,
         bias: Bias | None = "orbit",
+        mixing: Mixing = "full",
+        num_bases: int | None = None,
+        edge_index: Tensor | None = None,
         parametrization: Parametrization = "canonical",
         init: Init = "white",
         gain: float = 1.0,
@@ -60,13 +70,15 @@ class EquivariantLinear(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("bias", bias, ("orbit", "shared", None))
-        _check_choice("parametrization", parametrization, ("canonical", "reference"))
-        _check_channels(in_channels, out_channels)
+        check_choice("bias", bias, ("orbit", "shared", None))
+        check_choice("parametrization", parametrization, ("canonical", "reference"))
+        check_channels(in_channels, out_channels)
         self.group, self.in_channels, self.out_channels = group, in_channels, out_channels
         self.bias_kind, self.parametrization, self.init, self.gain, self.rho = bias, parametrization, init, gain, rho
+        check_choice("mixing", mixing, ("full", "coarse_edges", "none"))
+        self.mixing, self.num_bases = mixing, num_bases
         self.orbits = PairOrbits.of(group)
-        self.weight = self._make_weights()
+        self.weight = self._make_weights(edge_index)
         node_orbits = group.node_orbits()
         rows = _bias_rows(self.orbits, node_orbits)
         num_biases = {"orbit": node_orbits.num_clusters, "shared": 1, None: 0}[bias]
@@ -74,7 +86,15 @@ class EquivariantLinear(nn.Module):
         self.register_buffer("bias_rows", torch.zeros_like(rows) if bias == "shared" else rows, persistent=False)
         self.reset_parameters(generator)
 
-    def _make_weights(self) -> BlockWeights | ReferenceWeights | TableWeights:
+    def _make_weights(self, edge_index: Tensor | None) -> BlockWeights | ReferenceWeights | TableWeights | MixingWeights:
+        if self.mixing != "full" or self.num_bases is not None or edge_index is not None:
+            if not isinstance(self.orbits, Blocks) or self.parametrization == "reference":
+                raise ConfigError(
+                    "mixing, num_bases and edge_index are for cluster groups in the canonical parametrisation; "
+                    "for edges of other groups use OrbitConv"
+                )
+            pairs = mixing_pairs(self.orbits, self.mixing, edge_index)
+            return MixingWeights(self.orbits, self.in_channels, self.out_channels, pairs, self.num_bases)
         if isinstance(self.orbits, Blocks):
             kind = BlockWeights if self.parametrization == "canonical" else ReferenceWeights
             return kind(self.orbits, self.in_channels, self.out_channels)
@@ -91,8 +111,19 @@ class EquivariantLinear(nn.Module):
 
     @property
     def num_weights(self) -> int:
-        """dim Hom_G with channels: pair orbits times C C'."""
+        """dim Hom_G with channels: pair orbits times C C'; with another mixing or bases the weights there are."""
+        if isinstance(self.weight, MixingWeights):
+            return sum(p.numel() for p in self.weight.parameters())
         return self.orbits.count * self.in_channels * self.out_channels
+
+    @property
+    def support(self) -> Tensor | None:
+        """The pairs of nodes (2, E), senders first, that the layer can connect; None for all. For tests: up to N^2 pairs."""
+        if self.mixing == "full":
+            return None
+        weight = cast(MixingWeights, self.weight)
+        allowed = torch.cat([weight.used.cpu(), self.orbits.own_ids])  # type: ignore[attr-defined]
+        return torch.nonzero(torch.isin(self.orbits.labels(), allowed)).t().flip(0)
 
     @property
     def num_parameters(self) -> int:
@@ -110,13 +141,13 @@ class EquivariantLinear(nn.Module):
         Raises:
             ShapeError: it is.
         """
-        _check_shape(x, self.group.degree, self.in_channels)
-        _check_placement(x, next(self.parameters()))
+        check_shape(x, self.group.degree, self.in_channels)
+        check_placement(x, next(self.parameters()))
 
     @property
     def allows_nodes_first(self) -> bool:
         """Whether ``forward_nodes_first`` can be called: the group is one of clusters."""
-        return isinstance(self.weight, ClusterWeights)
+        return isinstance(self.weight, ClusterWeights) and not isinstance(self.weight, MixingWeights)
 
     def forward_nodes_first(self, x: Tensor) -> Tensor:
         """The map inside a net that sorts the nodes by cluster once: (N, B, C) -> (N, B, C'), unchecked."""
@@ -260,7 +291,7 @@ class InvariantLinear(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_channels(in_channels, out_channels)
+        check_channels(in_channels, out_channels)
         self.group, self.in_channels, self.out_channels, self.gain = group, in_channels, out_channels, gain
         orbits = group.node_orbits()
         self.num_orbits = orbits.num_clusters
@@ -284,8 +315,8 @@ class InvariantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
-        _check_shape(x, self.group.degree, self.in_channels)
-        _check_placement(x, self.weight)
+        check_shape(x, self.group.degree, self.in_channels)
+        check_placement(x, self.weight)
         means = cluster_mean(x, self.labels, self.num_orbits)  # (*, orbits, C)
         return nn.functional.linear(means.flatten(-2), self.weight.flatten(1), self.bias)
 
@@ -300,36 +331,8 @@ class InvariantLinear(nn.Module):
         return f"InvariantLinear({channels} | {self.group.name} | {self.num_orbits} weight{plural} per channel pair)"
 
 
-def _check_shape(x: Tensor, num_nodes: int, channels: int) -> None:
-    if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[-2:] != (num_nodes, channels):
-        got = tuple(x.shape) if isinstance(x, Tensor) else f"a {type(x).__name__}, which is no tensor"
-        raise ShapeError(f"expected x of shape (*, {num_nodes}, {channels}), got {got}")
-
-
 def _bias_rows(orbits: PairOrbits, node_orbits: Partition) -> Tensor:
     """The row of the bias that each cluster (blocks) or node orbit (table) reads."""
     if isinstance(orbits, Blocks):
         return node_orbits.labels[orbits.partition.order[orbits.partition.ptr[:-1]]]
     return torch.arange(node_orbits.num_clusters)
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"expected {name} in {choices}, got {value!r}")
-
-
-def _check_channels(in_channels: int, out_channels: int) -> None:
-    if not all(isinstance(each, int) and each >= 1 for each in (in_channels, out_channels)):
-        raise ConfigError(
-            "expected whole numbers of channels, at least one in and out, "
-            f"got in_channels={in_channels}, out_channels={out_channels}"
-        )
-
-
-def _check_placement(x: Tensor, weight: Tensor) -> None:
-    if x.device != weight.device:
-        raise ShapeError(f"expected x on {weight.device}, got {x.device}; move it with x.to(...) or the layer with layer.to(...)")
-    if not x.is_floating_point():
-        raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert it with x.to({weight.dtype})")
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-        raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert x, or the layer with layer.to({x.dtype})")

@@ -77,7 +77,8 @@ def check_layer(
     Args:
         x: a batch of inputs; drawn as (2, N, in_channels) for layers on node groups.
         action_out: of the output; use ``gnet.groups.TRIVIAL_ACTION`` for an invariant layer that is not ``InvariantLinear``.
-        completeness: None checks it where the layer has ``num_weights`` and ``in_channels``.
+        completeness: None checks it where the layer has ``num_weights`` and ``in_channels`` and no ``num_bases``; of a layer
+            with ``support`` among the maps on these pairs.
 
     Raises:
         LawBroken: a law does not hold.
@@ -101,7 +102,8 @@ def check_layer(
         require_close("equivariance", layer(before(g, x)).detach(), after(g, y))
     if hasattr(layer, "dense"):
         _check_dense(layer, x, y)
-    if completeness if completeness is not None else hasattr(layer, "num_weights") and hasattr(layer, "in_channels"):
+    claims = hasattr(layer, "num_weights") and hasattr(layer, "in_channels") and getattr(layer, "num_bases", None) is None
+    if claims if completeness is None else completeness:
         _check_complete(layer, group, y)
     if gradients:
         _check_gradients(layer, x)
@@ -126,7 +128,11 @@ def _check_complete(layer: nn.Module, group: Group, y: Tensor) -> None:
     if not isinstance(group, NodeGroup):
         return
     channels = int(layer.in_channels) * y.shape[-1]  # type: ignore[arg-type]
-    orbits = group.node_orbits().num_clusters if _output_action(group, y) is TRIVIAL_ACTION else PairOrbits.of(group).count
+    support = getattr(layer, "support", None)  # of a layer that moves signals along some edges only
+    if _output_action(group, y) is TRIVIAL_ACTION:
+        orbits = group.node_orbits().num_clusters
+    else:
+        orbits = (PairOrbits.of(group) if support is None else PairOrbits.on(group, support)).count
     rank, expected = expressible_rank(layer, group.degree), orbits * channels
     if rank != expected:
         raise LawBroken(f"completeness: the layer reaches {rank} dimensions, the equivariant maps have {expected}")

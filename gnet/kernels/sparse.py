@@ -1,0 +1,86 @@
+"""A linear map on a support: one weight for each orbit of edges, sparse in memory and time.
+
+Senders of one orbit are summed at each receiver first, then one grouped product applies the weights: a *row* is a pair of
+receiver and orbit, and rows are sorted by orbit, so that the rows of a weight are one contiguous matrix.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+FINE = 16
+"""Mean number of rows of an orbit below which each row gets a copy of its weight, instead of a loop over orbits."""
+
+
+class RowIndex(NamedTuple):
+    """Where the rows of each orbit are, as tensors on the device of the signal.
+
+    Shapes:
+        senders: (E,) sorted by row    rows: (E,) the row of each edge
+        receivers: (R,) of each row    orbits: (R,) of each row, sorted
+        sizes: rows of each orbit    num_nodes: N, of the output
+    """
+
+    senders: Tensor
+    rows: Tensor
+    receivers: Tensor
+    orbits: Tensor
+    sizes: tuple[int, ...]
+    num_nodes: int
+
+    @classmethod
+    def of(cls, edge_index: Tensor, orbits: Tensor, num_nodes: int, num_orbits: int) -> "RowIndex":
+        """The index of distinct edges (2, E), senders first, and the orbit 0..num_orbits-1 of each, (E,).
+
+        Example:
+            >>> RowIndex.of(torch.tensor([[0, 1, 2], [2, 2, 0]]), torch.tensor([0, 0, 0]), 3, 1).receivers
+            tensor([0, 2])
+        """
+        codes, rows = torch.unique(orbits * num_nodes + edge_index[1], return_inverse=True)
+        order = torch.argsort(rows, stable=True)
+        of_row = codes // num_nodes
+        sizes = tuple(torch.bincount(of_row, minlength=num_orbits).tolist())
+        return cls(edge_index[0][order], rows[order], codes % num_nodes, of_row, sizes, num_nodes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that move with the device."""
+        return {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
+
+
+def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex) -> Tensor:
+    """``y_i = sum_{j -> i} W_{o(j, i)} x_j``, O(B (E C + R C C')) operations, O(B (E C + R C')) memory.
+
+    Shapes:
+        x: (*, M, C)    weights: (count, C', C)    returns: (*, N, C')
+
+    Example:
+        >>> index = RowIndex.of(torch.tensor([[0, 1, 2], [2, 2, 0]]), torch.tensor([0, 0, 1]), 3, 2)
+        >>> sparse_linear(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[[10.0]], [[1.0]]]), index)
+        tensor([[ 4.],
+                [ 0.],
+                [30.]])
+    """
+    nodes = x.movedim(-2, 0)  # (M, *, C)
+    sent = nodes.index_select(0, index.senders)
+    num_rows = len(index.receivers)
+    if len(index.senders) > num_rows:
+        sent = _summed(sent, index.rows, num_rows)
+    return _summed(_grouped(sent, weights, index), index.receivers, index.num_nodes).movedim(0, -2)
+
+
+def _summed(values: Tensor, places: Tensor, num_places: int) -> Tensor:
+    """Sums of the rows that share a place, in float32 for low precision, (num_places, *, C)."""
+    wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    return torch.index_add(wide.new_zeros((num_places, *values.shape[1:])), 0, places, wide).to(values.dtype)
+
+
+def _grouped(values: Tensor, weights: Tensor, index: RowIndex) -> Tensor:
+    """Each row times the weight of its orbit, (R, *, C) -> (R, *, C')."""
+    if len(index.receivers) < FINE * max(1, len(index.sizes)):
+        flat = values.reshape(len(values), math.prod(values.shape[1:-1]), values.shape[-1])
+        product = torch.bmm(flat, weights.index_select(0, index.orbits).transpose(1, 2).to(flat.dtype))
+        return product.reshape(*values.shape[:-1], weights.shape[1])
+    parts = zip(values.split(index.sizes), weights.unbind(0), strict=True)
+    return torch.cat([torch.nn.functional.linear(part, weight.to(part.dtype)) for part, weight in parts])

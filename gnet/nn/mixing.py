@@ -1,0 +1,166 @@
+"""Weights of a cluster group that let only some clusters talk to each other, or that share a few bases: for many clusters."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError, GraphError
+from gnet.kernels.blocks import own_linear
+from gnet.kernels.segments import cluster_mean
+from gnet.kernels.sparse import RowIndex, sparse_linear
+from gnet.nn.weights import ALPHA, ClusterWeights, Start
+from gnet.orbits import Blocks
+
+Mixing = Literal["full", "coarse_edges", "none"]
+
+
+def mixing_pairs(orbits: Blocks, mixing: Mixing, edge_index: Tensor | None) -> Tensor:
+    """Which clusters send their mean to which, (2, P), senders first: a union of orbits, each pair once.
+
+    "coarse_edges" are the pairs of clusters that an edge joins and every cluster itself; swaps add the images. A cluster of one
+    node sends to itself in any case: that is its own weight.
+
+    Raises:
+        ConfigError: "coarse_edges" without edges, or edges with another mixing.
+        GraphError: edges among other nodes.
+    """
+    k = orbits.partition.num_clusters
+    if (mixing == "coarse_edges") != (edge_index is not None):
+        raise ConfigError("mixing='coarse_edges' and edge_index=... belong together: give both or neither")
+    if mixing == "full":
+        return torch.cartesian_prod(torch.arange(k), torch.arange(k)).t()
+    singles = torch.nonzero(~orbits.has_own).flatten()
+    if edge_index is None:
+        return singles.expand(2, -1)
+    edges = torch.as_tensor(edge_index).detach().cpu()
+    if edges.ndim != 2 or edges.shape[0] != 2 or edges.is_floating_point():
+        raise GraphError(f"expected edge_index of shape (2, E) with integers, got {tuple(edges.shape)} of {edges.dtype}")
+    if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < orbits.num_nodes:
+        raise GraphError(f"expected edges among nodes 0..{orbits.num_nodes - 1}, got {int(edges.min())}..{int(edges.max())}")
+    sender, receiver = orbits.partition.labels[edges]
+    wanted = torch.unique(torch.cat([orbits.pair_ids[receiver, sender], orbits.pair_ids.diagonal()]))
+    found = torch.nonzero(torch.isin(orbits.pair_ids, wanted)).t()  # receivers first
+    return found.flip(0)
+
+
+class MixingWeights(ClusterWeights):
+    """A for clusters of more than one node, and B on the given pairs of clusters, free or a combination of a few bases.
+
+    With bases B_lm = sum_b a_lm,b V_b, as in relational graph convolutions: k^2 num_bases + num_bases C C' numbers instead of
+    k^2 C C'. Such a layer is exactly equivariant, but does not reach every equivariant map.
+
+    References:
+        Schlichtkrull et al. (2018), arXiv:1703.06103, equation 3.
+    """
+
+    own: nn.Parameter | None
+    own_rows: Tensor
+    senders: Tensor
+    rows: Tensor
+    receivers: Tensor
+    row_orbits: Tensor
+    used: Tensor
+    edge_orbits: Tensor
+    edge_senders: Tensor
+    edge_receivers: Tensor
+
+    def __init__(self, orbits: Blocks, in_channels: int, out_channels: int, pairs: Tensor, num_bases: int | None) -> None:
+        super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes)
+        if num_bases is not None and num_bases < 1:
+            raise ConfigError(f"expected num_bases >= 1 or None, got {num_bases}")
+        k = orbits.partition.num_clusters
+        own_rows = orbits.own_ids - int(orbits.pair_ids.max()) - 1  # negative for singletons
+        num_own = int(own_rows.max()) + 1
+        self.own = nn.Parameter(torch.empty(num_own, out_channels, in_channels)) if num_own > 0 else None
+        self.register_buffer("own_rows", torch.where(own_rows < 0, max(num_own, 0), own_rows), persistent=False)
+        self.num_bases = num_bases
+        used, edge_orbits = torch.unique(orbits.pair_ids[pairs[1], pairs[0]], return_inverse=True)
+        index = RowIndex.of(pairs, edge_orbits, k, len(used))
+        buffers = {"used": used, "edge_orbits": edge_orbits, "edge_senders": pairs[0], "edge_receivers": pairs[1]}
+        for name, tensor in (index.tensors() | buffers).items():
+            self.register_buffer("row_orbits" if name == "orbits" else name, tensor.contiguous(), persistent=False)
+        self.row_sizes = index.sizes
+        shape = (len(used), out_channels, in_channels)
+        if num_bases is None:
+            self.mix = nn.Parameter(torch.empty(shape))
+        else:
+            self.shares = nn.Parameter(torch.empty(len(self.used), num_bases))
+            self.bases = nn.Parameter(torch.empty(num_bases, *shape[1:]))
+
+    def own_of_clusters(self) -> Tensor | None:
+        """A for each cluster, zero for singletons, (k, C', C)."""
+        if self.own is None:
+            return None
+        padded = torch.cat([self.own, self.own.new_zeros(1, self.out_channels, self.in_channels)])
+        return padded.index_select(0, self.own_rows)
+
+    def between(self) -> Tensor:
+        """B of each used orbit of pairs, (Q, C', C)."""
+        return self.mix if self.num_bases is None else torch.einsum("qb,boi->qoi", self.shares, self.bases)
+
+    def _offsets(self, means: Tensor) -> Tensor:
+        """What each cluster is sent, (*, k, C) -> (*, k, C')."""
+        k = len(self.divisor)
+        if self.num_bases is None:
+            index = RowIndex(self.senders, self.rows, self.receivers, self.row_orbits, self.row_sizes, k)
+            return sparse_linear(means, self.mix, index)
+        shares = self.shares.index_select(0, self.edge_orbits)  # (P, b)
+        if len(self.edge_senders) == k * k:
+            table = shares.new_zeros(k, k, shares.shape[1]).index_put((self.edge_receivers, self.edge_senders), shares)
+            return torch.einsum("lmb,...mi,boi->...lo", table, means, self.bases)
+        sent = means.index_select(-2, self.edge_senders).unsqueeze(-2) * shares.unsqueeze(-1)  # (*, P, b, C)
+        zeros = means.new_zeros((*means.shape[:-2], k, *sent.shape[-2:]))
+        return torch.einsum("...lbi,boi->...lo", torch.index_add(zeros, -3, self.edge_receivers, sent), self.bases)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
+        offsets = self._offsets(cluster_mean(x, self.labels, len(self.divisor)))
+        return own_linear(x, self.own_of_clusters(), offsets if bias is None else offsets + bias, self.index)
+
+    def coefficients(self) -> Tensor:
+        """The value on each pair orbit, (count, C', C); zero where clusters do not send."""
+        between = self.between()
+        orbits = self.orbits
+        values = between.new_zeros(orbits.count, self.out_channels, self.in_channels)
+        divisor = self.divisor.to(between)[self.edge_senders]
+        values[self.used[self.edge_orbits]] = between[self.edge_orbits] / divisor[:, None, None]
+        own = self.own_of_clusters()
+        if own is not None:
+            inside = values[orbits.pair_ids.diagonal()] * orbits.has_own.to(values)[:, None, None]
+            values[orbits.own_ids[orbits.has_own]] = (inside + own)[orbits.has_own]
+        return values
+
+    def set_coefficients(self, values: Tensor) -> None:
+        """Not possible in general.
+
+        Raises:
+            ConfigError: always; a layer of another mixing holds fewer maps.
+        """
+        raise ConfigError(
+            "a layer with mixing='coarse_edges' or 'none', or with bases, cannot hold every equivariant map; use 'full'"
+        )
+
+    @torch.no_grad()
+    def reset(self, start: Start) -> None:
+        """Fill the weights so that outputs start with variance ``gain`` (per unit of input second moment)."""
+        if start.rule == "reference":
+            raise ConfigError("init='reference' is made for mixing='full' without bases; use 'white' or 'correlated'")
+        sizes, d = self.divisor.float().cpu(), self.in_channels
+        second = 1 / sizes if start.rule == "white" else start.rho + (1 - start.rho) / sizes  # E mean^2, (k,)
+        receivers, senders = self.edge_receivers.cpu(), self.edge_senders.cpu()
+        heard = torch.bincount(receivers, minlength=len(sizes)).clamp(min=1)
+        share = torch.where(self.orbits.has_own, 1 - ALPHA, 1.0)
+        silent = torch.bincount(receivers, minlength=len(sizes)) == 0
+        alpha = torch.tensor(1.0 if bool((silent | ~self.orbits.has_own).all()) else ALPHA)
+        variance = share[receivers] * start.gain / (d * heard[receivers] * second[senders])  # of B on each pair
+        per_orbit = torch.zeros(len(self.used))
+        per_orbit[self.edge_orbits.cpu()] = torch.sqrt(variance)
+        if self.own is not None:
+            start.normal_(self.own, torch.sqrt(alpha * start.gain / d))
+        if self.num_bases is None:
+            start.normal_(self.mix, per_orbit[:, None, None])
+        else:
+            start.normal_(self.shares, per_orbit[:, None] / math.sqrt(self.num_bases))
+            start.normal_(self.bases, torch.ones(()))
