@@ -60,7 +60,7 @@ class PairOrbits(ABC):
         Raises:
             GraphError: the support is no union of orbits; the message names an edge and its missing image.
         """
-        edges = _check_edges(edge_index, group.degree)
+        edges = check_edges(edge_index, group.degree)
         if isinstance(group, ClusterGroup):
             return Sparse(edges, PairOrbits.of(group).edge_labels(edges), group.degree)
         return Sparse(edges, edge_orbits(group, edges), group.degree)
@@ -146,7 +146,7 @@ class PairOrbits(ABC):
         Raises:
             GraphError: the edges are no union of orbits; the message names an edge and its missing image.
         """
-        edges = _check_edges(edge_index, self.num_nodes)
+        edges = check_edges(edge_index, self.num_nodes)
         if edges.shape[1] == 0:
             return torch.empty(0, dtype=torch.long)
         orbits = self.labels_of(edges[1], edges[0])
@@ -340,7 +340,7 @@ def close_edges(group: NodeGroup, edge_index: Tensor) -> Tensor:
                 [1, 1]])
     """
     n = group.degree
-    edges = _check_edges(edge_index, n)
+    edges = check_edges(edge_index, n)
     if isinstance(group, ClusterGroup):
         blocks = _blocks(group)
         touched = torch.unique(blocks.labels_of(edges[1], edges[0])).tolist()
@@ -371,8 +371,13 @@ def _look_up(edges: Tensor, values: Tensor, num_nodes: int, codes: Tensor) -> Te
     return torch.where(known[spot] == codes, values[by_code[spot]], -1)
 
 
-def _check_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
-    edges = torch.as_tensor(edge_index).cpu()
+def check_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """Edges (2, E) as int64 on the CPU, after checking that they join nodes 0..num_nodes-1.
+
+    Raises:
+        GraphError: they do not, or are no integers.
+    """
+    edges = torch.as_tensor(edge_index).detach().cpu()
     if edges.ndim != 2 or edges.shape[0] != 2 or edges.is_floating_point():
         raise GraphError(f"expected edge_index of shape (2, E) with integers, got {tuple(edges.shape)} of {edges.dtype}")
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= num_nodes):

@@ -3,7 +3,7 @@
 from gnet.groups.automorphism import AutomorphismGroup, automorphism_group, coarse_automorphisms
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup, TrivialGroup
-from gnet.groups.grid import grid_group
+from gnet.groups.grid import GridSymmetry, grid_group
 from gnet.groups.permutation import Motion, PermutationGroup
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Action",
     "AutomorphismGroup",
     "ClusterGroup",
+    "GridSymmetry",
     "Group",
     "MatrixGroup",
     "Motion",

@@ -75,10 +75,6 @@ class ClusterIndex(NamedTuple):
         """The cluster of each node in cluster order, (N,)."""
         return self.labels.index_select(0, self.order)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that move with the device."""
-        return {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
-
 
 def pooled_linear(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
     """Apply the pooled form, O(B N C C' + B k^2 C C') operations, O(B N C + k^2 C C') memory.

@@ -44,10 +44,6 @@ class RowIndex(NamedTuple):
         sizes = tuple(torch.bincount(of_row, minlength=num_orbits).tolist())
         return cls(edge_index[0][order], rows[order], codes % num_nodes, of_row, sizes, num_nodes)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The fields that move with the device."""
-        return {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
-
 
 def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex) -> Tensor:
     """``y_i = sum_{j -> i} W_{o(j, i)} x_j``, O(B (E C + R C C')) operations, O(B (E C + R C')) memory.

@@ -14,7 +14,7 @@ from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
 from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm
 from gnet.nn.linear import EquivariantLinear
-from gnet.nn.weights import ClusterWeights
+from gnet.nn.weights import BlockWeights
 
 LINEAR_OPTIONS = {"mixing", "num_bases", "edge_index", "bias", "parametrization", "init", "gain", "rho"}
 """What ``GNet`` hands to every ``EquivariantLinear``."""
@@ -157,7 +157,7 @@ class GNet(nn.Module):
         """Apply the blocks with the nodes sorted by cluster once for all, (N, B, C) inside."""
         first = cast(EquivariantLinear, self.blocks[0].linear)
         first.check_input(x)
-        index = cast(ClusterWeights, first.weight).index
+        index = cast(BlockWeights, first.weight).index
         y = nodes_first(x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]), index)
         for block in self.blocks:
             y = cast(Block, block).forward_nodes_first(y)

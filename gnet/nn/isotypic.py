@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gnet.errors import GroupError, ShapeError
 from gnet.groups.base import NodeGroup
 from gnet.groups.permutation import connected
-from gnet.nn.checks import check_channels, check_placement, check_shape
+from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.weights import Start
 from gnet.orbits import PairOrbits
 
@@ -158,7 +158,7 @@ def _component(copies: list[Tensor], between: Tensor, fields: list[Tensor]) -> I
     return IsotypicComponent(torch.stack(aligned), torch.stack(field).unflatten(1, (dim, dim)) * math.sqrt(dim))
 
 
-class IsotypicLinear(nn.Module):
+class IsotypicLinear(NodeLinear):
     """The maps of ``EquivariantLinear``, in the isotypic basis: one small matrix product per irreducible representation.
 
     Shapes:
@@ -177,22 +177,18 @@ class IsotypicLinear(nn.Module):
         (IsotypicLinear(2 -> 5 | <1 generator on 4 nodes> | multiplicities 2 2), torch.Size([7, 4, 5]))
     """
 
-    bias: nn.Parameter | None
-    bias_rows: Tensor
-
     def __init__(
         self,
         group: NodeGroup,
         in_channels: int,
         out_channels: int,
         *,
-        bias: bool = True,
+        bias: Bias | None = "orbit",
         gain: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        check_channels(in_channels, out_channels)
-        self.group, self.in_channels, self.out_channels, self.gain = group, in_channels, out_channels, gain
+        super().__init__(group, in_channels, out_channels, bias)
+        self.gain = gain
         self.decomposition = isotypic_decomposition(group)
         weights = []
         for number, component in enumerate(self.decomposition.components):
@@ -202,9 +198,6 @@ class IsotypicLinear(nn.Module):
             shape = (component.multiplicity, component.multiplicity, len(component.field), out_channels, in_channels)
             weights.append(nn.Parameter(torch.empty(shape)))
         self.weights = nn.ParameterList(weights)
-        orbits = group.node_orbits()
-        self.register_parameter("bias", nn.Parameter(torch.empty(orbits.num_clusters, out_channels)) if bias else None)
-        self.register_buffer("bias_rows", orbits.labels, persistent=False)
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -212,18 +205,12 @@ class IsotypicLinear(nn.Module):
         start = Start("white", self.gain, 0.5, generator)
         for weight in self.weights:
             start.normal_(weight, torch.tensor(math.sqrt(self.gain / (self.in_channels * weight.shape[1] * weight.shape[2]))))
-        if self.bias is not None:
-            start.uniform_(self.bias, 0.0)
+        self.reset_bias(start)
 
     @property
     def num_weights(self) -> int:
         """Sum of multiplicity^2 times 1, 2 or 4, times C C': dim Hom_G."""
         return sum(weight.numel() for weight in self.weights)
-
-    @property
-    def num_parameters(self) -> int:
-        """Trained scalars, biases included."""
-        return sum(p.numel() for p in self.parameters())
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for number, weight in enumerate(self.weights):
@@ -232,9 +219,9 @@ class IsotypicLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
-        check_shape(x, self.group.degree, self.in_channels)
-        check_placement(x, self.weights[0])
-        y = x.new_zeros(()) if self.bias is None else self.bias.index_select(0, self.bias_rows)
+        self.check_input(x)
+        bias = self.bias_of_places()
+        y = x.new_zeros(()) if bias is None else bias
         for weight, basis, field in self._parts():
             inner = torch.einsum("bnd,...nc->...bdc", basis, x)
             turned = torch.einsum("fed,...bdc->...bfec", field, inner)
@@ -260,10 +247,6 @@ class IsotypicLinear(nn.Module):
         """The explicit weight, (N, C', N, C), receiver first: for tests and for looking at."""
         parts = [torch.einsum("ane,fed,bmd,abfoc->nomc", basis, field, basis, weight) for weight, basis, field in self._parts()]
         return torch.stack(parts).sum(0)
-
-    def dense_bias(self) -> Tensor | None:
-        """The bias of each node, (N, C'), or None."""
-        return None if self.bias is None else self.bias[self.bias_rows]
 
     def __repr__(self) -> str:
         multiplicities = " ".join(map(str, self.decomposition.multiplicities))

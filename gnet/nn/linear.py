@@ -1,6 +1,5 @@
 """Linear layers that commute with a node group, or forget it: exactly as many weights as there are pair orbits."""
 
-import math
 from typing import Literal, cast
 
 import torch
@@ -10,16 +9,16 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.kernels.segments import cluster_mean
+from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.checks import check_channels, check_choice, check_placement, check_shape
 from gnet.nn.mixing import Mixing, MixingWeights, mixing_pairs
-from gnet.nn.weights import BlockWeights, ClusterWeights, Init, ReferenceWeights, Start, TableWeights
+from gnet.nn.weights import BlockWeights, Init, ReferenceWeights, Start, TableWeights
 from gnet.orbits import Blocks, PairOrbits
 
-Bias = Literal["orbit", "shared"]
 Parametrization = Literal["canonical", "reference"]
 
 
-class EquivariantLinear(nn.Module):
+class EquivariantLinear(NodeLinear):
     """Every linear map (*, N, C) -> (*, N, C') that commutes with the group, and no other.
 
     ``bias="orbit"`` has one vector per node orbit, which is all that equivariance allows; ``"shared"`` one for all nodes, as in
@@ -50,9 +49,6 @@ class EquivariantLinear(nn.Module):
         (torch.Size([7, 6, 5]), 110, 125)
     """
 
-    bias: nn.Parameter | None
-    bias_rows: Tensor
-
     def __init__(
         self,
         group: NodeGroup,
@@ -69,21 +65,14 @@ class EquivariantLinear(nn.Module):
         rho: float = 0.5,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        check_choice("bias", bias, ("orbit", "shared", None))
+        orbits = PairOrbits.of(group)
+        first_nodes = orbits.partition.order[orbits.partition.ptr[:-1]] if isinstance(orbits, Blocks) else None
+        super().__init__(group, in_channels, out_channels, bias, first_nodes)
         check_choice("parametrization", parametrization, ("canonical", "reference"))
-        check_channels(in_channels, out_channels)
-        self.group, self.in_channels, self.out_channels = group, in_channels, out_channels
-        self.bias_kind, self.parametrization, self.init, self.gain, self.rho = bias, parametrization, init, gain, rho
         check_choice("mixing", mixing, ("full", "coarse_edges", "none"))
-        self.mixing, self.num_bases = mixing, num_bases
-        self.orbits = PairOrbits.of(group)
+        self.parametrization, self.init, self.gain, self.rho = parametrization, init, gain, rho
+        self.mixing, self.num_bases, self.orbits = mixing, num_bases, orbits
         self.weight = self._make_weights(edge_index)
-        node_orbits = group.node_orbits()
-        rows = _bias_rows(self.orbits, node_orbits)
-        num_biases = {"orbit": node_orbits.num_clusters, "shared": 1, None: 0}[bias]
-        self.register_parameter("bias", nn.Parameter(torch.empty(num_biases, out_channels)) if num_biases else None)
-        self.register_buffer("bias_rows", torch.zeros_like(rows) if bias == "shared" else rows, persistent=False)
         self.reset_parameters(generator)
 
     def _make_weights(self, edge_index: Tensor | None) -> BlockWeights | ReferenceWeights | TableWeights | MixingWeights:
@@ -100,14 +89,13 @@ class EquivariantLinear(nn.Module):
             return kind(self.orbits, self.in_channels, self.out_channels)
         if self.parametrization == "reference":
             raise ConfigError("parametrization='reference' is made for cluster groups; use 'canonical'")
-        return TableWeights(self.orbits, self.in_channels, self.out_channels, self.group.node_orbits().labels)
+        return TableWeights(self.orbits, self.in_channels, self.out_channels)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights anew; biases start at zero, or uniform in (-1, 1) / sqrt(C') with ``init="reference"``."""
         start = Start(self.init, self.gain, self.rho, generator)
         self.weight.reset(start)
-        if self.bias is not None:
-            start.uniform_(self.bias, 1 / math.sqrt(self.out_channels) if self.init == "reference" else 0.0)
+        self.reset_bias(start)
 
     @property
     def num_weights(self) -> int:
@@ -125,37 +113,19 @@ class EquivariantLinear(nn.Module):
         allowed = torch.cat([weight.used.cpu(), self.orbits.own_ids])  # type: ignore[attr-defined]
         return torch.nonzero(torch.isin(self.orbits.labels(), allowed)).t().flip(0)
 
-    @property
-    def num_parameters(self) -> int:
-        """Trained scalars, biases included."""
-        return sum(p.numel() for p in self.parameters())
-
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
         self.check_input(x)
-        return self.weight(x, None if self.bias is None else self.bias_of_clusters())
-
-    def check_input(self, x: Tensor) -> None:
-        """Refuse an x of another shape, dtype or device.
-
-        Raises:
-            ShapeError: it is.
-        """
-        check_shape(x, self.group.degree, self.in_channels)
-        check_placement(x, next(self.parameters()))
+        return self.weight(x, self.bias_of_places())
 
     @property
     def allows_nodes_first(self) -> bool:
         """Whether ``forward_nodes_first`` can be called: the group is one of clusters."""
-        return isinstance(self.weight, ClusterWeights) and not isinstance(self.weight, MixingWeights)
+        return isinstance(self.weight, BlockWeights)
 
     def forward_nodes_first(self, x: Tensor) -> Tensor:
         """The map inside a net that sorts the nodes by cluster once: (N, B, C) -> (N, B, C'), unchecked."""
-        return cast(ClusterWeights, self.weight).forward_nodes_first(x, self.bias_of_clusters())
-
-    def bias_of_clusters(self) -> Tensor | None:
-        """The bias for each cluster (k, C') in blocks, for each node orbit in a table; None without."""
-        return None if self.bias is None else self.bias.index_select(0, self.bias_rows)
+        return cast(BlockWeights, self.weight).forward_nodes_first(x, self.bias_of_places())
 
     def dense(self) -> Tensor:
         """The explicit weight, (N, C', N, C), receiver first: for tests and for looking at."""
@@ -163,12 +133,8 @@ class EquivariantLinear(nn.Module):
 
     def dense_bias(self) -> Tensor | None:
         """The bias of each node, (N, C'), or None."""
-        bias = self.bias_of_clusters()
-        if bias is None:
-            return None
-        if isinstance(self.orbits, Blocks):
-            return bias[self.orbits.partition.labels]
-        return bias[self.group.node_orbits().labels]
+        bias = self.bias_of_places()
+        return bias[self.orbits.partition.labels] if bias is not None and isinstance(self.orbits, Blocks) else bias
 
     @torch.no_grad()
     def set_dense(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -204,21 +170,19 @@ class EquivariantLinear(nn.Module):
     def to_reference_params(self) -> dict[str, Tensor]:
         """The published code's layout of this map: w_diag (C' C, k), w_off (C' C, k, k), output channel major, and the bias.
 
-        For singletons w_diag is zero: only canonical -> reference -> canonical round-trips. ``b`` is (k, C'); a layer without
-        bias has none.
+        Weights that swaps tie are repeated. For singletons w_diag is zero: only canonical -> reference -> canonical
+        round-trips. ``b`` is (k, C'); a layer without bias has none.
         """
-        if not isinstance(self.orbits, Blocks) or self.orbits.is_tied:
-            raise ConfigError("reference parameters exist for cluster groups without swaps")
+        reference = self._reference()
         if isinstance(self.weight, ReferenceWeights):
             reference = self.weight
         else:
-            reference = ReferenceWeights(self.orbits, self.in_channels, self.out_channels).to(next(self.parameters()))
             reference.set_coefficients(self.weight.coefficients())
-        k = self.orbits.partition.num_clusters
-        bias = self.bias_of_clusters()
+        bias = self.bias_of_places()
+        own, mix = cast(Tensor, reference.own_of_clusters()).detach(), reference.mix_of_clusters().detach()
         found = {
-            "w_diag": reference.own.detach().permute(1, 2, 0).reshape(-1, k),
-            "w_off": reference.mix.detach().permute(1, 3, 0, 2).reshape(-1, k, k),
+            "w_diag": own.permute(1, 2, 0).flatten(0, 1),
+            "w_off": mix.permute(1, 3, 0, 2).flatten(0, 1),
         }
         return found if bias is None else {**found, "b": bias.detach()}
 
@@ -228,18 +192,29 @@ class EquivariantLinear(nn.Module):
 
         Shapes:
             w_diag: (C' C, k)    w_off: (C' C, k, k)    b: (C',), one for all nodes, or (k, C')
+
+        Raises:
+            ShapeError: other shapes.
+            ConfigError: no cluster group, weights that differ where the swaps tie them, or a bias that the layer cannot hold.
         """
-        if not isinstance(self.orbits, Blocks) or self.orbits.is_tied:
-            raise ConfigError("reference parameters exist for cluster groups without swaps")
-        k, size = self.orbits.partition.num_clusters, (self.out_channels, self.in_channels)
+        reference = self._reference()
+        k, size = reference.orbits.partition.num_clusters, (self.out_channels, self.in_channels)
         expected = (self.out_channels * self.in_channels, k)
         if w_diag.shape != expected or w_off.shape != (*expected, k):
             raise ShapeError(
                 f"expected w_diag {expected} and w_off {(*expected, k)}, got {tuple(w_diag.shape)} and {tuple(w_off.shape)}"
             )
-        reference = ReferenceWeights(self.orbits, self.in_channels, self.out_channels).to(next(self.parameters()))
-        reference.own.copy_(w_diag.reshape(*size, k).permute(2, 0, 1))
-        reference.mix.copy_(w_off.reshape(*size, k, k).permute(2, 0, 3, 1))
+        own, mix = w_diag.reshape(*size, k).permute(2, 0, 1), w_off.reshape(*size, k, k).permute(2, 0, 3, 1)
+        cast(nn.Parameter, reference.own)[reference.own_rows] = own.to(reference.mix)
+        if reference.orbits.is_tied:
+            reference.mix[reference.pair_ids] = mix.permute(0, 2, 1, 3).to(reference.mix)
+        else:
+            reference.mix.copy_(mix)
+        if not (
+            torch.allclose(reference.mix_of_clusters(), mix.to(reference.mix))
+            and torch.allclose(cast(Tensor, reference.own_of_clusters()), own.to(reference.mix))
+        ):
+            raise ConfigError("expected weights that are equal where the swaps tie them, got others; average them first")
         if isinstance(self.weight, ReferenceWeights):
             self.weight.load_state_dict(reference.state_dict())
         else:
@@ -249,6 +224,11 @@ class EquivariantLinear(nn.Module):
         if b is not None:
             self._set_cluster_bias(b.expand(k, self.out_channels))
         return self
+
+    def _reference(self) -> ReferenceWeights:
+        if not isinstance(self.orbits, Blocks):
+            raise ConfigError("reference parameters exist for cluster groups only")
+        return ReferenceWeights(self.orbits, self.in_channels, self.out_channels).to(next(self.parameters()))
 
     def _set_cluster_bias(self, bias: Tensor) -> None:
         if self.bias is None:
@@ -329,10 +309,3 @@ class InvariantLinear(nn.Module):
         plural = "" if self.num_orbits == 1 else "s"
         channels = f"{self.in_channels} -> {self.out_channels}"
         return f"InvariantLinear({channels} | {self.group.name} | {self.num_orbits} weight{plural} per channel pair)"
-
-
-def _bias_rows(orbits: PairOrbits, node_orbits: Partition) -> Tensor:
-    """The row of the bias that each cluster (blocks) or node orbit (table) reads."""
-    if isinstance(orbits, Blocks):
-        return node_orbits.labels[orbits.partition.order[orbits.partition.ptr[:-1]]]
-    return torch.arange(node_orbits.num_clusters)

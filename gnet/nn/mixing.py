@@ -6,12 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, GraphError
+from gnet.errors import ConfigError
 from gnet.kernels.blocks import own_linear
 from gnet.kernels.segments import cluster_mean
 from gnet.kernels.sparse import RowIndex, sparse_linear
-from gnet.nn.weights import ALPHA, ClusterWeights, Start
-from gnet.orbits import Blocks
+from gnet.nn.weights import ALPHA, ClusterWeights, Kept, Start, own_rows_of
+from gnet.orbits import Blocks, check_edges
 
 Mixing = Literal["full", "coarse_edges", "none"]
 
@@ -34,12 +34,7 @@ def mixing_pairs(orbits: Blocks, mixing: Mixing, edge_index: Tensor | None) -> T
     singles = torch.nonzero(~orbits.has_own).flatten()
     if edge_index is None:
         return singles.expand(2, -1)
-    edges = torch.as_tensor(edge_index).detach().cpu()
-    if edges.ndim != 2 or edges.shape[0] != 2 or edges.is_floating_point():
-        raise GraphError(f"expected edge_index of shape (2, E) with integers, got {tuple(edges.shape)} of {edges.dtype}")
-    if edges.numel() and not 0 <= int(edges.min()) <= int(edges.max()) < orbits.num_nodes:
-        raise GraphError(f"expected edges among nodes 0..{orbits.num_nodes - 1}, got {int(edges.min())}..{int(edges.max())}")
-    sender, receiver = orbits.partition.labels[edges]
+    sender, receiver = orbits.partition.labels[check_edges(edge_index, orbits.num_nodes)]
     wanted = torch.unique(torch.cat([orbits.pair_ids[receiver, sender], orbits.pair_ids.diagonal()]))
     found = torch.nonzero(torch.isin(orbits.pair_ids, wanted)).t()  # receivers first
     return found.flip(0)
@@ -55,33 +50,21 @@ class MixingWeights(ClusterWeights):
         Schlichtkrull et al. (2018), arXiv:1703.06103, equation 3.
     """
 
-    own: nn.Parameter | None
-    own_rows: Tensor
-    senders: Tensor
-    rows: Tensor
-    receivers: Tensor
-    row_orbits: Tensor
     used: Tensor
     edge_orbits: Tensor
     edge_senders: Tensor
     edge_receivers: Tensor
 
     def __init__(self, orbits: Blocks, in_channels: int, out_channels: int, pairs: Tensor, num_bases: int | None) -> None:
-        super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes)
+        super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes, own_rows_of(orbits))
         if num_bases is not None and num_bases < 1:
             raise ConfigError(f"expected num_bases >= 1 or None, got {num_bases}")
-        k = orbits.partition.num_clusters
-        own_rows = orbits.own_ids - int(orbits.pair_ids.max()) - 1  # negative for singletons
-        num_own = int(own_rows.max()) + 1
-        self.own = nn.Parameter(torch.empty(num_own, out_channels, in_channels)) if num_own > 0 else None
-        self.register_buffer("own_rows", torch.where(own_rows < 0, max(num_own, 0), own_rows), persistent=False)
         self.num_bases = num_bases
         used, edge_orbits = torch.unique(orbits.pair_ids[pairs[1], pairs[0]], return_inverse=True)
-        index = RowIndex.of(pairs, edge_orbits, k, len(used))
+        self.rows = Kept(RowIndex.of(pairs, edge_orbits, orbits.partition.num_clusters, len(used)))
         buffers = {"used": used, "edge_orbits": edge_orbits, "edge_senders": pairs[0], "edge_receivers": pairs[1]}
-        for name, tensor in (index.tensors() | buffers).items():
-            self.register_buffer("row_orbits" if name == "orbits" else name, tensor.contiguous(), persistent=False)
-        self.row_sizes = index.sizes
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor.contiguous(), persistent=False)
         shape = (len(used), out_channels, in_channels)
         if num_bases is None:
             self.mix = nn.Parameter(torch.empty(shape))
@@ -89,23 +72,15 @@ class MixingWeights(ClusterWeights):
             self.shares = nn.Parameter(torch.empty(len(self.used), num_bases))
             self.bases = nn.Parameter(torch.empty(num_bases, *shape[1:]))
 
-    def own_of_clusters(self) -> Tensor | None:
-        """A for each cluster, zero for singletons, (k, C', C)."""
-        if self.own is None:
-            return None
-        padded = torch.cat([self.own, self.own.new_zeros(1, self.out_channels, self.in_channels)])
-        return padded.index_select(0, self.own_rows)
-
     def between(self) -> Tensor:
         """B of each used orbit of pairs, (Q, C', C)."""
         return self.mix if self.num_bases is None else torch.einsum("qb,boi->qoi", self.shares, self.bases)
 
     def _offsets(self, means: Tensor) -> Tensor:
         """What each cluster is sent, (*, k, C) -> (*, k, C')."""
-        k = len(self.divisor)
+        k = self.orbits.partition.num_clusters
         if self.num_bases is None:
-            index = RowIndex(self.senders, self.rows, self.receivers, self.row_orbits, self.row_sizes, k)
-            return sparse_linear(means, self.mix, index)
+            return sparse_linear(means, self.mix, self.rows())
         shares = self.shares.index_select(0, self.edge_orbits)  # (P, b)
         if len(self.edge_senders) == k * k:
             table = shares.new_zeros(k, k, shares.shape[1]).index_put((self.edge_receivers, self.edge_senders), shares)
@@ -116,15 +91,16 @@ class MixingWeights(ClusterWeights):
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
-        offsets = self._offsets(cluster_mean(x, self.labels, len(self.divisor)))
-        return own_linear(x, self.own_of_clusters(), offsets if bias is None else offsets + bias, self.index)
+        index = self.index
+        offsets = self._offsets(cluster_mean(x, index.labels, len(index.sizes)))
+        return own_linear(x, self.own_of_clusters(), offsets if bias is None else offsets + bias, index)
 
     def coefficients(self) -> Tensor:
         """The value on each pair orbit, (count, C', C); zero where clusters do not send."""
         between = self.between()
         orbits = self.orbits
         values = between.new_zeros(orbits.count, self.out_channels, self.in_channels)
-        divisor = self.divisor.to(between)[self.edge_senders]
+        divisor = self.index.divisor.to(between)[self.edge_senders]
         values[self.used[self.edge_orbits]] = between[self.edge_orbits] / divisor[:, None, None]
         own = self.own_of_clusters()
         if own is not None:
@@ -147,7 +123,7 @@ class MixingWeights(ClusterWeights):
         """Fill the weights so that outputs start with variance ``gain`` (per unit of input second moment)."""
         if start.rule == "reference":
             raise ConfigError("init='reference' is made for mixing='full' without bases; use 'white' or 'correlated'")
-        sizes, d = self.divisor.float().cpu(), self.in_channels
+        sizes, d = self.orbits.partition.sizes.float(), self.in_channels
         second = 1 / sizes if start.rule == "white" else start.rho + (1 - start.rho) / sizes  # E mean^2, (k,)
         receivers, senders = self.edge_receivers.cpu(), self.edge_senders.cpu()
         heard = torch.bincount(receivers, minlength=len(sizes)).clamp(min=1)

@@ -5,13 +5,15 @@ Each class knows its map in two ways: ``forward`` applies it fast, ``coefficient
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError
+from gnet.graphs.partition import Partition
 from gnet.kernels.blocks import ClusterIndex, pooled_linear, pooled_linear_nodes_first
+from gnet.kernels.sparse import RowIndex
 from gnet.kernels.table import table_linear
 from gnet.orbits import Blocks, PairOrbits
 
@@ -51,38 +53,57 @@ ALPHA = 0.5
 """Share of the output variance that the pointwise path starts with."""
 
 
+class Kept(nn.Module):
+    """A named tuple of a kernel whose tensors follow the device of the layer that keeps it; call it to have it back."""
+
+    def __init__(self, index: ClusterIndex | RowIndex) -> None:
+        super().__init__()
+        self.kind, self.plain = type(index), {}
+        for name, value in index._asdict().items():
+            if isinstance(value, Tensor):
+                self.register_buffer(name, value.contiguous(), persistent=False)
+            else:
+                self.plain[name] = value
+
+    def forward(self) -> Any:
+        """The named tuple."""
+        return self.kind(**self._buffers, **self.plain)  # type: ignore[arg-type]
+
+
 class ClusterWeights(nn.Module):
-    """Base of the weights of a cluster group: keeps where the nodes of each cluster are, in buffers that follow the device."""
+    """Base of the weights of a cluster group: where the nodes of each cluster are, and the weight of its own nodes.
 
-    labels: Tensor
-    divisor: Tensor
-    order: Tensor
-    inverse: Tensor
+    ``own_rows`` (k,) says which row of ``own`` each cluster reads, negative for none.
+    """
 
-    def __init__(self, orbits: Blocks, in_channels: int, out_channels: int, divisor: Tensor) -> None:
+    own: nn.Parameter | None
+    own_rows: Tensor
+
+    def __init__(self, orbits: Blocks, in_channels: int, out_channels: int, divisor: Tensor, own_rows: Tensor) -> None:
         super().__init__()
         self.orbits, self.in_channels, self.out_channels = orbits, in_channels, out_channels
-        for name, tensor in ClusterIndex.of(orbits.partition.labels, divisor).tensors().items():
-            self.register_buffer(name, tensor, persistent=False)
-        self.cluster_sizes = tuple(orbits.partition.sizes.tolist())
-        self.is_sorted = torch.equal(orbits.partition.order, torch.arange(orbits.num_nodes))
+        self.clusters = Kept(ClusterIndex.of(orbits.partition.labels, divisor))
+        num_own = max(int(own_rows.max()) + 1, 0)
+        self.own = nn.Parameter(torch.empty(num_own, out_channels, in_channels)) if num_own else None
+        self.is_one_to_one = torch.equal(own_rows, torch.arange(num_own))
+        self.register_buffer("own_rows", torch.where(own_rows < 0, num_own, own_rows), persistent=False)
 
     @property
     def index(self) -> ClusterIndex:
         """What the kernel wants to know of the partition."""
-        return ClusterIndex(self.labels, self.divisor, self.order, self.inverse, self.cluster_sizes, self.is_sorted)
+        return self.clusters()
 
-    def parts(self) -> tuple[Tensor | None, Tensor]:
-        """The weight of each cluster's own nodes (k, C', C), if any, and of each pair of clusters (k, C', k, C)."""
-        raise NotImplementedError
+    def own_of_clusters(self) -> Tensor | None:
+        """The weight of each cluster's own nodes, zero where it has none, (k, C', C)."""
+        if self.own is None or self.is_one_to_one:
+            return self.own
+        padded = torch.cat([self.own, self.own.new_zeros(1, self.out_channels, self.in_channels)])
+        return padded.index_select(0, self.own_rows)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
-        return pooled_linear(x, *self.parts(), bias, self.index)
 
-    def forward_nodes_first(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """The same for nodes first and in cluster order, (N, B, C) -> (N, B, C')."""
-        return pooled_linear_nodes_first(x, *self.parts(), bias, self.index)
+def own_rows_of(orbits: Blocks) -> Tensor:
+    """The rows of A in canonical coordinates, (k,): one for each orbit of clusters of more than one node."""
+    return orbits.own_ids - int(orbits.pair_ids.max()) - 1
 
 
 class BlockWeights(ClusterWeights):
@@ -92,60 +113,59 @@ class BlockWeights(ClusterWeights):
     Without swaps B is kept as (k, C', k, C), which is the matrix of one product; with swaps as one (C', C) per orbit.
     """
 
-    own: nn.Parameter | None
-    own_rows: Tensor
+    pair_ids: Tensor
 
-    def __init__(self, orbits: Blocks, in_channels: int, out_channels: int) -> None:
-        super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes)
+    def __init__(
+        self,
+        orbits: Blocks,
+        in_channels: int,
+        out_channels: int,
+        divisor: Tensor | None = None,
+        own_rows: Tensor | None = None,
+    ) -> None:
+        divisor = orbits.partition.sizes if divisor is None else divisor
+        super().__init__(orbits, in_channels, out_channels, divisor, own_rows_of(orbits) if own_rows is None else own_rows)
         k = orbits.partition.num_clusters
-        own_rows = orbits.own_ids - int(orbits.pair_ids.max()) - 1  # row of A for each cluster, negative for singletons
-        num_own = int(own_rows.max()) + 1
-        self.own = nn.Parameter(torch.empty(max(num_own, 0), out_channels, in_channels)) if num_own > 0 else None
         shape = (k, out_channels, k, in_channels)
         self.mix = nn.Parameter(torch.empty(shape if not orbits.is_tied else (int(orbits.pair_ids.max()) + 1, *shape[1::2])))
-        self.register_buffer("own_rows", torch.where(own_rows < 0, num_own, own_rows), persistent=False)
         self.register_buffer("pair_ids", orbits.pair_ids if orbits.is_tied else None, persistent=False)
-
-    def own_of_clusters(self) -> Tensor | None:
-        """A for each cluster, zero for singletons, (k, C', C)."""
-        if self.own is None:
-            return None
-        if len(self.own) == len(self.own_rows) and not self.orbits.is_tied:
-            return self.own
-        padded = torch.cat([self.own, self.own.new_zeros(1, self.out_channels, self.in_channels)])
-        return padded.index_select(0, self.own_rows)
 
     def mix_of_clusters(self) -> Tensor:
         """B for each pair of clusters, (k, C', k, C)."""
         if not self.orbits.is_tied:
             return self.mix
-        return self.mix[self.pair_ids].permute(0, 2, 1, 3)  # type: ignore[index]
+        return self.mix.index_select(0, self.pair_ids.flatten()).unflatten(0, self.pair_ids.shape).permute(0, 2, 1, 3)
 
-    def parts(self) -> tuple[Tensor | None, Tensor]:
-        """A and B."""
-        return self.own_of_clusters(), self.mix_of_clusters()
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""
+        return pooled_linear(x, self.own_of_clusters(), self.mix_of_clusters(), bias, self.index)
+
+    def forward_nodes_first(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The same for nodes first and in cluster order, (N, B, C) -> (N, B, C')."""
+        return pooled_linear_nodes_first(x, self.own_of_clusters(), self.mix_of_clusters(), bias, self.index)
 
     def coefficients(self) -> Tensor:
         """The value on each pair orbit, (count, C', C)."""
-        between = self.mix_of_clusters().permute(0, 2, 1, 3) / self.divisor.to(self.mix)[None, :, None, None]  # (k, k, C', C)
+        divisor = self.index.divisor.to(self.mix)
+        between = self.mix_of_clusters().permute(0, 2, 1, 3) / divisor[None, :, None, None]  # (k, k, C', C)
         own = self.own_of_clusters()
         values = self.mix.new_zeros(self.orbits.count, self.out_channels, self.in_channels)
         values[self.orbits.pair_ids] = between
         if own is not None:
-            diagonal = between.diagonal().permute(2, 0, 1) + own
-            values[self.orbits.own_ids] = diagonal
+            values[self.orbits.own_ids] = between.diagonal().permute(2, 0, 1) + own
         return values
 
     @torch.no_grad()
     def set_coefficients(self, values: Tensor) -> None:
-        """Set the map from its value on each pair orbit, (count, C', C)."""
+        """Set the map from its value on each pair orbit, (count, C', C); the own weight of singletons becomes zero."""
         between = values[self.orbits.pair_ids]
         if self.own is not None:
             own = values[self.orbits.own_ids] - between.diagonal().permute(2, 0, 1)
-            self.own[self.own_rows[self.orbits.has_own]] = own[self.orbits.has_own].to(self.own)
-        pooled = between * self.divisor.to(values)[None, :, None, None]
+            kept = self.own_rows < len(self.own)
+            self.own[self.own_rows[kept]] = own[kept].to(self.own)
+        pooled = between * self.index.divisor.to(values)[None, :, None, None]
         if self.orbits.is_tied:
-            self.mix[self.pair_ids] = pooled.to(self.mix)  # type: ignore[index]
+            self.mix[self.pair_ids] = pooled.to(self.mix)
         else:
             self.mix.copy_(pooled.permute(0, 2, 1, 3))
 
@@ -155,11 +175,11 @@ class BlockWeights(ClusterWeights):
         if start.rule == "reference":
             self._reset_reference(start)
             return
-        d, k = self.in_channels, len(self.divisor)
-        sizes = self.divisor.float()
+        d, k = self.in_channels, self.orbits.partition.num_clusters
+        sizes = self.orbits.partition.sizes.float()
         second = 1 / sizes if start.rule == "white" else start.rho + (1 - start.rho) / sizes  # E mean^2, (k,)
-        share = torch.where(self.orbits.has_own.to(sizes.device), 1 - ALPHA, 1.0)  # no pointwise path in a singleton's row
-        std = torch.sqrt(share[:, None] * start.gain / (d * k * second[None, :])).cpu()  # (k, k)
+        share = torch.where(self.orbits.has_own, 1 - ALPHA, 1.0)  # no pointwise path in a singleton's row
+        std = torch.sqrt(share[:, None] * start.gain / (d * k * second[None, :]))  # (k, k)
         if self.own is not None:
             start.normal_(self.own, torch.tensor(math.sqrt(ALPHA * start.gain / d)))
         if self.orbits.is_tied:
@@ -184,49 +204,25 @@ class BlockWeights(ClusterWeights):
         self.set_coefficients(values)
 
 
-class ReferenceWeights(ClusterWeights):
+class ReferenceWeights(BlockWeights):
     """The parametrisation of the published code: W = diag(w_diag[a(i)]) + w_off[a(i), a(j)] / N, trained as (w_diag, w_off).
 
     Under Adam it matters which numbers are trained: a step of size lr moves an entry of W between clusters by lr / N only, a
-    regulariser of fine partitions that the canonical coordinates do not have. For singletons it holds one weight too many.
+    regulariser of fine partitions that the canonical coordinates do not have. Swaps tie both along their orbits. For singletons
+    it holds one weight too many, which coefficients do not fix: they give w_diag = 0 there. The divisor N scales the pooled
+    signal, not the k x k weights: the trivial group has k = N.
     """
 
     def __init__(self, orbits: Blocks, in_channels: int, out_channels: int) -> None:
-        if orbits.is_tied:
-            raise ConfigError(
-                "parametrization='reference' is made for cluster groups without swaps; use parametrization='canonical'"
-            )
-        k = orbits.partition.num_clusters
-        super().__init__(orbits, in_channels, out_channels, torch.full((k,), orbits.num_nodes))
-        self.own = nn.Parameter(torch.empty(k, out_channels, in_channels))
-        self.mix = nn.Parameter(torch.empty(k, out_channels, k, in_channels))
-
-    def parts(self) -> tuple[Tensor | None, Tensor]:
-        """w_diag and w_off; the divisor N scales the pooled signal, not the k x k weights: the trivial group has k = N."""
-        return self.own, self.mix
-
-    def coefficients(self) -> Tensor:
-        """The value on each pair orbit, (count, C', C)."""
-        between = self.mix.permute(0, 2, 1, 3) / self.orbits.num_nodes
-        values = self.mix.new_zeros(self.orbits.count, self.out_channels, self.in_channels)
-        values[self.orbits.pair_ids] = between
-        values[self.orbits.own_ids] = between.diagonal().permute(2, 0, 1) + self.own
-        return values
-
-    @torch.no_grad()
-    def set_coefficients(self, values: Tensor) -> None:
-        """Set the map from its value on each pair orbit; for singletons w_diag is set to zero (the map does not fix it)."""
-        between = values[self.orbits.pair_ids]
-        own = values[self.orbits.own_ids] - between.diagonal().permute(2, 0, 1)
-        self.own.copy_(own)
-        self.mix.copy_(between.permute(0, 2, 1, 3) * self.orbits.num_nodes)
+        divisor = torch.full((orbits.partition.num_clusters,), orbits.num_nodes)
+        super().__init__(orbits, in_channels, out_channels, divisor, Partition(orbits.pair_ids.diagonal()).labels)
 
     @torch.no_grad()
     def reset(self, start: Start) -> None:
         """Uniform in (-1, 1) / sqrt(C') for both, as published; other rules through the canonical coordinates."""
         if start.rule == "reference":
             bound = 1 / math.sqrt(self.out_channels)
-            start.uniform_(self.own, bound)
+            start.uniform_(cast(Tensor, self.own), bound)
             start.uniform_(self.mix, bound)
             return
         canonical = BlockWeights(self.orbits, self.in_channels, self.out_channels)
@@ -239,17 +235,15 @@ class TableWeights(nn.Module):
 
     table: Tensor
 
-    def __init__(self, orbits: PairOrbits, in_channels: int, out_channels: int, node_labels: Tensor) -> None:
+    def __init__(self, orbits: PairOrbits, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.orbits = orbits
         self.weight = nn.Parameter(torch.empty(orbits.count, out_channels, in_channels))
         self.register_buffer("table", orbits.labels(), persistent=False)
-        self.register_buffer("node_labels", node_labels, persistent=False)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(*, N, C) -> (*, N, C'), with the bias given for each node orbit."""
-        per_node = None if bias is None else bias[self.node_labels]  # type: ignore[index]
-        return table_linear(x, self.weight, self.table, per_node)
+        """(*, N, C) -> (*, N, C'), with the bias given for each node (N, C')."""
+        return table_linear(x, self.weight, self.table, bias)
 
     def coefficients(self) -> Tensor:
         """The weights themselves."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gnet.errors import ConfigError
-from gnet.groups import NodeGroup
+from gnet.groups import ClusterGroup, NodeGroup
 from gnet.randomness import derive_seed
-from gnet.training.symmetry import Symmetric, Symmetry, Trivial, as_symmetry
+from gnet.training.symmetry import Symmetric, Trivial, as_symmetry
 
 Config = dict[str, Any]
 Resolve = Callable[[list[str]], Config]
@@ -134,9 +134,12 @@ def group_label(group: NodeGroup) -> str:
     """
     if group.order() == 1:
         return "trivial"
-    partition = getattr(group, "partition", None)
-    if partition is None or getattr(group, "swaps", None) is not None:
+    if not isinstance(group, ClusterGroup):
         return group.name
+    partition = group.partition
+    if group.swaps is not None:
+        inside = group_label(ClusterGroup(partition))
+        return "H" if inside == "trivial" else f"{inside} x| H"
     sizes = partition.sizes.unique().tolist()
     if len(sizes) > 1:
         return f"{partition.num_clusters} clusters"
@@ -156,16 +159,17 @@ def slug(name: str) -> str:
 def cluster_overrides(base: Config, num_clusters: int, num_nodes: int) -> dict[str, Any]:
     """What ``--clusters`` is shorthand for: 1 is Symmetric, N is Trivial, anything else the config's rule with that number.
 
-    Where the config projects, it is the target of the projection that varies: that is the group of the net in the end.
+    Of N clusters that may change places it is the config's rule too: the swaps are what remains. Where the config projects, it
+    is the target of the projection that varies: that is the group of the net in the end.
     """
     key = "project_onto" if base["model"].get("project_onto") else "symmetry"
-    rule: Symmetry
+    rule = as_symmetry(base["model"][key])
     if num_clusters == 1:
         rule = Symmetric()
-    elif num_clusters == num_nodes:
+    elif num_clusters == num_nodes and getattr(rule, "swaps", None) is None:
         rule = Trivial()
     else:
-        rule = as_symmetry(base["model"][key]).with_clusters(num_clusters)
+        rule = rule.with_clusters(num_clusters)
     return {f"model.{key}": rule.as_config()}
 
 

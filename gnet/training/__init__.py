@@ -11,7 +11,7 @@ _ROOMS = {
     "inpainting": ("ImageInpainting",),
     "standardise": ("Scaling", "Standardiser"),
     "module": ("GNetModule",),
-    "symmetry": ("Coarsened", "GivenPartition", "Symmetric", "Symmetry", "Trivial"),
+    "symmetry": ("Automorphism", "Coarsened", "GivenPartition", "Grid", "Symmetric", "Symmetry", "Trivial"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

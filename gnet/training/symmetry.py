@@ -5,18 +5,29 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
 from gnet.errors import ConfigError, PartitionError
 from gnet.graphs import Partition, coarsen, grid_patches
-from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
+from gnet.groups import (
+    ClusterGroup,
+    GridSymmetry,
+    NodeGroup,
+    PermutationGroup,
+    SymmetricGroup,
+    TrivialGroup,
+    automorphism_group,
+    coarse_automorphisms,
+    grid_group,
+)
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 Method = Literal["patches", "spectral", "agglomerative", "louvain", "kmeans", "metis", "leiden"]
+Swaps = Literal["automorphisms", GridSymmetry]
 
 
 class Symmetry(ABC):
@@ -34,9 +45,9 @@ class Symmetry(ABC):
 
         Example:
             >>> Coarsened(4, method="kmeans").with_clusters(16)
-            Coarsened(num_clusters=16, method='kmeans', seed=0)
+            Coarsened(num_clusters=16, method='kmeans', seed=0, swaps=None)
             >>> Symmetric().with_clusters(16)
-            Coarsened(num_clusters=16, method='spectral', seed=0)
+            Coarsened(num_clusters=16, method='spectral', seed=0, swaps=None)
         """
         return Coarsened(num_clusters)
 
@@ -67,7 +78,7 @@ def as_symmetry(value: "Symmetry | str | dict[str, Any]") -> Symmetry:
         >>> as_symmetry("Symmetric")
         Symmetric()
         >>> as_symmetry({"class_path": "Coarsened", "init_args": {"num_clusters": 9}})
-        Coarsened(num_clusters=9, method='spectral', seed=0)
+        Coarsened(num_clusters=9, method='spectral', seed=0, swaps=None)
     """
     if isinstance(value, Symmetry):
         return value
@@ -86,7 +97,7 @@ def symmetries() -> list[type[Symmetry]]:
 
     Example:
         >>> sorted(kind.__name__ for kind in symmetries() if kind.__module__ == "gnet.training.symmetry")
-        ['Coarsened', 'GivenPartition', 'Symmetric', 'Trivial']
+        ['Automorphism', 'Coarsened', 'GivenPartition', 'Grid', 'Symmetric', 'Trivial']
     """
     found: list[type[Symmetry]] = []
     pending = Symmetry.__subclasses__()
@@ -134,8 +145,13 @@ class Coarsened(Symmetry):
     ``method="patches"`` cuts an image grid into ``num_clusters`` = m^2 rectangles, m along each side; the other methods are
     those of ``coarsen``. One cluster is the symmetric group and N clusters the trivial group, whatever the method.
 
+    ``swaps`` lets whole clusters change places, and ties their weights: "automorphisms" are those of the coarsened graph that
+    keep cluster sizes; for patches also a symmetry of the grid of patches, such as "horizontal_flip" or "dihedral" (all names
+    in ``grid_group``). Of N clusters the swaps alone remain.
+
     Raises:
-        ConfigError: patches of a graph that is no grid, or a number of patches that is no square.
+        ConfigError: patches of a graph that is no grid, a number of patches that is no square, or unknown swaps.
+        GroupError: swaps of clusters of different sizes.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436.
@@ -144,15 +160,23 @@ class Coarsened(Symmetry):
         >>> from torch_geometric.data import Data
         >>> Coarsened(4, method="patches")(Data(num_nodes=16), grid_shape=(4, 4))
         ClusterGroup(S4 x S4 x S4 x S4, order 24^4)
+        >>> Coarsened(4, method="patches", swaps="horizontal_flip")(Data(num_nodes=16), grid_shape=(4, 4))
+        ClusterGroup((S4 x S4 x S4 x S4) x| H, order 24^4 * 2)
     """
 
     num_clusters: int = 4
     method: Method = "spectral"
     seed: int = 0
+    swaps: Swaps | None = None
 
     def __post_init__(self) -> None:
         if self.num_clusters < 1:
             raise ConfigError(f"expected num_clusters >= 1, got {self.num_clusters}")
+        if self.swaps not in (None, "automorphisms") and self.method != "patches":
+            raise ConfigError(
+                f"swaps={self.swaps!r} turns a grid of patches, and method={self.method!r} makes none; "
+                "use method='patches', or swaps='automorphisms'"
+            )
 
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
         """The group that permutes freely inside each cluster."""
@@ -163,11 +187,21 @@ class Coarsened(Symmetry):
             )
         if self.num_clusters == 1:
             return SymmetricGroup(num_nodes)
+        partition = self._partition(graph, num_nodes, grid_shape)
+        return ClusterGroup(partition, None if self.swaps is None else self._swaps(graph, partition))
+
+    def _partition(self, graph: "Data", num_nodes: int, grid_shape: tuple[int, int] | None) -> Partition:
         if self.num_clusters == num_nodes:
-            return TrivialGroup(num_nodes)
+            return Partition.singletons(num_nodes)
         if self.method == "patches":
-            return ClusterGroup(self._patches(grid_shape))
-        return ClusterGroup(coarsen(graph, self.num_clusters, method=self.method, seed=self.seed))
+            return self._patches(grid_shape)
+        return coarsen(graph, self.num_clusters, method=self.method, seed=self.seed)
+
+    def _swaps(self, graph: "Data", partition: Partition) -> PermutationGroup:
+        if self.swaps == "automorphisms":
+            return coarse_automorphisms(graph, partition)
+        side = math.isqrt(self.num_clusters)
+        return grid_group((side, side), cast(GridSymmetry, self.swaps))
 
     def _patches(self, grid_shape: tuple[int, int] | None) -> Partition:
         if grid_shape is None:
@@ -183,6 +217,51 @@ class Coarsened(Symmetry):
     def with_clusters(self, num_clusters: int) -> Symmetry:
         """The same method and seed with another number of clusters."""
         return dataclasses.replace(self, num_clusters=num_clusters)
+
+
+@dataclass(frozen=True)
+class Automorphism(Symmetry):
+    """The symmetries of the graph itself, exact from its edges and, to ``tol``, their weights.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436: active symmetries of a fixed graph.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> Automorphism()(Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)).order()
+        2
+    """
+
+    tol: float = 1e-6
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """The automorphism group."""
+        return automorphism_group(graph, tol=self.tol)
+
+
+@dataclass(frozen=True)
+class Grid(Symmetry):
+    """Symmetries of an image grid: flips, turns, translations on the torus; the names are those of ``grid_group``.
+
+    Raises:
+        ConfigError: a graph that is no grid, or an unknown symmetry.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> Grid("dihedral")(Data(num_nodes=16), grid_shape=(4, 4)).order()
+        8
+    """
+
+    kind: GridSymmetry | list[GridSymmetry] = "dihedral"
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """The group on the pixels."""
+        if grid_shape is None or grid_shape[0] * grid_shape[1] != num_nodes_of(graph):
+            raise ConfigError(
+                f"symmetries of a grid need data on an image grid, got a graph of {num_nodes_of(graph)} nodes and grid shape "
+                f"{grid_shape}; use Automorphism or Coarsened"
+            )
+        return grid_group(grid_shape, self.kind)
 
 
 @dataclass(frozen=True)

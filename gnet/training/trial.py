@@ -139,7 +139,7 @@ def instantiate(value: Any) -> Any:
 
     Example:
         >>> instantiate({"a": {"class_path": "gnet.training.symmetry.Coarsened", "init_args": {"num_clusters": 9}}})
-        {'a': Coarsened(num_clusters=9, method='spectral', seed=0)}
+        {'a': Coarsened(num_clusters=9, method='spectral', seed=0, swaps=None)}
     """
     if isinstance(value, list):
         return [instantiate(each) for each in value]

@@ -11,7 +11,7 @@ from gnet.kernels.segments import cluster_mean
 from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear
 from gnet.orbits import PairOrbits
 from gnet.testing import LawBroken, brute_force_mean, check_layer, expressible_rank
-from tests.laws.cases import CLUSTER_GROUPS, GROUPS, UNTIED
+from tests.laws.cases import CLUSTER_GROUPS, GROUPS, TIED_GROUPS, UNTIED
 
 
 @pytest.fixture(params=GROUPS)
@@ -19,9 +19,9 @@ def group(request: pytest.FixtureRequest) -> NodeGroup:
     return GROUPS[request.param]
 
 
-@pytest.fixture(params=CLUSTER_GROUPS)
+@pytest.fixture(params=CLUSTER_GROUPS | TIED_GROUPS)
 def cluster_group(request: pytest.FixtureRequest) -> ClusterGroup:
-    return CLUSTER_GROUPS[request.param]
+    return (CLUSTER_GROUPS | TIED_GROUPS)[request.param]
 
 
 @pytest.mark.parametrize("bias", ["orbit", "shared", None])

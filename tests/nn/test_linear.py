@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
+from gnet.graphs.coarsen import grid_patches
 from gnet.graphs.partition import Partition
-from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup
+from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup, grid_group
 from gnet.measures import project
-from gnet.nn import EquivariantLinear, InvariantLinear
+from gnet.nn import EquivariantLinear, GNet, InvariantLinear
+from gnet.testing import enumerate_elements
 from tests.laws.cases import CLUSTER_GROUPS, GENERATOR_GROUPS, GROUPS, TIED_GROUPS
 
 GROUP = ClusterGroup(Partition([1, 0, 1, 2, 0, 1], num_clusters=3))  # sizes 2, 3, 1
@@ -22,9 +24,9 @@ def group(request: pytest.FixtureRequest) -> NodeGroup:
     return GROUPS[request.param]
 
 
-@pytest.fixture(params=CLUSTER_GROUPS)
+@pytest.fixture(params=CLUSTER_GROUPS | TIED_GROUPS)
 def cluster_group(request: pytest.FixtureRequest) -> ClusterGroup:
-    return CLUSTER_GROUPS[request.param]
+    return (CLUSTER_GROUPS | TIED_GROUPS)[request.param]
 
 
 def filled(layer: EquivariantLinear, rng: torch.Generator) -> EquivariantLinear:
@@ -176,6 +178,9 @@ def test_reads_the_published_layout(cluster_group, parametrization, rng):
     k = cluster_group.partition.num_clusters
     w_diag = torch.randn(3 * 2, k, dtype=torch.float64, generator=rng)
     w_off = torch.randn(3 * 2, k, k, dtype=torch.float64, generator=rng)
+    if cluster_group.swaps is not None:
+        elements = enumerate_elements(cluster_group.swaps)
+        w_diag, w_off = w_diag[:, elements].mean(1), w_off[:, elements[:, :, None], elements[:, None]].mean(1)
     b = torch.randn(3, dtype=torch.float64, generator=rng)
     layer = EquivariantLinear(cluster_group, 2, 3, parametrization=parametrization, bias="shared").double()
     assert layer.from_reference_params(w_diag, w_off, b) is layer
@@ -293,7 +298,6 @@ def test_signals_of_another_shape_are_refused_on_general_groups():
         (GROUP, {"parametrization": "paper"}, r"expected parametrization in \('canonical', 'reference'\), got 'paper'"),
         (GROUP, {"init": "zeros"}, r"expected init 'white', 'correlated' or 'reference', got 'zeros'"),
         (GROUP, {"init": "correlated", "rho": 1.5}, r"expected a correlation rho in \[0, 1\], got 1.5"),
-        (TIED_GROUPS["tied"], {"parametrization": "reference"}, r"made for cluster groups without swaps; use .*'canonical'"),
         (GENERATOR_GROUPS["hexagon"], {"parametrization": "reference"}, r"made for cluster groups; use 'canonical'"),
         (GENERATOR_GROUPS["hexagon"], {"init": "reference"}, r"init='reference' is made for cluster groups"),
     ],
@@ -329,12 +333,27 @@ def test_a_bias_for_a_layer_without_bias_is_refused():
         layer.from_reference_params(torch.zeros(6, 3), torch.zeros(6, 3, 3), torch.ones(3))
 
 
-@pytest.mark.parametrize("name", ["tied", "hexagon"])
-def test_reference_parameters_of_other_groups_are_refused(name):
-    layer = EquivariantLinear(GROUPS[name], 1, 1)
-    with pytest.raises(ConfigError, match="reference parameters exist for cluster groups without swaps"):
+def test_published_weights_that_break_the_tying_are_refused():
+    w_diag, w_off = torch.zeros(1, 5), torch.zeros(1, 5, 5)
+    w_off[0, 0, 1] = 1.0
+    layer = EquivariantLinear(TIED_GROUPS["tied"], 1, 1)
+    with pytest.raises(ConfigError, match="expected weights that are equal where the swaps tie them, got others"):
+        layer.from_reference_params(w_diag, w_off)
+
+
+@pytest.mark.parametrize(("side", "published"), [(2, 589), (14, 1_081_165), (28, 17_232_349)])
+def test_flip_tied_nets_have_the_published_number_of_trained_scalars(side, published):
+    """1 -> 28 -> 1 channels on 28 x 28 pixels, patches swapped by the horizontal flip (Huang, Levie and Villar 2023)."""
+    group = ClusterGroup(grid_patches((28, 28), (side, side)), swaps=grid_group((side, side), "horizontal_flip"))
+    net = GNet(group, 1, 28, 1, parametrization="reference", init="reference", bias="shared")
+    assert net.num_parameters == published
+
+
+def test_reference_parameters_of_other_groups_are_refused():
+    layer = EquivariantLinear(GROUPS["hexagon"], 1, 1)
+    with pytest.raises(ConfigError, match="reference parameters exist for cluster groups only"):
         layer.to_reference_params()
-    with pytest.raises(ConfigError, match="reference parameters exist for cluster groups without swaps"):
+    with pytest.raises(ConfigError, match="reference parameters exist for cluster groups only"):
         layer.from_reference_params(torch.zeros(1, 1), torch.zeros(1, 1, 1))
 
 

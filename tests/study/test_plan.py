@@ -43,9 +43,22 @@ def test_clusters_are_shorthand_for_symmetries() -> None:
     assert names(variants) == ["S16", "S4^4", "trivial", "ridge"]
     rules = [variant.config["model"]["symmetry"]["class_path"].rpartition(".")[2] for variant in variants]
     assert rules[:3] == ["Symmetric", "Coarsened", "Trivial"]
-    assert variants[1].config["model"]["symmetry"]["init_args"] == {"num_clusters": 4, "method": "patches", "seed": 0}
+    assert variants[1].config["model"]["symmetry"]["init_args"] == {
+        "num_clusters": 4,
+        "method": "patches",
+        "seed": 0,
+        "swaps": None,
+    }
     assert all("study" not in variant.config for variant in variants)
     assert largest_group(variants) == "S16"
+
+
+def test_clusters_that_may_change_places_keep_their_swaps_when_each_is_one_node() -> None:
+    flipped = dict(BASE["model"]["symmetry"], init_args={"method": "patches", "swaps": "horizontal_flip"})
+    variants = make_variants([f"--model.symmetry={json.dumps(flipped)}"], resolve, GRAPH, clusters=[1, 4, 16])
+    assert names(variants) == ["S16", "S4^4 x| H", "H"]
+    assert [variant.group.order() for variant in variants[1:]] == [24**4 * 2, 2]
+    assert variants[2].config["model"]["symmetry"]["init_args"]["swaps"] == "horizontal_flip"
 
 
 def test_variants_are_named_overrides() -> None:

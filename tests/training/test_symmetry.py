@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from gnet.errors import ConfigError, PartitionError
+from gnet.errors import ConfigError, GroupError, PartitionError
 from gnet.graphs import Partition
-from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
+from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup, automorphism_group, grid_group
 from gnet.training.inpainting import grid_graph
-from gnet.training.symmetry import Coarsened, GivenPartition, Symmetric, Symmetry, Trivial, as_symmetry, read_partition
+from gnet.training.symmetry import (
+    Automorphism,
+    Coarsened,
+    GivenPartition,
+    Grid,
+    Symmetric,
+    Symmetry,
+    Trivial,
+    as_symmetry,
+    read_partition,
+)
 
 GRAPH, SHAPE = grid_graph(4, 6), (4, 6)
 
@@ -42,7 +52,45 @@ def test_with_clusters_keeps_the_method():
         GivenPartition("labels.txt").with_clusters(9)
 
 
-@pytest.mark.parametrize("rule", [Trivial(), Symmetric(), Coarsened(9, "patches", 1), GivenPartition("a.txt")])
+def test_swaps_of_patches_and_of_coarsened_graphs():
+    flipped = Coarsened(4, "patches", swaps="horizontal_flip")(GRAPH, SHAPE)
+    assert flipped == ClusterGroup(Coarsened(4, "patches")(GRAPH, SHAPE).partition, swaps=grid_group((2, 2), "horizontal_flip"))
+    free = Coarsened(4, "patches", swaps="automorphisms")(GRAPH, SHAPE)
+    assert free.swaps.order() == 4  # patches of 2 x 3 pixels: the two flips of the picture, and no quarter turn
+    pixels = Coarsened(16, "patches", swaps="dihedral")(grid_graph(4, 4), (4, 4))
+    assert pixels == grid_group((4, 4), "dihedral")
+    assert Coarsened(1, "patches", swaps="dihedral")(GRAPH, SHAPE) == SymmetricGroup(24)
+
+
+def test_swaps_stay_when_the_number_of_clusters_changes():
+    assert Coarsened(4, "patches", swaps="flips").with_clusters(9) == Coarsened(9, "patches", swaps="flips")
+
+
+def test_automorphisms_and_grids():
+    assert Automorphism()(GRAPH) == automorphism_group(GRAPH) == Grid("flips")(GRAPH, SHAPE)
+    assert Grid(["translations", "flips"])(GRAPH, SHAPE).order() == 24 * 4
+    with pytest.raises(ConfigError, match=r"need data on an image grid, got a graph of 24 nodes and grid shape None"):
+        Grid("flips")(GRAPH)
+    with pytest.raises(GroupError, match="quarter turns need a square grid"):
+        Grid("dihedral")(GRAPH, SHAPE)
+
+
+def test_grid_swaps_without_patches_are_refused_where_the_rule_is_made():
+    with pytest.raises(ConfigError, match=r"turns a grid of patches, and method='spectral' makes none; use method='patches'"):
+        Coarsened(4, swaps="horizontal_flip")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Trivial(),
+        Symmetric(),
+        Coarsened(9, "patches", 1, "dihedral"),
+        GivenPartition("a.txt"),
+        Automorphism(1e-3),
+        Grid(["translations", "flips"]),
+    ],
+)
 def test_a_rule_survives_its_config(rule: Symmetry):
     config = rule.as_config()
     assert as_symmetry(config) == rule
