@@ -23,7 +23,16 @@ if TYPE_CHECKING:
         grid_group,
     )
     from gnet.measures import equivariance_error, project
-    from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear, IsotypicLinear, OrbitConv, isotypic_decomposition
+    from gnet.nn import (
+        Block,
+        EquivariantLinear,
+        GNet,
+        InvariantLinear,
+        IsotypicLinear,
+        OrbitConv,
+        TensorLinear,
+        isotypic_decomposition,
+    )
     from gnet.orbits import PairOrbits, close_edges
     from gnet.randomness import streams
     from gnet.training.checkpoint import load
@@ -43,6 +52,7 @@ __all__ = [
     "Partition",
     "PermutationGroup",
     "SymmetricGroup",
+    "TensorLinear",
     "TrivialGroup",
     "automorphism_group",
     "blow_up",
@@ -66,7 +76,7 @@ _HOME = {
     "gnet.groups": "Action ClusterGroup Group PermutationGroup SymmetricGroup TrivialGroup automorphism_group "
     "coarse_automorphisms grid_group",
     "gnet.measures": "equivariance_error project",
-    "gnet.nn": "Block EquivariantLinear GNet InvariantLinear IsotypicLinear OrbitConv isotypic_decomposition",
+    "gnet.nn": "Block EquivariantLinear GNet InvariantLinear IsotypicLinear OrbitConv TensorLinear isotypic_decomposition",
     "gnet.orbits": "PairOrbits close_edges",
     "gnet.randomness": "streams",
     "gnet.training.checkpoint": "load",

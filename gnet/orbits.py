@@ -5,6 +5,7 @@ Upstream everything is combinatorics, downstream everything is tensors. An equiv
 N x N; ``Table`` for other groups up to ``DENSE_LIMIT`` nodes; ``Sparse`` on a support.
 """
 
+import weakref
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,7 @@ class PairOrbits(ABC):
                 f"expected at most {DENSE_LIMIT} nodes for the pair orbits of {group.name}, got {group.degree}: "
                 "the table would be N x N; use PairOrbits.on(group, edge_index), which keeps a sparse support (OrbitConv)"
             )
-        return Table(pair_labels(group))
+        return _remembered(group)
 
     @staticmethod
     def on(group: NodeGroup, edge_index: Tensor) -> "Sparse":
@@ -310,6 +311,18 @@ class Sparse(PairOrbits):
 
     def __repr__(self) -> str:
         return f"Sparse({self.size} nodes, {len(self.orbits)} edges, {self.count} orbits)"
+
+
+_TABLES: dict[int, tuple[weakref.ref[NodeGroup], Table]] = {}
+
+
+def _remembered(group: NodeGroup) -> Table:
+    """The table of a group, made once as long as the group lives: every layer of a net asks for it."""
+    number = id(group)
+    known = _TABLES.get(number)
+    if known is None or known[0]() is not group:
+        known = _TABLES[number] = (weakref.ref(group, lambda _: _TABLES.pop(number, None)), Table(pair_labels(group)))
+    return known[1]
 
 
 def _blocks(group: ClusterGroup) -> Blocks:

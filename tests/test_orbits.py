@@ -1,5 +1,6 @@
 """The waist: labels, counts, matrices and means of pair orbits in each form, edges, and that large groups stay small."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gnet import orbits as waist
 from gnet.errors import GnetError, GraphError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup
@@ -252,3 +254,14 @@ def test_a_general_group_that_is_too_large_works_on_a_support():
 def test_what_is_no_node_group_is_refused():
     with pytest.raises(GnetError, match="node group"):
         PairOrbits.of(PARTITION)
+
+
+def test_the_table_of_a_group_is_made_once_and_forgotten_with_it():
+    group = PermutationGroup([[1, 2, 0]])
+    table = PairOrbits.of(group)
+    assert PairOrbits.of(group) is table
+    assert PairOrbits.of(PermutationGroup([[1, 2, 0]])) is not table
+    number = id(group)
+    del group
+    gc.collect()
+    assert number not in waist._TABLES

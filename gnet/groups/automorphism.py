@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,9 +22,9 @@ from gnet.groups.search import Level, solve
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-Backend = Literal["search", "igraph", "sympy"]
+Backend = Literal["search", "igraph"]
 SALTS = 4
-"""How many families of hashes are tried; a second one is needed about once in 2^40 graphs."""
+"""How many families of hashes are tried before giving up; a second one is for two different colours with one hash."""
 
 
 def automorphism_group(
@@ -66,7 +67,8 @@ def automorphism_group(
         if all(graph.is_kept_by(motion) for motion in motions):
             return AutomorphismGroup(graph, motions, level.order, level)
     raise GraphError(
-        "the search found a map that is no automorphism, four times over: this is a defect of gnet; please report it"
+        f"the search found a map that is no automorphism with each of {SALTS} families of hashes: this is a defect of gnet; "
+        "please report it"
     )
 
 
@@ -110,6 +112,13 @@ class AutomorphismGroup(PermutationGroup):
     def order(self) -> int:
         """The number of automorphisms, exact."""
         return self._order
+
+    def order_text(self) -> str:
+        """In full while it is short, else factored: orders have thousands of digits soon."""
+        if self._level is None or self._order < 10**15:
+            return super().order_text()
+        powers = self._level.factors().items()
+        return " * ".join(f"{factor}^{power}" if power > 1 else factor for factor, power in powers)
 
     def contains(self, g: Tensor) -> bool:
         """Whether ``g`` keeps the graph, O(N + E)."""
@@ -160,6 +169,11 @@ class _Coloured:
         width = int(both.max(initial=0)) + 1
         return cls(n, nodes, np.stack(np.divmod(pairs, n)), np.stack([both[0] * width + both[1], both[1] * width + both[0]]))
 
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """One sorted number for each joined pair, (E,)."""
+        return self.ends[0] * self.num_nodes + self.ends[1]
+
     def piece(self, salt: int) -> Piece:
         """The graph as the search takes it."""
         shift = np.uint64(2 * salt)
@@ -177,9 +191,8 @@ class _Coloured:
         one, other = image[self.ends[:, touched]]
         view = np.where(one < other, self.views[0, touched], self.views[1, touched])
         codes = np.minimum(one, other) * self.num_nodes + np.maximum(one, other)
-        mine = self.ends[0] * self.num_nodes + self.ends[1]  # sorted
-        spot = np.minimum(np.searchsorted(mine, codes), max(len(mine) - 1, 0))
-        return bool(np.all(mine[spot] == codes) and np.all(self.views[0, spot] == view))
+        spot = np.minimum(np.searchsorted(self.codes, codes), max(len(self.codes) - 1, 0))
+        return bool(np.all(self.codes[spot] == codes) and np.all(self.views[0, spot] == view))
 
 
 def _grouped(values: NDArray[Any], tol: float) -> NDArray[np.int64]:

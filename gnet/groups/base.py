@@ -230,6 +230,26 @@ class NodeGroup(Group):
         """Moves nodes: axis -2 of a signal."""
         return Action("nodes", self.act)
 
+    def tensor_action(self, order: int) -> Action:
+        """Moves all node axes of tensors ``(*, N, ..., C)`` of the given order; of order 0 there are none, order 1 are signals.
+
+        Example:
+            >>> swap = SymmetricGroup(2).tensor_action(2)
+            >>> swap(torch.tensor([1, 0]), torch.tensor([[[1], [2]], [[3], [4]]]))[..., 0]
+            tensor([[4, 3],
+                    [2, 1]])
+        """
+
+        def act(perm: Tensor, x: Tensor) -> Tensor:
+            inverse = torch.argsort(check_permutation(perm, self.degree, "element")).to(x.device)
+            if x.ndim <= order or set(x.shape[x.ndim - 1 - order : -1]) - {self.degree}:
+                raise ShapeError(f"expected x of shape (*, {'N, ' * order}C) with N = {self.degree}, got {tuple(x.shape)}")
+            for axis in range(-2, -2 - order, -1):
+                x = x.index_select(axis, inverse)
+            return x
+
+        return Action(f"tensors of order {order}", act)
+
     def act(self, perm: Tensor, x: Tensor) -> Tensor:
         """``g x`` on axis -2.
 
@@ -252,6 +272,30 @@ class NodeGroup(Group):
     def inverse(self, g: Tensor) -> Tensor:
         """The permutation that undoes ``g``."""
         return torch.argsort(g)
+
+    def elements(self, limit: int = 10_000) -> Tensor:
+        """All elements of a small group, sorted, (order, N).
+
+        Raises:
+            GroupError: more than ``limit`` of them.
+
+        Example:
+            >>> SymmetricGroup(3).elements().tolist()
+            [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+        """
+        order = self.order()
+        if order > limit:
+            raise GroupError(
+                f"expected at most {limit} elements to list, {self.name} has {self.order_text()}; draw some with sample(num), "
+                "or raise limit"
+            )
+        found = self.identity[None]
+        while len(found) < order:
+            known = len(found)
+            found = torch.unique(torch.cat([found, *(g[found] for g in self.generators)]), dim=0)
+            if len(found) == known:
+                raise GroupError(f"{self.name}: the generators give {known} elements, the order says {order}")
+        return found
 
     @property
     def is_permutation(self) -> bool:

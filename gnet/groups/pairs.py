@@ -29,14 +29,18 @@ def pair_labels(group: NodeGroup) -> Tensor:
     waiting, size = [], 0
     for motion in motions:
         for before, after in _equivalent(motion, roots, back):
-            waiting.append(_distinct(labels[before], labels[after]))
+            one, other = labels[before], labels[after]
+            differ = one != other
+            waiting.append(torch.stack([one[differ], other[differ]]))
             size += waiting[-1].shape[1]
-            if size > max(n, len(labels)):
+            if size > CHUNK:
                 labels, waiting, size = _joined(labels, waiting), [], 0
     labels = _joined(labels, waiting) if waiting else labels
     table = labels[roots[:, None] * n + back]
     first = torch.full((int(labels.max()) + 1,), n * n).scatter_reduce(0, table.flatten(), torch.arange(n * n), "amin")
-    return torch.argsort(torch.argsort(first))[table]
+    appears = torch.zeros(n * n, dtype=torch.long)
+    appears[first] = 1
+    return (appears.cumsum(0) - 1)[first][table]
 
 
 def _transported(orbits: Partition, motions: list[Motion]) -> tuple[Tensor, Tensor]:
@@ -66,17 +70,14 @@ def _equivalent(motion: Motion, roots: Tensor, back: Tensor) -> Iterator[tuple[T
     n = len(roots)
     image = motion.on(n)
     still = torch.nonzero(image == torch.arange(n)).flatten()
-    for senders, receivers in ((slice(None), motion.sources), (motion.sources, still)):
-        moved = image[senders]
-        for rows in receivers.split(max(1, CHUNK // len(moved))):
-            offset = roots[rows][:, None] * n
-            yield (offset + back[rows][:, senders]).flatten(), (offset + back[image[rows]][:, moved]).flatten()
-
-
-def _distinct(one: Tensor, other: Tensor) -> Tensor:
-    """The pairs of different labels, each once, (2, P)."""
-    differ = one != other
-    return torch.unique(torch.stack([one[differ], other[differ]]), dim=1)
+    # Moved receivers with every sender, then the others, whose row is the same before and after, with moved senders.
+    for rows in motion.sources.split(max(1, CHUNK // n)):
+        offset = roots[rows][:, None] * n
+        yield (offset + back[rows]).flatten(), (offset + back[image[rows]].index_select(1, image)).flatten()
+    for rows in still.split(max(1, CHUNK // len(motion.sources))):
+        offset = roots[rows][:, None] * n
+        before, after = (back.index_select(1, ends)[rows] for ends in (motion.sources, motion.targets))
+        yield (offset + before).flatten(), (offset + after).flatten()
 
 
 def _joined(labels: Tensor, pairs: list[Tensor]) -> Tensor:

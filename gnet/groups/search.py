@@ -19,6 +19,7 @@ References:
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +90,18 @@ class Level:
         for level, copies in self.classes:
             result *= level.order ** len(copies) * math.factorial(len(copies))
         return result if self.stabiliser is None else result * self.stabiliser.order * len(self.orbit)
+
+    def factors(self) -> Counter[str]:
+        """The order as a product of factorials and numbers, with the power of each."""
+        found = Counter(f"{len(nodes)}!" for nodes in self.loose)
+        for level, copies in self.classes:
+            for factor, power in level.factors().items():
+                found[factor] += power * len(copies)
+            found[f"{len(copies)}!"] += 1
+        if self.stabiliser is not None:
+            found.update(self.stabiliser.factors())
+            found[str(len(self.orbit))] += 1
+        return Counter({factor: power for factor, power in found.items() if factor not in ("1", "1!")})
 
     def generators(self) -> Iterator[Move]:
         """Automorphisms that generate the group."""

@@ -5,6 +5,7 @@ from gnet.nn.gnet import GNet
 from gnet.nn.isotypic import IsotypicLinear, isotypic_decomposition
 from gnet.nn.linear import EquivariantLinear, InvariantLinear
 from gnet.nn.orbit_conv import OrbitConv
+from gnet.nn.tensor import TensorLinear
 
 __all__ = [
     "Block",
@@ -14,5 +15,6 @@ __all__ = [
     "IsotypicLinear",
     "NodeBatchNorm",
     "OrbitConv",
+    "TensorLinear",
     "isotypic_decomposition",
 ]

@@ -1,5 +1,8 @@
 """What every layer asks of its input and its settings."""
 
+import difflib
+from typing import Any, get_args
+
 import torch
 from torch import Tensor
 
@@ -17,14 +20,23 @@ def check_shape(x: Tensor, num_nodes: int, channels: int) -> None:
         raise ShapeError(f"expected x of shape (*, {num_nodes}, {channels}), got {got}")
 
 
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse a setting that is none of the choices.
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuse a setting that is none of the choices: a tuple, or a ``Literal``.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: with all choices and the nearest one.
+
+    Example:
+        >>> from typing import Literal
+        >>> check_choice("target", "graf", Literal["node", "graph"])
+        Traceback (most recent call last):
+        gnet.errors.ConfigError: expected target to be one of 'node', 'graph', got 'graf'; did you mean 'graph'?
     """
-    if value not in choices:
-        raise ConfigError(f"expected {name} in {choices}, got {value!r}")
+    known = choices if isinstance(choices, tuple) else get_args(choices)
+    if value not in known:
+        near = difflib.get_close_matches(str(value), [each for each in known if isinstance(each, str)], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"expected {name} to be one of {', '.join(map(repr, known))}, got {value!r}{hint}")
 
 
 def check_channels(in_channels: int, out_channels: int) -> None:

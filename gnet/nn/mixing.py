@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError
 from gnet.kernels.blocks import own_linear
-from gnet.kernels.segments import cluster_mean
+from gnet.kernels.segments import cluster_mean, cluster_sum
 from gnet.kernels.sparse import RowIndex, sparse_linear
 from gnet.nn.weights import ALPHA, ClusterWeights, Kept, Start, own_rows_of
 from gnet.orbits import Blocks, check_edges
@@ -86,8 +86,8 @@ class MixingWeights(ClusterWeights):
             table = shares.new_zeros(k, k, shares.shape[1]).index_put((self.edge_receivers, self.edge_senders), shares)
             return torch.einsum("lmb,...mi,boi->...lo", table, means, self.bases)
         sent = means.index_select(-2, self.edge_senders).unsqueeze(-2) * shares.unsqueeze(-1)  # (*, P, b, C)
-        zeros = means.new_zeros((*means.shape[:-2], k, *sent.shape[-2:]))
-        return torch.einsum("...lbi,boi->...lo", torch.index_add(zeros, -3, self.edge_receivers, sent), self.bases)
+        heard = cluster_sum(sent.flatten(-2), self.edge_receivers, k).unflatten(-1, sent.shape[-2:])
+        return torch.einsum("...lbi,boi->...lo", heard, self.bases)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(*, N, C) -> (*, N, C'), with the bias given for each cluster (k, C')."""

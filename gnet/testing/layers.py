@@ -1,6 +1,8 @@
 """Laws of layers: they commute with the group, reach every map that does, and their fast kernel is the explicit map."""
 
 import copy
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +17,17 @@ def expressible_rank(layer: nn.Module, num_nodes: int | None = None, in_channels
     """The dimension of the space of linear maps that the layer's weights reach (biases left out).
 
     The map is linear in the weights, so its rank is that of the Jacobian of x -> layer(x) - layer(0), taken on unit signals,
-    with respect to all parameters.
+    with respect to all parameters. Signals are (N, C), or what the layer says in ``in_shape``.
 
     Example:
         >>> expressible_rank(EquivariantLinear(ClusterGroup(Partition([0, 0, 0, 1, 1, 2])), 1, 1))
         11
     """
     layer = copy.deepcopy(layer).double()
-    nodes: int = num_nodes or layer.group.degree  # type: ignore[union-attr,assignment]
-    channels: int = in_channels or layer.in_channels  # type: ignore[assignment]
-    units = torch.eye(nodes * channels, dtype=torch.float64).reshape(-1, nodes, channels)
+    shape: Any = getattr(layer, "in_shape", None)
+    if shape is None:
+        shape = (num_nodes or layer.group.degree, in_channels or layer.in_channels)  # type: ignore[union-attr]
+    units = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
     names = [name for name, _ in layer.named_parameters()]
 
     def response(*values: Tensor) -> Tensor:

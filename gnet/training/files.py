@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
+from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
-from gnet.training.choice import check_choice
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split, Target, ToPredict
 from gnet.training.edges import correlation_graph, directed_graph, distance_graph, knn_graph, symmetric_graph
 from gnet.training.reading import Signals, read_edges, read_positions, read_signals, read_targets

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
+from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
-from gnet.training.choice import check_choice
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
 from gnet.training.standardise import Scaling, Standardiser
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gnet.errors import DataError
-from gnet.training.choice import check_choice
+from gnet.nn.checks import check_choice
 
 Delimiter = Literal["comma", "semicolon", "tab"]
 CHARACTERS: dict[Delimiter, str] = {"comma": ",", "semicolon": ";", "tab": "\t"}

@@ -1,7 +1,9 @@
 """Automorphisms: known orders, brute force on small graphs, large graphs, and what a bad input gets."""
 
+import copy
 import itertools
 import math
+import pickle
 import sys
 
 import networkx as nx
@@ -13,6 +15,7 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError, GraphError, MissingExtraError
 from gnet.graphs import Partition, grid_patches
 from gnet.groups import ClusterGroup, PermutationGroup, automorphism_group, coarse_automorphisms
+from gnet.training.checkpoint import group_from_record, group_record
 from tests.groups.graphs import KNOWN, as_data, paley, rook, shrikhande
 
 
@@ -142,6 +145,32 @@ def test_samples_reach_every_node_of_an_orbit(name, rng):
     for orbit in range(group.node_orbits().num_clusters):
         members = group.node_orbits().members(orbit)
         assert set(drawn[:, members[0]].tolist()) == set(members.tolist())
+
+
+@pytest.mark.parametrize("name", ["Petersen", "five triangles", "10 x 10 torus"])
+def test_a_copy_is_the_same_group(name, rng):
+    group = automorphism_group(as_data(KNOWN[name][0]))
+    group.sample(2, rng)  # fills what is made when needed
+    for copied in (copy.deepcopy(group), pickle.loads(pickle.dumps(group)), group_from_record(group_record(group))):
+        assert copied == group
+        assert repr(copied.node_orbits()) == repr(group.node_orbits())
+        assert all(group.contains(g) for g in copied.sample(3, rng))
+
+
+def test_orders_of_thousands_of_digits_are_printed_factored():
+    star = automorphism_group(as_data(nx.star_graph(9999)))
+    assert repr(star) == "AutomorphismGroup(Aut of 10000 nodes, order 9999!)"
+    triangles = automorphism_group(as_data(nx.disjoint_union_all([nx.cycle_graph(3)] * 30)))
+    assert repr(triangles) == "AutomorphismGroup(Aut of 90 nodes, order 3!^30 * 30!)"
+    assert triangles.order() == 6**30 * math.factorial(30)
+
+
+@pytest.mark.parametrize("name", ["Petersen", "dodecahedron", "five triangles", "rook 4 x 4"])
+def test_the_printed_factors_multiply_to_the_order(name):
+    group = automorphism_group(as_data(KNOWN[name][0]))
+    factors = group._level.factors().items()
+    values = [math.factorial(int(f[:-1])) if f.endswith("!") else int(f) for f, _ in factors]
+    assert math.prod(v**power for v, (_, power) in zip(values, factors, strict=True)) == group.order()
 
 
 def test_membership_is_asked_of_the_graph():

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from gnet.errors import GroupError
-from gnet.groups import PermutationGroup
+from gnet.groups import PermutationGroup, SymmetricGroup
 from gnet.groups.permutation import orbit_labels
+from gnet.testing import enumerate_elements
 
 
 def test_repr_counts_generators_and_elements():
@@ -80,3 +81,24 @@ def test_generators_are_frozen_when_the_group_is_made():
     perm[:] = 0
     assert group.order() == 2
     assert group.generators[0].tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("group", [PermutationGroup([[1, 2, 3, 0], [3, 2, 1, 0]]), PermutationGroup([], degree=3)])
+def test_elements_are_all_that_the_generators_give(group):
+    elements = group.elements()
+    assert len(torch.unique(elements, dim=0)) == len(elements) == group.order()
+    assert {tuple(g.tolist()) for g in elements} == {tuple(g.tolist()) for g in enumerate_elements(group)}
+
+
+def test_elements_of_a_large_group_are_refused():
+    with pytest.raises(GroupError, match=r"at most 100 elements to list, S6 has 720; draw some with sample\(num\)"):
+        SymmetricGroup(6).elements(limit=100)
+
+
+def test_elements_of_a_group_that_lies_about_its_order_are_refused():
+    class Liar(PermutationGroup):
+        def order(self) -> int:
+            return 7
+
+    with pytest.raises(GroupError, match="the generators give 2 elements, the order says 7"):
+        Liar([[1, 0]]).elements()

@@ -204,7 +204,7 @@ def test_repr_shows_every_layer():
         ({"act": "softmax"}, r"expected act in .* got 'softmax'"),
         ({"norm": "graph"}, "expected norm 'batch', 'layer' or None, got 'graph'"),
         ({"dropout": 1.0}, r"expected dropout in \[0, 1\), got 1.0"),
-        ({"bias": "node"}, "expected bias in"),
+        ({"bias": "node"}, "expected bias to be one of"),
     ],
 )
 def test_settings_that_do_not_exist_are_refused(options, message):

@@ -202,7 +202,7 @@ def test_a_net_of_many_clusters(rng):
     [
         ({"mixing": "coarse_edges"}, ConfigError, "belong together: give both or neither"),
         ({"edge_index": PATH}, ConfigError, "belong together: give both or neither"),
-        ({"mixing": "some"}, ConfigError, "expected mixing in"),
+        ({"mixing": "some"}, ConfigError, "expected mixing to be one of"),
         ({"num_bases": 0}, ConfigError, "expected num_bases >= 1 or None, got 0"),
         ({"mixing": "none", "parametrization": "reference"}, ConfigError, "in the canonical parametrisation"),
         ({"mixing": "none", "init": "reference"}, ConfigError, "init='reference' is made for mixing='full'"),

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from gnet.graphs.partition import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup
-from gnet.nn import EquivariantLinear, GNet, InvariantLinear
+from gnet.nn import EquivariantLinear, GNet, InvariantLinear, IsotypicLinear, OrbitConv, TensorLinear
 
 
 def _clusters(*sizes: int) -> Partition:
     """Interleaved labels of the given cluster sizes."""
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     return Partition(labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))], len(sizes))
+
+
+RING = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
 
 
 def _swapped(*sizes: int) -> ClusterGroup:
@@ -34,6 +37,19 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
         ClusterGroup(_clusters(3, 1, 2)), 2, 3, bias="shared", parametrization="reference", init="reference"
     ),
     "tied": lambda: EquivariantLinear(_swapped(2, 2, 3), 2, 3),
+    "tied_reference": lambda: EquivariantLinear(_swapped(2, 2, 1), 2, 3, parametrization="reference", init="reference"),
+    "coarse_edges": lambda: EquivariantLinear(
+        ClusterGroup(_clusters(2, 3, 1)), 2, 3, mixing="coarse_edges", edge_index=torch.tensor([[0, 1], [1, 2]])
+    ),
+    "no_mixing": lambda: EquivariantLinear(ClusterGroup(_clusters(2, 3, 1)), 2, 3, mixing="none"),
+    "bases": lambda: EquivariantLinear(ClusterGroup(_clusters(2, 3, 1)), 2, 3, num_bases=2),
+    "bases_on_edges": lambda: EquivariantLinear(
+        ClusterGroup(_clusters(2, 3, 1)), 2, 3, mixing="coarse_edges", num_bases=2, edge_index=torch.tensor([[0, 1], [1, 2]])
+    ),
+    "orbit_conv": lambda: OrbitConv(PermutationGroup([[1, 2, 3, 4, 0]]), 2, 3, RING),
+    "isotypic": lambda: IsotypicLinear(PermutationGroup([[1, 2, 3, 4, 0]]), 2, 3),
+    "tensor": lambda: TensorLinear(ClusterGroup(_clusters(2, 1)), 2, 3),
+    "tensor_to_signal": lambda: TensorLinear(ClusterGroup(_clusters(2, 2)), 2, 3, 2, 1),
     "invariant": lambda: InvariantLinear(ClusterGroup(_clusters(3, 1, 2)), 2, 3),
     "trivial": lambda: EquivariantLinear(TrivialGroup(4), 2, 3),
     "table": lambda: EquivariantLinear(PermutationGroup([[1, 2, 3, 4, 0]]), 2, 3),
@@ -49,7 +65,8 @@ def module(request: pytest.FixtureRequest) -> nn.Module:
 
 def signal(module: nn.Module, rng: torch.Generator, *batch: int) -> Tensor:
     first = module.blocks[0].linear if isinstance(module, GNet) else module
-    return torch.randn(*batch, first.group.degree, first.in_channels, generator=rng, dtype=next(module.parameters()).dtype)
+    shape = getattr(first, "in_shape", (first.group.degree, first.in_channels))
+    return torch.randn(*batch, *shape, generator=rng, dtype=next(module.parameters()).dtype)
 
 
 def test_compile_in_one_graph_with_gradients(module, rng):

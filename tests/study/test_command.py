@@ -101,7 +101,9 @@ def test_nothing_is_resolved_before_options_are_checked() -> None:
 
 def test_options_of_study_and_of_fit_are_let_through() -> None:
     words = ["--first_seed", "1", "--draws=-1", "--data", "Digits", "--model.lr", "-1", "--data.study_seed=3", "4"]
-    refuse_unknown(["-c", "a.yaml", *words])
+    assert refuse_unknown(["-c", "a.yaml", *words]) is None
+    with pytest.raises(ConfigError):
+        refuse_unknown(["-c", "a.yaml", *words, "--sedes=3"])
 
 
 @pytest.mark.parametrize(
