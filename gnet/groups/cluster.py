@@ -4,25 +4,33 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gnet.errors import GroupError, PartitionError
 from gnet.graphs.partition import Partition
+from gnet.graphs.quotient import coarse_weights
 from gnet.groups.base import LazySequence, NodeGroup, check_permutation
 from gnet.groups.permutation import PermutationGroup
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 class ClusterGroup(NodeGroup):
     """The group that permutes freely inside each cluster, S_c1 x ... x S_ck; with ``swaps`` also whole clusters.
 
     ``swaps`` is a group H on the k clusters whose elements keep cluster sizes. An element of H is lifted to the nodes by
-    sending the r-th node of a cluster to the r-th node of its image; the full group is the semidirect product with H.
+    sending the r-th node of a cluster to the r-th node of its image; the full group is the semidirect product with H. Swaps may
+    be an approximate symmetry; with ``data`` they must keep the weights of the coarsened graph, to ``tol``, as those of
+    ``coarse_automorphisms`` do.
 
     Raises:
         PartitionError: labels in place of a partition.
-        GroupError: ``swaps`` acts on another number of clusters, or maps a cluster to one of another size.
+        GroupError: ``swaps`` acts on another number of clusters, maps a cluster to one of another size, or with ``data`` a pair
+            of clusters to one with another mean weight.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436: the symmetry group of a coarsened graph.
@@ -34,12 +42,21 @@ class ClusterGroup(NodeGroup):
         8
     """
 
-    def __init__(self, partition: Partition, swaps: PermutationGroup | None = None) -> None:
+    def __init__(
+        self,
+        partition: Partition,
+        swaps: PermutationGroup | None = None,
+        *,
+        data: "Data | None" = None,
+        tol: float = 1e-6,
+    ) -> None:
         if not isinstance(partition, Partition):
             raise PartitionError(f"expected a Partition, got {type(partition).__name__}; write ClusterGroup(Partition(labels))")
         self.partition = partition
         if swaps is not None:
             _check_swaps(partition, swaps)
+            if data is not None:
+                _check_weights(coarse_weights(data, partition), swaps, tol)
         self.swaps = swaps if swaps is not None and len(swaps.generators) else None
 
     @property
@@ -205,6 +222,19 @@ def _check_swaps(partition: Partition, swaps: PermutationGroup) -> None:
             raise GroupError(
                 f"swaps must keep cluster sizes: cluster {l} with {int(sizes[l])} nodes is mapped to cluster {m} "
                 f"with {int(sizes[m])}; swap clusters of equal size only"
+            )
+
+
+def _check_weights(weights: Tensor, swaps: PermutationGroup, tol: float) -> None:
+    for sigma in swaps.generators:
+        image = weights[sigma[:, None], sigma]
+        wrong = torch.nonzero((image - weights).abs() > tol)
+        if len(wrong):
+            l, m = wrong[0].tolist()
+            raise GroupError(
+                f"swaps must keep the weights of the coarsened graph: clusters ({l}, {m}) with mean weight "
+                f"{float(weights[l, m]):.6g} are mapped to ({int(sigma[l])}, {int(sigma[m])}) with {float(image[l, m]):.6g}; "
+                "take swaps from coarse_automorphisms(data, partition), a larger tol, or leave out data where the symmetry is approximate"
             )
 
 

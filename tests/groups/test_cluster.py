@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from gnet.errors import GroupError, PartitionError, ShapeError
 from gnet.graphs.partition import Partition
-from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup
+from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup, coarse_automorphisms
 from gnet.groups.base import LazySequence
 from gnet.testing import enumerate_elements
 from tests.laws.cases import CLUSTER_GROUPS, GROUPS, TIED_GROUPS
@@ -257,3 +258,21 @@ def test_acting_with_what_is_no_permutation_is_refused(perm):
 def test_labels_in_place_of_a_partition_are_refused(partition):
     with pytest.raises(PartitionError, match="Partition"):
         ClusterGroup(partition)
+
+
+def path(*weights: float) -> Data:
+    """A weighted path, both directions."""
+    nodes = torch.arange(len(weights))
+    edges = torch.stack([torch.cat([nodes, nodes + 1]), torch.cat([nodes + 1, nodes])])
+    return Data(edge_index=edges, edge_weight=torch.tensor(weights).repeat(2), num_nodes=len(weights) + 1)
+
+
+def test_swaps_that_do_not_keep_the_weights_of_a_given_graph_are_refused():
+    halves = Partition([0, 0, 1, 1])
+    assert ClusterGroup(halves, swaps=SWAP, data=path(2.0, 1.0, 2.0)).order() == 8
+    uneven = path(2.0, 1.0, 3.0)
+    with pytest.raises(GroupError, match=r"clusters \(0, 0\) with mean weight 1 are mapped to \(1, 1\) with 1\.5; take"):
+        ClusterGroup(halves, swaps=SWAP, data=uneven)
+    assert ClusterGroup(halves, swaps=SWAP, data=uneven, tol=0.5).order() == 8
+    assert ClusterGroup(halves, swaps=coarse_automorphisms(uneven, halves), data=uneven).order() == 4
+    assert ClusterGroup(halves, swaps=SWAP).order() == 8  # an approximate symmetry is the user's to choose

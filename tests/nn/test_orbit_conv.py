@@ -159,6 +159,32 @@ def test_laws_of_mixing(group, options):
     check_layer(EquivariantLinear(MIXED[group], 2, 3, **OPTIONS[options]), MIXED[group])
 
 
+class Edited(EquivariantLinear):
+    """Changes the output in a way of its own."""
+
+    def __init__(self, edit: torch.Tensor) -> None:
+        super().__init__(MIXED["uneven"], 2, 3, mixing="coarse_edges", edge_index=PATH)
+        self.register_buffer("edit", edit)
+
+    def forward(self, x):
+        return super().forward(x) * self.edit
+
+    def dense(self):
+        return super().dense() * self.edit[..., None, None]
+
+
+def test_a_layer_that_treats_one_node_of_a_cluster_otherwise_is_a_liar():
+    edit = torch.ones(7, 1, dtype=torch.float64)
+    check_layer(Edited(edit), MIXED["uneven"])
+    with pytest.raises(LawBroken, match="equivariance"):
+        check_layer(Edited(edit.index_fill(0, torch.tensor([1]), 2.0)), MIXED["uneven"])
+
+
+def test_a_layer_that_leaves_out_a_cluster_is_a_liar():
+    with pytest.raises(LawBroken, match="completeness: the layer reaches 54 dimensions, the equivariant maps have 72"):
+        check_layer(Edited(torch.ones(7, 1, dtype=torch.float64).index_fill(0, torch.tensor([5]), 0.0)), MIXED["uneven"])
+
+
 @pytest.mark.parametrize(
     ("group", "mixing", "count"),
     # own weights of larger clusters, and pairs of clusters that an edge joins, both ways, with each cluster itself
