@@ -95,6 +95,21 @@ EXPERIMENTS = {
     ),
 }
 
+FLIPS = {
+    "trivial H": Experiment(
+        "Fashion with flips",
+        "fashion_hflip",
+        ("23.52 ± 0.24", "22.83 ± 0.18", "18.11 ± 0.50", "16.28 ± 0.22", "16.11 ± 0.22", "16.12 ± 0.18"),
+        {},
+    ),
+    "H = S2": Experiment(
+        "Fashion with flips",
+        "fashion_hflip",
+        ("", "22.51 ± 0.16", "", "", "14.56 ± 0.08", "14.94 ± 0.27"),
+        {"model.symmetry.swaps": "horizontal_flip"},
+    ),
+}
+
 
 def read_trials(folder: Path) -> list[Trial]:
     """Every trial in the recorded tables of a folder, which need not exist."""
@@ -162,6 +177,43 @@ def inpainting_table(name: str, recorded: Sequence[Trial]) -> str:
     return "\n".join([f"{markdown(header, lines)}\n\n{source}\n", *commands])
 
 
+def flip_table(recorded: Sequence[Trial]) -> str:
+    """The ablation of coarse symmetry: patches that a flip may swap, H = S2, beside patches that stay apart."""
+    found = {
+        # The column num_clusters counts node orbits, and the flip joins patches in pairs.
+        name: {
+            side: [t for t in experiment.trials(recorded) if t.row.num_clusters == side**2 // (2 if name == "H = S2" else 1)]
+            for side in SIDES
+        }
+        for name, experiment in FLIPS.items()
+    }
+    lines = []
+    for at, side in enumerate(SIDES):
+        cells = [f"{side} x {side}"]
+        for name, experiment in FLIPS.items():
+            published, losses = experiment.published[at], [SHOWN * t.row.test_loss for t in found[name][side]]
+            ours = (
+                f"{fmean(losses):.2f}" + (f" ± {stdev(losses):.2f} ({len(losses)})" if len(losses) > 1 else "") if losses else ""
+            )
+            cells += [(ours or "not run yet") if published else "-", published or "-"]
+        tied, free = ([t.row for t in found[name][side]] for name in ("H = S2", "trivial H"))
+        paired = paired_difference(tied, free)
+        error = f" ± {SHOWN * paired.error:.2f}" if paired.units > 1 else ""
+        both = [each.published[at].split()[:1] for each in FLIPS.values()]
+        gap = f"{float(both[1][0]) - float(both[0][0]):+.2f}" if all(both) else "-"
+        lines.append((*cells, f"{SHOWN * paired.mean:+.2f}{error}" if paired.units else "-", gap))
+    header = ("patches", "trivial H (seeds)", "published", "H = S2 (seeds)", "published", "H = S2 less trivial H", "published")
+    trials = [t for of_side in found.values() for some in of_side.values() for t in some]
+    free, tied = FLIPS.values()
+    commands = [
+        free.command("1 4 16 49 196", "--seeds 10", "hflip"),
+        free.command("784", "--seeds 3", "hflip"),
+        tied.command("4 196", "--seeds 10", "hflip-tied"),
+        tied.command("784", "--seeds 3", "hflip-tied"),
+    ]
+    return "\n".join([f"{markdown(header, lines)}\n\n{source_text(trials) if trials else 'Not run yet.'}\n", *commands])
+
+
 def difference_table(recorded: Sequence[Trial]) -> str:
     """Is 14 x 14 better than no symmetry? Differences paired by seed, on the published training set and on redrawn ones."""
     lines = []
@@ -191,7 +243,7 @@ def difference_text(rows: Sequence[Row], unit: str) -> str:
 def tables(recorded: Sequence[Trial]) -> dict[str, str]:
     """Every table of the README by name."""
     made = {name: inpainting_table(name, recorded) for name in EXPERIMENTS}
-    return {**made, "inpainting-differences": difference_table(recorded)}
+    return {**made, "inpainting-hflip": flip_table(recorded), "inpainting-differences": difference_table(recorded)}
 
 
 def fill(text: str, made: Mapping[str, str]) -> str:

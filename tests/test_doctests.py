@@ -76,4 +76,6 @@ def test_readme_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "readme"}
     exec(compile(block, "README.md", "exec"), names)
-    assert all(p.isfinite().all() for p in names["net"].parameters())
+    modules = [value for value in names.values() if isinstance(value, torch.nn.Module)]
+    assert modules
+    assert all(p.isfinite().all() for module in modules for p in module.parameters())

@@ -234,7 +234,8 @@ def _check_weights(weights: Tensor, swaps: PermutationGroup, tol: float) -> None
             raise GroupError(
                 f"swaps must keep the weights of the coarsened graph: clusters ({l}, {m}) with mean weight "
                 f"{float(weights[l, m]):.6g} are mapped to ({int(sigma[l])}, {int(sigma[m])}) with {float(image[l, m]):.6g}; "
-                "take swaps from coarse_automorphisms(data, partition), a larger tol, or leave out data where the symmetry is approximate"
+                "take swaps from coarse_automorphisms(data, partition), a larger tol, or leave out data where the "
+                "symmetry is approximate"
             )
 
 
