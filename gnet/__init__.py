@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Block,
         EquivariantLinear,
         GNet,
+        GNetGRU,
         InvariantLinear,
         IsotypicLinear,
         OrbitConv,
@@ -43,6 +44,7 @@ __all__ = [
     "ClusterGroup",
     "EquivariantLinear",
     "GNet",
+    "GNetGRU",
     "GnetError",
     "Group",
     "InvariantLinear",
@@ -76,7 +78,8 @@ _HOME = {
     "gnet.groups": "Action ClusterGroup Group PermutationGroup SymmetricGroup TrivialGroup automorphism_group "
     "coarse_automorphisms grid_group",
     "gnet.measures": "equivariance_error project",
-    "gnet.nn": "Block EquivariantLinear GNet InvariantLinear IsotypicLinear OrbitConv TensorLinear isotypic_decomposition",
+    "gnet.nn": "Block EquivariantLinear GNet GNetGRU InvariantLinear IsotypicLinear OrbitConv TensorLinear "
+    "isotypic_decomposition",
     "gnet.orbits": "PairOrbits close_edges",
     "gnet.randomness": "streams",
     "gnet.training.checkpoint": "load",

@@ -29,6 +29,23 @@ def cluster_sum(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
     return torch.index_add(zeros, -2, labels, wide).to(x.dtype)
 
 
+def segment_softmax(values: Tensor, labels: Tensor, num_segments: int) -> Tensor:
+    """Softmax within each segment, O(E).
+
+    Shapes:
+        values: (E,)    labels: (E,) int64 in 0..num_segments-1    returns: (E,)
+
+    Example:
+        >>> segment_softmax(torch.zeros(3), torch.tensor([0, 0, 1]), 2)
+        tensor([0.5000, 0.5000, 1.0000])
+    """
+    floor = values.new_full((num_segments,), -torch.inf)
+    largest = torch.scatter_reduce(floor, 0, labels, values.detach(), "amax")
+    grown = (values - largest.index_select(0, labels)).exp()
+    sums = torch.index_add(values.new_zeros(num_segments), 0, labels, grown)
+    return grown / sums.index_select(0, labels)
+
+
 def cluster_mean(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
     """Average the nodes of each cluster.
 

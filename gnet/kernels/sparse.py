@@ -45,11 +45,12 @@ class RowIndex(NamedTuple):
         return cls(edge_index[0][order], rows[order], codes % num_nodes, of_row, sizes, num_nodes)
 
 
-def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex) -> Tensor:
-    """``y_i = sum_{j -> i} W_{o(j, i)} x_j``, O(B (E C + R C C')) operations, O(B (E C + R C')) memory.
+def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex, scale: Tensor | None = None) -> Tensor:
+    """``y_i = sum_{j -> i} s_ji W_{o(j, i)} x_j``, O(B (E C + R C C')) operations, O(B (E C + R C')) memory.
 
     Shapes:
-        x: (*, M, C)    weights: (count, C', C)    returns: (*, N, C')
+        x: (*, M, C)    weights: (count, C', C)    scale: (E,) in the order of ``index.senders``, or None for 1
+        returns: (*, N, C')
 
     Example:
         >>> index = RowIndex.of(torch.tensor([[0, 1, 2], [2, 2, 0]]), torch.tensor([0, 0, 1]), 3, 2)
@@ -60,10 +61,36 @@ def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex) -> Tensor:
     """
     nodes = x.movedim(-2, 0)  # (M, *, C)
     sent = nodes.index_select(0, index.senders)
+    if scale is not None:
+        sent = sent * scale.to(sent.dtype).reshape(-1, *[1] * (sent.ndim - 1))
     num_rows = len(index.receivers)
     if len(index.senders) > num_rows:
         sent = _summed(sent, index.rows, num_rows)
     return _summed(_grouped(sent, weights, index), index.receivers, index.num_nodes).movedim(0, -2)
+
+
+DENSE = 32
+"""Pairs of nodes for each edge up to which a dense matrix is faster than gathering along edges."""
+
+
+def spread(x: Tensor, senders: Tensor, receivers: Tensor, weights: Tensor, num_nodes: int) -> Tensor:
+    """``y_i = sum_{j -> i} w_ji x_j``, the same number for every channel.
+
+    Shapes:
+        x: (*, N, C)    senders, receivers, weights: (E,), each pair once    returns: (*, N, C)
+
+    Example:
+        >>> ends = torch.tensor([0, 1]), torch.tensor([1, 1])
+        >>> spread(torch.tensor([[1.0], [2.0]]), *ends, torch.tensor([10.0, 1.0]), 2).flatten()
+        tensor([ 0., 12.])
+    """
+    weights = weights.to(x.dtype)
+    if num_nodes**2 <= DENSE * len(senders):
+        matrix = weights.new_zeros(num_nodes, num_nodes).index_put((receivers, senders), weights)
+        return torch.matmul(matrix, x)
+    nodes = x.movedim(-2, 0)
+    sent = nodes.index_select(0, senders) * weights.reshape(-1, *[1] * (nodes.ndim - 1))
+    return _summed(sent, receivers, num_nodes).movedim(0, -2)
 
 
 def _summed(values: Tensor, places: Tensor, num_places: int) -> Tensor:

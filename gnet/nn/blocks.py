@@ -1,6 +1,6 @@
 """One stage of a net: linear map, propagation on the graph, normalisation, nonlinearity, dropout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch.nn.functional as F
@@ -86,6 +86,44 @@ def check_dropout(dropout: float) -> None:
     """
     if not 0.0 <= dropout < 1.0:
         raise ConfigError(f"expected dropout in [0, 1), got {dropout}")
+
+
+class Residual(nn.Module):
+    """``x + f(x)`` for several blocks f in a row.
+
+    Example:
+        >>> Residual([Block(EquivariantLinear(SymmetricGroup(3), 2, 2)) for _ in range(2)])(torch.ones(3, 2)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the blocks and add."""
+        return x + self.blocks(x)
+
+
+def with_skips(blocks: list[nn.Module], span: int, skip_first: bool) -> list[nn.Module]:
+    """The blocks with a residual connection around each ``span`` of them; 0 is none.
+
+    ``skip_first`` leaves out the first block, whose channels differ.
+
+    Raises:
+        ConfigError: the number of blocks is no multiple of ``span``.
+    """
+    if span == 0:
+        return blocks
+    start = blocks[:1] if skip_first else []
+    rest = blocks[len(start) :]
+    if span < 0 or len(rest) % span:
+        raise ConfigError(f"expected residual to divide the {len(rest)} hidden layers of equal width, got {span}")
+    if span == 1:
+        for block in rest:
+            block.residual = True  # type: ignore[assignment]
+        return blocks
+    return start + [Residual(rest[at : at + span]) for at in range(0, len(rest), span)]
 
 
 class Block(nn.Module):

@@ -12,14 +12,20 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
-from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm
+from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm, with_skips
+from gnet.nn.checks import check_choice
 from gnet.nn.linear import EquivariantLinear
+from gnet.nn.make import Layer, LayerMaker
+from gnet.nn.propagate import Propagation, check_propagation
 from gnet.nn.weights import BlockWeights
 
-LINEAR_OPTIONS = {"mixing", "num_bases", "edge_index", "bias", "parametrization", "init", "gain", "rho"}
+LINEAR_OPTIONS = {"mixing", "num_bases", "bias", "parametrization", "init", "gain", "rho"}
 """What ``GNet`` hands to every ``EquivariantLinear``."""
 
-NET_OPTIONS = {"num_layers", "act", "norm", "dropout", "residual", "generator"}
+NET_OPTIONS = {
+    *("num_layers", "layer", "propagate", "edge_index", "edge_weight", "tie_edges"),
+    *("act", "norm", "dropout", "residual", "generator"),
+}
 
 
 def _is_watched(module: nn.Module) -> bool:
@@ -32,6 +38,18 @@ class GNet(nn.Module):
 
     The last layer has neither activation nor norm nor dropout; with one layer ``hidden_channels`` is ignored. Layers before a
     ReLU start with gain 2, the last with 1. Further keywords go to every ``EquivariantLinear``.
+
+    Args:
+        layer: "relaxed" takes ``RelaxedLinear`` in place of maps of the group, with weights by the receiver; "relaxed_sender"
+            by the sender.
+        propagate: what the graph does in every layer: nothing ("none"), average each node with its neighbours ("graph"), with
+            trained weights ("edge_weights"), or weight the entries of the map themselves ("pointwise"). "self" is the published
+            code of the pose experiment, where a node hears itself alone. Biases are added afterwards. Exact are then those
+            elements of the group that keep the graph (and its trained weights).
+        edge_index, edge_weight: the graph, senders first; for ``propagate`` and ``mixing="coarse_edges"``.
+        tie_edges: one trained weight for each orbit of edges under the symmetries that group and graph share, which keeps them
+            exact.
+        residual: add the input of a hidden layer to its output; 2 adds it behind every second one, and so on.
 
     Shapes:
         x: (*, N, C), or PyG's flat (B * N, C), which comes back flat    returns: (*, N, C') or (B * N, C')
@@ -58,16 +76,23 @@ class GNet(nn.Module):
         out_channels: int,
         num_layers: int = 2,
         *,
+        layer: Layer = "equivariant",
+        propagate: Propagation = "none",
+        edge_index: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        tie_edges: bool = False,
         act: str | None = "relu",
         norm: Norm | None = None,
         dropout: float = 0.0,
-        residual: bool = False,
+        residual: bool | int = False,
         generator: torch.Generator | None = None,
         **linear: Any,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ConfigError(f"expected num_layers >= 1, got {num_layers}")
+        check_choice("layer", layer, Layer)
+        check_propagation(propagate, edge_index, tie_edges)
         check_activation(act)
         check_dropout(dropout)
         make_norm(norm, 1)  # a net of one layer has no norm, and its name is checked all the same
@@ -78,16 +103,15 @@ class GNet(nn.Module):
             raise ConfigError(f"GNet takes no {unknown[0]!r}{meant} Layers take {', '.join(sorted(LINEAR_OPTIONS))}")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         gain = linear.pop("gain", gain_before(act))
-        blocks = []
-        for depth, (before, after) in enumerate(pairwise(widths)):
-            is_last = depth == num_layers - 1
-            layer = EquivariantLinear(group, before, after, gain=1.0 if is_last else gain, generator=generator, **linear)
-            if is_last:
-                blocks.append(Block(layer))
-            else:
-                blocks.append(Block(layer, None, make_norm(norm, after), act, dropout, residual and before == after))
+        graph = {"edge_index": edge_index, "edge_weight": edge_weight}
+        make = LayerMaker(group, layer, propagate, graph, tie_edges, generator, linear)
+        blocks: list[nn.Module] = []
+        for before, after in pairwise(widths[:-1]):
+            linear_map, propagation = make(before, after, gain)
+            blocks.append(Block(linear_map, propagation, make_norm(norm, after), act, dropout))
+        blocks = with_skips(blocks, int(residual), skip_first=in_channels != hidden_channels)
         self.group: NodeGroup | None = group
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList([*blocks, Block(*make(widths[-2], widths[-1], 1.0))])
 
     @classmethod
     def from_layers(cls, layers: Iterable[nn.Module]) -> "GNet":

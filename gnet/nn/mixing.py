@@ -121,8 +121,8 @@ class MixingWeights(ClusterWeights):
     @torch.no_grad()
     def reset(self, start: Start) -> None:
         """Fill the weights so that outputs start with variance ``gain`` (per unit of input second moment)."""
-        if start.rule == "reference":
-            raise ConfigError("init='reference' is made for mixing='full' without bases; use 'white' or 'correlated'")
+        if start.rule in ("reference", "fan_in"):
+            raise ConfigError(f"init={start.rule!r} is made for mixing='full' without bases; use 'white' or 'correlated'")
         sizes, d = self.orbits.partition.sizes.float(), self.in_channels
         second = 1 / sizes if start.rule == "white" else start.rho + (1 - start.rho) / sizes  # E mean^2, (k,)
         receivers, senders = self.edge_receivers.cpu(), self.edge_senders.cpu()

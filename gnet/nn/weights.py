@@ -15,21 +15,22 @@ from gnet.graphs.partition import Partition
 from gnet.kernels.blocks import ClusterIndex, pooled_linear, pooled_linear_nodes_first
 from gnet.kernels.sparse import RowIndex
 from gnet.kernels.table import table_linear
+from gnet.nn.checks import check_choice
 from gnet.orbits import Blocks, PairOrbits
 
-Init = Literal["white", "correlated", "reference"]
+Init = Literal["white", "correlated", "reference", "fan_in"]
 
 
 class Start:
     """How weights start: which rule, the gain gamma^2, and the correlation rho between nodes of a cluster.
 
     White inputs have independent entries; ``correlated`` suits images and traffic, where nodes of a cluster move together and a
-    white start would inflate the output by N / k.
+    white start would inflate the output by N / k. ``reference`` is the published start of the inpainting experiment, ``fan_in``
+    that of the pose experiment: every entry of the map uniform in (-1, 1) / sqrt(N C), equal within pair orbits.
     """
 
     def __init__(self, rule: Init, gain: float, rho: float, generator: torch.Generator | None) -> None:
-        if rule not in ("white", "correlated", "reference"):
-            raise ConfigError(f"expected init 'white', 'correlated' or 'reference', got {rule!r}")
+        check_choice("init", rule, Init)
         if not gain > 0.0:
             raise ConfigError(f"expected a gain > 0, got {gain}")
         if not 0.0 <= rho <= 1.0:
@@ -41,6 +42,10 @@ class Start:
         drawn = torch.randn(weight.shape, generator=self.generator, dtype=torch.float32)
         with torch.no_grad():
             weight.copy_(drawn * std.expand(weight.shape))
+
+    def fan_in_(self, weight: Tensor, num_nodes: int) -> None:
+        """Fill the values of pair orbits (count, C', C) with uniforms in (-1, 1) / sqrt(N C), whatever the size of the orbits."""
+        self.uniform_(weight, 1 / math.sqrt(num_nodes * weight.shape[-1]))
 
     def uniform_(self, weight: Tensor, bound: float) -> None:
         """Fill with uniforms in (-bound, bound)."""
@@ -175,6 +180,11 @@ class BlockWeights(ClusterWeights):
         if start.rule == "reference":
             self._reset_reference(start)
             return
+        if start.rule == "fan_in":
+            values = torch.empty(self.orbits.count, self.out_channels, self.in_channels)
+            start.fan_in_(values, self.orbits.num_nodes)
+            self.set_coefficients(values)
+            return
         d, k = self.in_channels, self.orbits.partition.num_clusters
         sizes = self.orbits.partition.sizes.float()
         second = 1 / sizes if start.rule == "white" else start.rho + (1 - start.rho) / sizes  # E mean^2, (k,)
@@ -259,6 +269,9 @@ class TableWeights(nn.Module):
         """Each orbit of a row gets its share of the output variance, the node's own orbit the pointwise share."""
         if start.rule == "reference":
             raise ConfigError("init='reference' is made for cluster groups; use 'white' or 'correlated'")
+        if start.rule == "fan_in":
+            start.fan_in_(self.weight, len(self.table))
+            return
         n, d, count = len(self.table), self.weight.shape[2], self.orbits.count
         table = self.table.cpu()
         row_of_orbit = torch.zeros(count, dtype=torch.long)

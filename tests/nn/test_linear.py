@@ -296,7 +296,7 @@ def test_signals_of_another_shape_are_refused_on_general_groups():
         (GROUP, {"bias": "node"}, r"expected bias to be one of 'orbit', 'shared', None, got 'node'"),
         (GROUP, {"bias": True}, r"expected bias to be one of .*, got True"),
         (GROUP, {"parametrization": "paper"}, r"expected parametrization to be one of 'canonical', 'reference', got 'paper'"),
-        (GROUP, {"init": "zeros"}, r"expected init 'white', 'correlated' or 'reference', got 'zeros'"),
+        (GROUP, {"init": "zeros"}, r"expected init to be one of 'white', 'correlated', 'reference', 'fan_in', got 'zeros'"),
         (GROUP, {"init": "correlated", "rho": 1.5}, r"expected a correlation rho in \[0, 1\], got 1.5"),
         (GENERATOR_GROUPS["hexagon"], {"parametrization": "reference"}, r"made for cluster groups; use 'canonical'"),
         (GENERATOR_GROUPS["hexagon"], {"init": "reference"}, r"init='reference' is made for cluster groups"),

@@ -1,0 +1,346 @@
+"""Forecasts on a graph: a gated recurrent unit whose candidate state diffuses along the edges, with weights for each cluster."""
+
+import math
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from gnet.errors import ConfigError, ShapeError
+from gnet.graphs.edges import checked_edges
+from gnet.groups.base import NodeGroup
+from gnet.kernels.sparse import spread
+from gnet.nn.checks import check_channels, check_placement
+from gnet.nn.weights import Start
+
+
+class Diffusion(nn.Module):
+    """``[z, P_f^T z, P_b^T z, ...]``: a signal, and what random walks along and against the edges make of it.
+
+    P_f = D_out^-1 A and P_b = D_in^-1 A^T, rows of nodes without such edges zero. Further steps are Chebyshev polynomials of
+    each walk, T_r = 2 P^T T_(r-1) - T_(r-2), each walk starting anew from T_0 = z (a well-known public implementation lets the
+    second walk go on from the first).
+
+    Shapes:
+        z: (N, B, C)    returns: (N, B, (1 + 2 num_steps) C)
+
+    References:
+        Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926, equation 2.
+
+    Example:
+        >>> walk = Diffusion(Data(edge_index=torch.tensor([[0, 0], [1, 2]]), num_nodes=3), num_steps=1)
+        >>> walk(torch.tensor([1.0, 2.0, 4.0]).reshape(3, 1, 1))[:, 0]
+        tensor([[1.0000, 0.0000, 6.0000],
+                [2.0000, 0.5000, 0.0000],
+                [4.0000, 0.5000, 0.0000]])
+    """
+
+    senders: Tensor
+    receivers: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+    def __init__(self, data: Data, num_steps: int = 1) -> None:
+        super().__init__()
+        if num_steps < 0:
+            raise ConfigError(f"expected num_steps >= 0, got {num_steps}")
+        edges = checked_edges(data)
+        self.num_nodes, self.num_steps = edges.num_nodes, num_steps
+        codes, place = torch.unique(edges.index[0] * edges.num_nodes + edges.index[1], return_inverse=True)
+        weight = torch.zeros(len(codes), dtype=torch.float64).index_add(0, place, edges.weight)
+        senders, receivers = codes // edges.num_nodes, codes % edges.num_nodes
+        out, back = (
+            torch.zeros(edges.num_nodes, dtype=torch.float64).index_add(0, ends, weight)[ends].clamp(min=1e-300)
+            for ends in (senders, receivers)
+        )
+        tensors = {"senders": senders, "receivers": receivers, "forwards": weight / out, "backwards": weight / back}
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
+
+    @property
+    def num_parts(self) -> int:
+        """1 + 2 num_steps."""
+        return 1 + 2 * self.num_steps
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Diffuse."""
+        if self.num_steps == 0:
+            return z
+        flat, parts = z.flatten(1), [z.flatten(1)]
+        for ends, weights in (((self.senders, self.receivers), self.forwards), ((self.receivers, self.senders), self.backwards)):
+            before, now = flat, spread(flat, *ends, weights, self.num_nodes)
+            parts.append(now)
+            for _ in range(self.num_steps - 1):
+                before, now = now, 2 * spread(now, *ends, weights, self.num_nodes) - before
+                parts.append(now)
+        return torch.stack([part.reshape(z.shape) for part in parts], 2).flatten(2)
+
+
+class Weights(NamedTuple):
+    """The numbers of one cell, made ready for a whole sequence: candidates for every node, once and not at every step."""
+
+    gates: Tensor
+    gates_bias: Tensor
+    candidate: Tensor
+    candidate_bias: Tensor
+
+
+class DiffusionGRUCell(nn.Module):
+    """One step of a gated recurrent unit on a graph, with candidate weights of each node orbit of a group.
+
+        [r, u] = sigmoid([x, h] W + b),    c_i = tanh(diffusion([x, r h])_i W_a(i) + b_a(i)),    h' = u h + (1 - u) c
+
+    The gates are the same for all nodes. The cell is exactly equivariant to those automorphisms of the graph that keep every
+    orbit, approximately to the group.
+
+    Args:
+        data: the graph, ``edge_index`` senders first and perhaps ``edge_weight``; self-loops count as they stand.
+        released: as the published code does (by mistake): one weight for all orbits, trained by the first alone. The biases are
+            those of each orbit.
+
+    Shapes:
+        x: (N, B, C)    h: (N, B, U)    returns: (N, B, U)
+
+    References:
+        Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926, for the cell. Huang, Levie and Villar (2023), arXiv:2308.10436, for
+        weights of each cluster.
+
+    Example:
+        >>> ring = Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 0]]), num_nodes=3)
+        >>> cell = DiffusionGRUCell(SymmetricGroup(3), 2, 8, ring)
+        >>> cell(torch.zeros(3, 5, 2), torch.zeros(3, 5, 8)).shape
+        torch.Size([3, 5, 8])
+    """
+
+    labels: Tensor
+
+    def __init__(
+        self,
+        group: NodeGroup,
+        in_channels: int,
+        hidden_channels: int,
+        data: Data,
+        *,
+        num_steps: int = 1,
+        released: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels, hidden_channels)
+        if data.num_nodes != group.degree:
+            raise ConfigError(f"expected a graph of {group.degree} nodes, as the group has, got {data.num_nodes}")
+        self.group, self.in_channels, self.hidden_channels = group, in_channels, hidden_channels
+        self.released, self.diffusion = released, Diffusion(data, num_steps)
+        orbits = group.node_orbits()
+        self.num_orbits = orbits.num_clusters
+        both = in_channels + hidden_channels
+        self.gates = nn.Parameter(torch.empty(both, 2 * hidden_channels))
+        self.gates_bias = nn.Parameter(torch.empty(2 * hidden_channels))
+        num_weights = 1 if released else self.num_orbits
+        self.candidate = nn.Parameter(torch.empty(num_weights, self.diffusion.num_parts * both, hidden_channels))
+        self.candidate_bias = nn.Parameter(torch.empty(self.num_orbits, hidden_channels))
+        self.register_buffer("labels", orbits.labels, persistent=False)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Xavier's normal weights; gates with bias 1, which keep the state at first, candidates with bias 0."""
+        start = Start("white", 1.0, 0.5, generator)
+        for weight in (self.gates, self.candidate):
+            start.normal_(weight, torch.tensor(math.sqrt(2 / (weight.shape[-2] + weight.shape[-1]))))
+        with torch.no_grad():
+            self.gates_bias.fill_(1.0)
+            self.candidate_bias.zero_()
+
+    def weights(self) -> Weights:
+        """What ``step`` needs; made once for a sequence, so that each orbit's gradient is summed up once."""
+        if self.released:
+            first = self.candidate.expand(self.group.degree, -1, -1)
+            mine = (self.labels == 0)[:, None, None]
+            candidate = torch.where(mine, first, first.detach())
+        elif self.num_orbits == 1:
+            candidate = self.candidate
+        else:
+            candidate = self.candidate.index_select(0, self.labels)
+        return Weights(self.gates, self.gates_bias, candidate, self.candidate_bias.index_select(0, self.labels)[:, None])
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """One step."""
+        return self.step(self.diffusion(x), x, h, self.weights())
+
+    def step(self, spread_x: Tensor, x: Tensor, h: Tensor, weights: Weights) -> Tensor:
+        """One step with the diffused input (N, B, parts C) at hand, which does not depend on the state."""
+        num_in = x.shape[-1]
+        gates = F.linear(x, weights.gates[:num_in].t(), weights.gates_bias) + F.linear(h, weights.gates[num_in:].t())
+        reset, update = gates.sigmoid().chunk(2, -1)
+        seen = torch.cat([spread_x, self.diffusion(reset * h)], -1)
+        if len(weights.candidate) == 1:
+            candidate = F.linear(seen, weights.candidate[0].t()) + weights.candidate_bias
+        else:
+            candidate = torch.baddbmm(weights.candidate_bias.to(seen.dtype), seen, weights.candidate.to(seen.dtype))
+        return update * h + (1 - update) * candidate.tanh()
+
+    def extra_repr(self) -> str:
+        """Channels and orbits."""
+        return f"{self.in_channels} -> {self.hidden_channels} | {self.num_orbits} candidate weights"
+
+
+class GNetGRU(nn.Module):
+    """Encoder and decoder of diffusion cells: reads the last steps of every node, writes the next ones.
+
+    The encoder starts from h = 0. The decoder starts from a zero input and then reads its own last output; in training, where
+    the truth is given, it reads the truth instead with probability tau / (tau + exp(i / tau)) after i batches (scheduled
+    sampling), one coin for each step and batch. Coins come from torch's global generator.
+
+    Args:
+        group: nodes of one orbit share their candidate weights: S_N one weight, a cluster group one for each cluster.
+        in_channels: channels of one step.
+        out_channels: channels of one step of the forecast.
+        horizon_in, horizon_out: steps read and written.
+        data: the graph.
+        num_layers: cells on top of each other.
+        num_steps: of the diffusion.
+        sampling_decay: tau; None never shows the truth.
+        released: see ``DiffusionGRUCell``.
+
+    Shapes:
+        x: (*, N, horizon_in C), step by step    truth: (*, N, horizon_out C') or None    returns: (*, N, horizon_out C')
+
+    Raises:
+        ShapeError: x of another shape, dtype or device.
+
+    References:
+        Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926. Bengio et al. (2015), arXiv:1506.03099, on scheduled sampling.
+
+    Example:
+        >>> ring = Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 0]]), num_nodes=3)
+        >>> net = GNetGRU(ClusterGroup(Partition([0, 0, 1])), 2, 8, 1, horizon_in=3, horizon_out=4, data=ring)
+        >>> net(torch.zeros(5, 3, 3 * 2)).shape
+        torch.Size([5, 3, 4])
+    """
+
+    batches_seen: Tensor
+
+    def __init__(
+        self,
+        group: NodeGroup,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        *,
+        horizon_in: int,
+        horizon_out: int,
+        data: Data,
+        num_layers: int = 1,
+        num_steps: int = 1,
+        sampling_decay: float | None = 2000.0,
+        released: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(num_layers, horizon_in, horizon_out) < 1:
+            raise ConfigError(
+                f"expected num_layers, horizon_in and horizon_out >= 1, got {num_layers}, {horizon_in} and {horizon_out}"
+            )
+        if sampling_decay is not None and not sampling_decay > 0:
+            raise ConfigError(f"expected sampling_decay > 0, or None, got {sampling_decay}")
+        check_channels(in_channels, out_channels)
+        self.group, self.in_channels, self.out_channels = group, in_channels * horizon_in, out_channels * horizon_out
+        self.horizon_in, self.horizon_out, self.sampling_decay = horizon_in, horizon_out, sampling_decay
+        options: dict[str, Any] = {"num_steps": num_steps, "released": released, "generator": generator}
+
+        def cells(channels: int) -> nn.ModuleList:
+            widths = [channels, *[hidden_channels] * (num_layers - 1)]
+            return nn.ModuleList(DiffusionGRUCell(group, width, hidden_channels, data, **options) for width in widths)
+
+        self.encoder, self.decoder = cells(in_channels), cells(out_channels)
+        self.readout = nn.Parameter(torch.empty(out_channels, hidden_channels))
+        self.readout_bias = nn.Parameter(torch.empty(out_channels))
+        self.register_buffer("batches_seen", torch.zeros((), dtype=torch.long))
+        self._reset_readout(generator)
+
+    def _reset_readout(self, generator: torch.Generator | None) -> None:
+        start = Start("white", 1.0, 0.5, generator)
+        start.normal_(self.readout, torch.tensor(math.sqrt(2 / sum(self.readout.shape))))
+        start.uniform_(self.readout_bias, 0.0)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew and forget how many batches were seen."""
+        for cell in [*_cells(self.encoder), *_cells(self.decoder)]:
+            cell.reset_parameters(generator)
+        self._reset_readout(generator)
+        self.batches_seen.zero_()
+
+    @property
+    def num_weights(self) -> int:
+        """Trained scalars that multiply something: all but the biases."""
+        return sum(p.numel() for name, p in self.named_parameters() if "bias" not in name)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained scalars of the whole net."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def teacher_probability(self) -> float:
+        """How likely the decoder is shown the truth now."""
+        if self.sampling_decay is None:
+            return 0.0
+        # e^x / (e^x + ...) turned round, which does not overflow.
+        return 1 / (1 + math.exp(min(int(self.batches_seen) / self.sampling_decay, 700.0)) / self.sampling_decay)
+
+    def forward(self, x: Tensor, truth: Tensor | None = None) -> Tensor:
+        """Forecast."""
+        num_nodes = self.group.degree
+        for name, given, channels in (("x", x, self.in_channels), ("truth", truth, self.out_channels)):
+            if given is not None and (given.ndim < 2 or given.shape[-2:] != (num_nodes, channels)):
+                raise ShapeError(f"expected {name} of shape (*, {num_nodes}, {channels}), got {tuple(given.shape)}")
+        check_placement(x, self.readout)
+        batch = x.shape[:-2]
+        steps = _by_step(x, self.horizon_in)  # (T, N, B, C)
+        states = self._encode(steps)
+        shown = None if truth is None or not self.training else _by_step(truth, self.horizon_out)
+        y = self._decode(states, shown)  # (T, N, B, C')
+        if shown is not None:
+            self.batches_seen += 1
+        return y.permute(2, 1, 0, 3).reshape(*batch, num_nodes, self.out_channels)
+
+    def _encode(self, steps: Tensor) -> list[Tensor]:
+        states = []
+        for cell in _cells(self.encoder):
+            weights, state = cell.weights(), steps.new_zeros(*steps.shape[1:3], cell.hidden_channels)
+            seen = steps.transpose(0, 1).flatten(1, 2)  # the diffusion of the inputs, for all steps at once
+            spreads = cell.diffusion(seen).unflatten(1, steps.shape[0:3:2]).transpose(0, 1)
+            outputs = []
+            for spread_x, x in zip(spreads, steps, strict=True):
+                state = cell.step(spread_x, x, state, weights)
+                outputs.append(state)
+            steps = torch.stack(outputs)
+            states.append(state)
+        return states
+
+    def _decode(self, states: list[Tensor], truth: Tensor | None) -> Tensor:
+        channels = self.readout.shape[0]
+        weights = [cell.weights() for cell in _cells(self.decoder)]
+        given = states[0].new_zeros(*states[0].shape[:2], channels)  # the zero GO symbol
+        outputs: list[Tensor] = []
+        for step in range(self.horizon_out):
+            if outputs:
+                is_shown = truth is not None and float(torch.rand(())) < self.teacher_probability
+                given = truth[step - 1] if truth is not None and is_shown else outputs[-1]
+            state = given
+            for number, (cell, ready) in enumerate(zip(_cells(self.decoder), weights, strict=True)):
+                states[number] = state = cell.step(cell.diffusion(state), state, states[number], ready)
+            outputs.append(F.linear(state, self.readout, self.readout_bias))
+        return torch.stack(outputs)
+
+
+def _cells(cells: nn.ModuleList) -> list[DiffusionGRUCell]:
+    return cast(list[DiffusionGRUCell], list(cells))
+
+
+def _by_step(x: Tensor, num_steps: int) -> Tensor:
+    """(*, N, T C) -> (T, N, B, C)."""
+    flat = x.reshape(math.prod(x.shape[:-2]), x.shape[-2], num_steps, x.shape[-1] // num_steps)
+    return flat.permute(2, 1, 0, 3).contiguous()

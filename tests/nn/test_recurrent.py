@@ -1,0 +1,238 @@
+"""The recurrent net: published counts, a plain twin, weights that are really separate, sampling, symmetry, errors."""
+
+import math
+
+import networkx as nx
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from gnet.errors import ConfigError, GraphError, ShapeError
+from gnet.graphs import Partition
+from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
+from gnet.groups.kept import symmetries_within
+from gnet.nn.recurrent import Diffusion, DiffusionGRUCell, GNetGRU
+from tests.groups.graphs import as_data
+
+THREE = ClusterGroup(Partition([0, 1, 2, 1, 2, 2]))
+RING = as_data(nx.cycle_graph(6))
+
+
+def random_graph(rng: torch.Generator) -> Data:
+    """Directed and weighted, with a loop, and a node that nothing enters or leaves."""
+    weight = torch.rand(6, 6, generator=rng) * (torch.rand(6, 6, generator=rng) < 0.5)
+    weight[5], weight[:, 5], weight[0, 0] = 0.0, 0.0, 0.7
+    edges = torch.nonzero(weight).t()
+    return Data(edge_index=edges, edge_weight=weight[edges[0], edges[1]], num_nodes=6)
+
+
+def net(group: NodeGroup, data: Data = RING, **options: object) -> GNetGRU:
+    return GNetGRU(group, 2, 4, 1, horizon_in=3, horizon_out=2, data=data, **options)
+
+
+@pytest.mark.parametrize(("clusters", "published"), [(1, 42_369), (2, 67_649), (9, 244_609)])
+def test_trained_scalars_of_the_traffic_nets(clusters, published):
+    """U = 64, two input channels, one output, diffusion of one step (theory C)."""
+    group = ClusterGroup(Partition(torch.arange(18) % clusters))
+    layers = GNetGRU(group, 2, 64, 1, horizon_in=3, horizon_out=3, data=as_data(nx.cycle_graph(18)))
+    assert layers.num_parameters == published
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 2, 3])
+def test_diffusion_is_that_of_the_dense_walks(num_steps, rng):
+    data = random_graph(rng)
+    adjacency = torch.zeros(6, 6, dtype=torch.float64)
+    adjacency[data.edge_index[0], data.edge_index[1]] = data.edge_weight.double()
+    walks = [each / each.sum(1, keepdim=True).clamp(min=1e-300) for each in (adjacency, adjacency.T)]
+    z = torch.randn(6, 2, 3, generator=rng, dtype=torch.float64)
+    expected = [z]
+    for walk in walks:
+        terms = [z, torch.einsum("ji,jbc->ibc", walk, z)]
+        while len(terms) <= num_steps:
+            terms.append(2 * torch.einsum("ji,jbc->ibc", walk, terms[-1]) - terms[-2])
+        expected += terms[1 : num_steps + 1]
+    torch.testing.assert_close(Diffusion(data, num_steps).double()(z), torch.cat(expected, -1), rtol=1e-6, atol=1e-6)
+
+
+def plain_cell(cell: DiffusionGRUCell, x: Tensor, h: Tensor) -> Tensor:
+    """The equations node by node, for one signal: (N, C), (N, U) -> (N, U)."""
+    rows = []
+    gates = torch.sigmoid(torch.cat([x, h], 1) @ cell.gates + cell.gates_bias)
+    reset, update = gates.chunk(2, 1)
+    held = cell.diffusion((reset * h)[:, None])[:, 0]
+    seen = torch.cat([cell.diffusion(x[:, None])[:, 0], held], 1)
+    for node, label in enumerate(cell.labels.tolist()):
+        rows.append(torch.tanh(seen[node] @ cell.candidate[label] + cell.candidate_bias[label]))
+    return update * h + (1 - update) * torch.stack(rows)
+
+
+@pytest.mark.parametrize("group", [THREE, SymmetricGroup(6), TrivialGroup(6)], ids=["clusters", "S6", "trivial"])
+def test_a_cell_is_its_equations_node_by_node(group, rng):
+    cell = DiffusionGRUCell(group, 2, 4, random_graph(rng), generator=rng).double()
+    x, h = (torch.randn(6, 3, c, generator=rng, dtype=torch.float64) for c in (2, 4))
+    expected = torch.stack([plain_cell(cell, x[:, b], h[:, b]) for b in range(3)], 1)
+    torch.testing.assert_close(cell(x, h), expected)
+
+
+def test_a_forecast_is_the_cells_one_after_the_other(rng):
+    layers = net(THREE, random_graph(rng), generator=rng).double()
+    x = torch.randn(6, 6, generator=rng, dtype=torch.float64)
+    state = torch.zeros(6, 4, dtype=torch.float64)
+    for step in range(3):
+        state = plain_cell(layers.encoder[0], x[:, 2 * step : 2 * step + 2], state)
+    given, outputs = torch.zeros(6, 1, dtype=torch.float64), []
+    for _ in range(2):
+        state = plain_cell(layers.decoder[0], given, state)
+        given = state @ layers.readout.T + layers.readout_bias
+        outputs.append(given)
+    torch.testing.assert_close(layers(x), torch.cat(outputs, 1))
+
+
+def test_clusters_of_equal_weights_are_the_shared_cell(rng):
+    shared, layers = net(SymmetricGroup(6), generator=rng).double(), net(THREE).double()
+    state = {name: value.expand_as(layers.state_dict()[name]) for name, value in shared.state_dict().items()}
+    layers.load_state_dict(state)
+    x = torch.randn(5, 6, 6, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(layers(x), shared(x))
+
+
+def trained_on_cluster_two(cell: DiffusionGRUCell, rng: torch.Generator) -> tuple[list[bool], list[bool]]:
+    """Which rows of the candidate weights, and of their optimiser's state, one step with a loss on cluster 2 has changed."""
+    optimizer = torch.optim.Adam(cell.parameters(), lr=0.1)
+    before = cell.candidate.detach().clone()
+    x, h = torch.randn(6, 8, 2, generator=rng), torch.randn(6, 8, 4, generator=rng)
+    cell(x, h)[THREE.partition.labels == 2].square().sum().backward()
+    optimizer.step()
+    state = optimizer.state[cell.candidate]["exp_avg_sq"]
+    return (cell.candidate != before).flatten(1).any(1).tolist(), (state != 0).flatten(1).any(1).tolist()
+
+
+def test_a_loss_on_one_cluster_changes_its_weights_and_optimiser_state_alone(rng):
+    weights, state = trained_on_cluster_two(DiffusionGRUCell(THREE, 2, 4, RING, generator=rng), rng)
+    assert weights == state == [False, False, True]
+
+
+def test_the_shared_and_the_released_cell_are_liars(rng):
+    """S_N has one weight for all; the published code has one too, and trains it by cluster 0 alone."""
+    shared, _ = trained_on_cluster_two(DiffusionGRUCell(SymmetricGroup(6), 2, 4, RING, generator=rng), rng)
+    released, _ = trained_on_cluster_two(DiffusionGRUCell(THREE, 2, 4, RING, released=True, generator=rng), rng)
+    assert shared == [True]
+    assert released == [False]
+
+
+def test_released_cells_have_one_weight_and_the_biases_of_each_cluster():
+    cell = DiffusionGRUCell(THREE, 2, 4, RING, released=True)
+    assert (len(cell.candidate), len(cell.candidate_bias)) == (1, 3)
+    with torch.no_grad():
+        cell.candidate_bias[2] += 1.0
+    shared = DiffusionGRUCell(THREE, 2, 4, RING)
+    shared.load_state_dict({**cell.state_dict(), "candidate": cell.candidate.expand(3, -1, -1)})
+    x, h = torch.randn(6, 2, 2), torch.randn(6, 2, 4)
+    torch.testing.assert_close(cell(x, h), shared(x, h))
+
+
+class TestSymmetry:
+    @pytest.mark.parametrize("group", [THREE, SymmetricGroup(6), TrivialGroup(6)], ids=["clusters", "S6", "trivial"])
+    def test_exact_for_automorphisms_that_keep_the_orbits(self, group, rng):
+        layers = net(group, generator=rng).double()
+        x = torch.randn(2, 6, 6, generator=rng, dtype=torch.float64)
+        for g in symmetries_within(group, RING).generators:
+            torch.testing.assert_close(layers(group.act(g, x)), group.act(g, layers(x)))
+
+    def test_not_exact_beyond(self, rng):
+        """The liar: an element of the group that the ring does not have, and one of the ring that mixes clusters."""
+        layers = net(THREE, generator=rng).double()
+        x = torch.randn(2, 6, 6, generator=rng, dtype=torch.float64)
+        for g in (torch.tensor([0, 3, 2, 1, 4, 5]), torch.tensor([1, 2, 3, 4, 5, 0])):
+            assert float((layers(THREE.act(g, x)) - THREE.act(g, layers(x))).detach().abs().max()) > 1e-3
+
+
+class TestSampling:
+    @pytest.mark.parametrize(("batches", "expected"), [(0, 0.99950), (10_000, 0.93092), (11_250, 0.87824)])
+    def test_the_probability_falls_as_published(self, batches, expected):
+        layers = net(THREE)
+        layers.batches_seen.fill_(batches)
+        assert layers.teacher_probability == pytest.approx(expected, abs=5e-6)
+
+    def test_it_never_overflows_and_can_be_left_out(self):
+        layers = net(THREE)
+        layers.batches_seen.fill_(10**9)
+        assert layers.teacher_probability == pytest.approx(0.0, abs=1e-12)
+        assert net(THREE, sampling_decay=None).teacher_probability == 0.0
+
+    def test_the_truth_is_shown_in_training_only(self, rng):
+        layers = net(THREE, sampling_decay=1e12)
+        x, truth = torch.randn(5, 6, 6, generator=rng), torch.randn(5, 6, 2, generator=rng)
+        shown = layers(x, truth)
+        assert not torch.equal(shown, layers(x))
+        assert torch.equal(shown[..., 0], layers(x)[..., 0])  # the first step sees no truth
+        assert int(layers.batches_seen) == 1
+        layers.eval()
+        assert torch.equal(layers(x, truth), layers(x))
+        assert int(layers.batches_seen) == 1
+
+    def test_without_decay_the_truth_is_never_shown(self, rng):
+        layers = net(THREE, sampling_decay=None)
+        x, truth = torch.randn(5, 6, 6, generator=rng), torch.randn(5, 6, 2, generator=rng)
+        assert torch.equal(layers(x, truth), layers(x))
+
+    def test_the_count_is_in_the_checkpoint(self):
+        layers, again = net(THREE), net(THREE)
+        layers.batches_seen.fill_(7)
+        again.load_state_dict(layers.state_dict())
+        assert again.teacher_probability == layers.teacher_probability
+
+
+def test_gradients(rng):
+    layers = net(THREE, generator=rng, num_layers=2).double()
+    x = torch.randn(2, 6, 6, generator=rng, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: layers(x), (x,), fast_mode=True)
+    layers(x).square().sum().backward()
+    assert all(bool((p.grad != 0).any()) for p in layers.parameters())
+
+
+def test_any_batch_axes_and_a_fresh_start(rng):
+    layers = net(THREE, generator=rng)
+    x = torch.randn(2, 3, 6, 6, generator=rng)
+    torch.testing.assert_close(layers(x)[1, 2], layers(x[1, 2]))
+    assert layers(x[:0]).shape == (0, 3, 6, 2)
+    before = layers.readout.clone()
+    layers.reset_parameters(rng)
+    assert not torch.equal(layers.readout, before)
+    assert layers.num_weights < layers.num_parameters
+
+
+def test_compiles_in_one_graph_without_truth(rng):
+    torch._dynamo.reset()
+    layers = net(THREE, generator=rng).eval()
+    x = torch.randn(2, 6, 6, generator=rng)
+    torch.testing.assert_close(torch.compile(layers, backend="aot_eager", fullgraph=True)(x), layers(x))
+
+
+def test_weights_start_as_xavier_says(rng):
+    cell = DiffusionGRUCell(SymmetricGroup(6), 2, 64, RING, generator=rng)
+    assert float(cell.candidate.detach().std()) == pytest.approx(math.sqrt(2 / (3 * 66 + 64)), rel=0.05)
+    assert bool((cell.gates_bias == 1).all() and (cell.candidate_bias == 0).all())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: net(SymmetricGroup(5)), ConfigError, "expected a graph of 5 nodes, as the group has, got 6"),
+        (lambda: net(THREE, num_steps=-1), ConfigError, "expected num_steps >= 0, got -1"),
+        (lambda: net(THREE, num_layers=0), ConfigError, "expected num_layers, horizon_in and horizon_out >= 1, got 0, 3 and 2"),
+        (lambda: net(THREE, sampling_decay=0.0), ConfigError, r"expected sampling_decay > 0, or None, got 0\.0"),
+        (lambda: net(THREE, Data(num_nodes=6)), GraphError, "edge_index"),
+        (lambda: net(THREE)(torch.zeros(6, 5)), ShapeError, r"expected x of shape \(\*, 6, 6\), got \(6, 5\)"),
+        (
+            lambda: net(THREE)(torch.zeros(6, 6), torch.zeros(6, 3)),
+            ShapeError,
+            r"expected truth of shape \(\*, 6, 2\), got \(6, 3\)",
+        ),
+        (lambda: net(THREE)(torch.zeros(6, 6).double()), ShapeError, r"expected x of dtype torch\.float32, got torch\.float64"),
+    ],
+)
+def test_impossible_forecasts_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
