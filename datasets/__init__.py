@@ -3,7 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-_ROOM_OF = {"MNIST": "mnist", "FashionMNIST": "fashion"}
+_ROOM_OF = {
+    **{"MNIST": "mnist", "FashionMNIST": "fashion", "MetrLA": "metr_la"},
+    **{"Mocap": "mocap", "Human36M": "human36m", "KinematicTree": "kinematic"},
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from torch import Tensor
 
 from gnet.errors import DataError
 from gnet.training.inpainting import ImageInpainting, Images
+
+from .folders import data_folder
 
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 TIMEOUT = 30.0
@@ -49,8 +50,7 @@ class IdxSource:
         Raises:
             DataError: a file with another checksum, or one that can be neither found nor fetched.
         """
-        parent = root or os.environ.get("GNET_DATA") or pooch.os_cache("gnet")
-        folder = Path(parent).expanduser() / self.folder
+        folder = data_folder(self.folder, root)
         for name, expected in self.sha256.items():
             path = folder / name
             if path.exists():

@@ -31,7 +31,11 @@ def load(path: Path) -> ModuleType:
         return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     if path.parts[0] == "datasets":
         package = importlib.import_module("gnet.training.data").repository_datasets()
-        return package if path.stem == "__init__" else importlib.import_module(f"{package.__name__}.{path.stem}")
+        return (
+            package
+            if path.stem == "__init__"
+            else importlib.import_module(".".join([package.__name__, *path.with_suffix("").parts[1:]]))
+        )
     spec = importlib.util.spec_from_file_location(f"doctest_of_{path.stem}", ROOT / path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

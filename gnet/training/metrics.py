@@ -1,0 +1,161 @@
+"""Errors of forecasts with missing entries: means over the entries that count, of a whole split and not of its batches."""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from gnet.errors import ConfigError, ShapeError
+
+
+class MaskedError(Metric):
+    """The mean of an error over the entries that count, sum m e / sum m; NaN where no entry counts.
+
+    Sums and counts are kept and divided once, so that neither the size of the batches nor the number of processes matters.
+
+    Args:
+        horizon: the channel to look at, from 0 (of a forecast of one channel: 0 is one step ahead); None takes all.
+        per_batch: the mean over batches of each batch's own error, as much code for traffic reports it. A batch in which nothing
+            counts then enters as an error of 0, and a small last batch weighs as much as any other.
+        options: of ``torchmetrics.Metric``.
+
+    Shapes:
+        prediction, target: (*, C')    mask: bool, like them    computes: ()
+
+    Raises:
+        ConfigError: a negative horizon.
+        ShapeError: from ``update``: shapes that differ, a mask that is not bool, fewer channels than ``horizon`` needs.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, horizon: int | None = None, per_batch: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        if horizon is not None and horizon < 0:
+            raise ConfigError(f"expected horizon to be a channel >= 0, or None for all, got {horizon}")
+        self.horizon, self.per_batch = horizon, per_batch
+        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """What is averaged, of every entry; it may be anything where an entry does not count."""
+
+    def counted(self, target: Tensor, mask: Tensor) -> Tensor:
+        """Which entries count: those of the mask."""
+        return mask
+
+    def finish(self, mean: Tensor) -> Tensor:
+        """From the mean to the error."""
+        return mean
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add one batch."""
+        prediction, target, mask = self._looked_at(prediction, target, mask)
+        counted = self.counted(target, mask)
+        # Where nothing was observed a target may be NaN, which 0 times it would stay.
+        total = self.each(prediction, target).masked_fill(~counted, 0.0).sum()
+        count = counted.sum()
+        if self.per_batch:
+            total, count = self.finish(total / count.clamp_min(1)), torch.ones_like(count)
+        self.total, self.count = self.total + total, self.count + count
+
+    def compute(self) -> Tensor:
+        """The error of all batches so far."""
+        mean = self.total / self.count
+        return mean if self.per_batch else self.finish(mean)
+
+    def _looked_at(self, prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not prediction.shape == target.shape == mask.shape or mask.dtype != torch.bool:
+            raise ShapeError(
+                "expected prediction and target of one shape and a bool mask like them, "
+                f"got {tuple(prediction.shape)}, {tuple(target.shape)} and {tuple(mask.shape)} {mask.dtype}"
+            )
+        if self.horizon is None:
+            return prediction, target, mask
+        if target.ndim == 0 or self.horizon >= target.shape[-1]:
+            raise ShapeError(
+                f"expected at least {self.horizon + 1} channels for horizon={self.horizon}, got {tuple(target.shape)}"
+            )
+        return prediction[..., self.horizon], target[..., self.horizon], mask[..., self.horizon]
+
+
+class MaskedMAE(MaskedError):
+    """Mean absolute error, sum m |y - yhat| / sum m; see ``MaskedError``.
+
+    Units: those of the target.
+
+    Example:
+        >>> target = torch.tensor([0.0, 10.0, 20.0, 0.0, 40.0])
+        >>> mae = MaskedMAE()
+        >>> mae.update(torch.tensor([5.0, 11.0, 18.0, 7.0, 44.0]), target, target != 0)
+        >>> mae.compute()
+        tensor(2.3333)
+    """
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """|y - yhat|."""
+        return (prediction - target).abs()
+
+
+class MaskedRMSE(MaskedError):
+    """Root of the mean squared error; see ``MaskedError``.
+
+    Units: those of the target.
+
+    Example:
+        >>> rmse = MaskedRMSE()
+        >>> rmse.update(torch.tensor([3.0, 4.0, 9.0]), torch.zeros(3), torch.tensor([True, True, False]))
+        >>> rmse.compute()
+        tensor(3.5355)
+    """
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """(y - yhat)^2."""
+        return (prediction - target).square()
+
+    def finish(self, mean: Tensor) -> Tensor:
+        """The root."""
+        return mean.sqrt()
+
+
+class MaskedMAPE(MaskedError):
+    """Mean absolute error relative to the target, which is not 0; see ``MaskedError``.
+
+    Units: per cent.
+
+    Args:
+        horizon: see ``MaskedError``.
+        per_batch: see ``MaskedError``.
+        smallest: targets nearer to 0 than this do not count; a 0 comes back from model units as some millionths.
+        options: of ``torchmetrics.Metric``.
+
+    Raises:
+        ConfigError: ``smallest`` is negative.
+
+    Example:
+        >>> mape = MaskedMAPE()
+        >>> mape.update(torch.tensor([5.0, 11.0]), torch.tensor([0.0, 10.0]), torch.tensor([True, True]))
+        >>> mape.compute()
+        tensor(10.)
+    """
+
+    def __init__(self, horizon: int | None = None, per_batch: bool = False, smallest: float = 1.0e-4, **options: Any) -> None:
+        super().__init__(horizon, per_batch, **options)
+        if smallest < 0:
+            raise ConfigError(f"expected smallest >= 0, got {smallest}")
+        self.smallest = smallest
+
+    def each(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """100 |y - yhat| / |y|."""
+        return 100 * (prediction - target).abs() / target.abs()
+
+    def counted(self, target: Tensor, mask: Tensor) -> Tensor:
+        """Those of the mask whose target is not 0."""
+        return mask & (target.abs() > self.smallest)
