@@ -125,7 +125,7 @@ def resolve_config(argv: Sequence[str], overrides: Mapping[str, Any] | None = No
     Example:
         >>> resolve_config([], {"model.symmetry": "Coarsened", "model.symmetry.num_clusters": 16})["model"]["symmetry"]
         {'class_path': 'gnet.training.Coarsened', \
-'init_args': {'num_clusters': 16, 'method': 'spectral', 'seed': 0, 'swaps': None}}
+'init_args': {'num_clusters': 16, 'method': 'spectral', 'seed': 0, 'swaps': None, 'neighbours': None}}
     """
     from gnet.training.arguments import as_arguments, resolve
 

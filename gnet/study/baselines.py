@@ -7,6 +7,7 @@
 | `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
 | `mean`         | the training mean of every output, whatever the input                          | N                    |
 | `last_value`   | forecasts only: the last step of the input, for every step ahead               | N                    |
+| `historical_average` | where the data has one: the training mean at that time of the week       | N                    |
 
 ``num_weights`` counts what multiplies an input, as for the nets: biases, offsets and means are left out.
 """
@@ -24,11 +25,11 @@ from torch_geometric.nn import GCNConv
 from torch_geometric.nn.resolver import activation_resolver
 
 from gnet.randomness import derive_seed
-from gnet.study.plan import choose_baselines, is_forecast
+from gnet.study.plan import choose_baselines
 from gnet.training.checkpoint import Domain
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Symmetric, Symmetry, Trivial
-from gnet.training.trial import TrialResult, instantiate, run_trial
+from gnet.training.trial import TrialResult, instantiate, metrics_of, run_trial
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -50,6 +51,7 @@ class Trained:
     function: Predictor
     datamodule: "GraphDataModule"
     seconds: float
+    metrics: dict[str, float]
 
     @classmethod
     def of(cls, result: TrialResult) -> "Trained":
@@ -63,6 +65,7 @@ class Trained:
             function=result.module.net or result.module,
             datamodule=result.datamodule,
             seconds=result.seconds,
+            metrics=result.metrics,
         )
 
 
@@ -245,25 +248,30 @@ def fit_mean(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
     return lambda x: mean.to(x).expand(len(x), *mean.shape), 0
 
 
-def last_value(channels: int, horizon: int) -> Predictor:
+def last_value(channels: int, horizon: int, out_channels: int | None = None) -> Predictor:
     """Forecast the last step of the input for every step ahead, also known as persistence.
 
-    Inputs and targets have one unit per channel, so nothing is rescaled. Where the last step is missing it is 0, the mean.
+    Of ``channels`` in a step the first ``out_channels`` (by default all) are forecast. Inputs and targets have one unit per
+    channel, so nothing is rescaled. Where the last step is missing it is 0, the mean.
 
     Example:
         >>> last_value(channels=1, horizon=2)(torch.tensor([[[1.0, 5.0]]]))
         tensor([[[5., 5.]]])
+        >>> last_value(channels=2, horizon=2, out_channels=1)(torch.tensor([[[5.0, 0.3]]]))
+        tensor([[[5., 5.]]])
     """
-    return lambda x: x[..., -channels:].repeat(*[1] * (x.ndim - 1), horizon)
+    kept = out_channels or channels
+    return lambda x: x[..., -channels:][..., :kept].repeat(*[1] * (x.ndim - 1), horizon)
 
 
 Fit = Callable[["Batch", "Batch", str], tuple[Predictor, int]]
 FITS: dict[str, Fit] = {"ridge": fit_ridge, "mean": fit_mean}
 
 
-def masked_loss(output: Tensor, batch: "Batch", loss: str) -> float:
-    """Mean loss over the entries that count."""
-    difference = (output - batch.y).double()[batch.mask]
+def masked_loss(output: Tensor, batch: "Batch", loss: str, scale: Tensor | None = None) -> float:
+    """Mean loss over the entries that count, of errors times ``scale`` (C',)."""
+    difference = (output - batch.y).double()
+    difference = (difference if scale is None else difference * scale)[batch.mask]
     return float(difference.square().mean() if loss == "mse" else difference.abs().mean())
 
 
@@ -279,20 +287,31 @@ def _filled(batch: "Batch") -> Tensor:
 def _fit(name: str, config: dict[str, Any]) -> Trained:
     start = time.perf_counter()
     datamodule = instantiate(config["data"])
-    choose_baselines([name], is_forecast(datamodule))
+    choose_baselines([name], datamodule)
     loss = config["model"].get("loss") or "mse"
-    train, val, test = datamodule.train_arrays(), datamodule.val_arrays(), datamodule.test_arrays()
-    if name == "last_value":
-        function, num_weights = last_value(datamodule.in_channels // datamodule.horizon_in, datamodule.horizon_out), 0
+    scale = datamodule.scaling.y.std if config["model"].get("loss_units") == "data" else None
+    batches = {"val": datamodule.val_arrays(), "test": datamodule.test_arrays(), "predict": datamodule.predict_arrays()}
+    num_weights = 0
+    function: Predictor
+    if name == "historical_average":
+        outputs = {split: datamodule.scaling.y(datamodule.historical_average(split)) for split in batches}
+        # Whatever the input: it is asked for the first inputs of "predict" only.
+        function = lambda x: outputs["predict"][: len(x)].to(x)  # noqa: E731
     else:
-        function, num_weights = FITS[name](train, val, loss)
+        if name == "last_value":
+            seen, made = datamodule.in_channels // datamodule.horizon_in, datamodule.out_channels // datamodule.horizon_out
+            function = last_value(seen, datamodule.horizon_out, made)
+        else:
+            function, num_weights = FITS[name](datamodule.train_arrays(), batches["val"], loss)
+        outputs = {split: function(batch.x) for split, batch in batches.items()}
     return Trained(
-        val_loss=masked_loss(function(val.x), val, loss),
-        test_loss=masked_loss(function(test.x), test, loss),
+        val_loss=masked_loss(outputs["val"], batches["val"], loss, scale),
+        test_loss=masked_loss(outputs["test"], batches["test"], loss, scale),
         num_weights=num_weights,
         num_clusters=int(datamodule.graph.num_nodes),
-        predictions=function(datamodule.predict_arrays().x).numpy(),
+        predictions=outputs["predict"].numpy(),
         function=function,
         datamodule=datamodule,
+        metrics=metrics_of([(outputs["test"], batches["test"])], datamodule),
         seconds=time.perf_counter() - start,
     )

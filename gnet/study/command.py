@@ -19,7 +19,6 @@ from gnet.study.plan import (
     Resolve,
     choose_baselines,
     did_you_mean,
-    is_forecast,
     make_variants,
     refuse_seeds,
     trial_config,
@@ -215,7 +214,7 @@ def make_plan(
         (datamodule.graph, datamodule.grid_shape),
         clusters=settings["clusters"] or [],
         named=settings["variants"] or {},
-        baselines=choose_baselines(settings["baselines"], is_forecast(datamodule)),
+        baselines=choose_baselines(settings["baselines"], datamodule),
     )
     name = Path(configs[-1].removeprefix("gnet:")).stem if configs else type(datamodule).__name__.lower()
     plan = Plan(

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +22,8 @@ class Row:
     """One trained model: a line of ``results.csv``.
 
     ``seed`` counts the trials of a draw; ``run_seed`` is what ``--seed_everything`` was, so that a line can be made again.
-    ``num_clusters`` is the number of node orbits, and losses are in the model's (standardised) units.
+    ``num_clusters`` is the number of node orbits, and losses are in the units that the config's loss has. ``metrics`` are those
+    of the data module on the test split, ``name=value`` with semicolons between them.
     """
 
     symmetry: str
@@ -36,6 +37,7 @@ class Row:
     seconds: float
     kind: str
     run_seed: int
+    metrics: str = ""
 
     @property
     def key(self) -> Key:
@@ -54,6 +56,26 @@ class Row:
         kinds: dict[str, Any] = {"str": str, "int": int, "float": float}
         names = [getattr(field.type, "__name__", str(field.type)) for field in fields(cls)]
         return cls(*(kinds[name](cell) for name, cell in zip(names, cells, strict=True)))
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """Metrics as a cell of a table.
+
+    Example:
+        >>> metrics_text({"mae": 2.5, "rmse": 4.0})
+        'mae=2.5;rmse=4'
+    """
+    return ";".join(f"{name}={value:.9g}" for name, value in metrics.items())
+
+
+def parse_metrics(text: str) -> dict[str, float]:
+    """The inverse of ``metrics_text``.
+
+    Example:
+        >>> parse_metrics("mae=2.5;rmse=4")
+        {'mae': 2.5, 'rmse': 4.0}
+    """
+    return {name: float(value) for name, _, value in (pair.partition("=") for pair in text.split(";") if pair)}
 
 
 COLUMNS = [field.name for field in fields(Row)]

@@ -20,7 +20,7 @@ Kind = Literal["symmetry", "baseline"]
 
 SEEDS = ("seed_everything", "model.seed", "data.seed", "data.init_args.seed")
 DRAWS = ("data.draw", "data.init_args.draw")
-BASELINES = ("gcn", "mlp_per_node", "ridge", "mean", "last_value")
+BASELINES = ("gcn", "mlp_per_node", "ridge", "mean", "last_value", "historical_average")
 
 
 @dataclass(frozen=True)
@@ -218,23 +218,29 @@ def is_forecast(datamodule: object) -> bool:
     return getattr(datamodule, "task", None) == "forecast"
 
 
-def choose_baselines(names: Sequence[str] | None, forecast: bool) -> tuple[str, ...]:
+def choose_baselines(names: Sequence[str] | None, datamodule: object) -> tuple[str, ...]:
     """The baselines called ``names``; with None those of the task: the last value for a forecast, else the mean.
 
+    A data module with a method ``historical_average(split)`` has that baseline too.
+
     Raises:
-        ConfigError: an unknown name, or ``last_value`` where nothing is forecast.
+        ConfigError: an unknown name, ``last_value`` where nothing is forecast, or ``historical_average`` without history.
 
     Example:
-        >>> choose_baselines(None, forecast=True), choose_baselines(["ridge"], forecast=False)
-        (('gcn', 'mlp_per_node', 'ridge', 'last_value'), ('ridge',))
+        >>> choose_baselines(None, object()), choose_baselines(["ridge"], object())
+        (('gcn', 'mlp_per_node', 'ridge', 'mean'), ('ridge',))
     """
+    forecast, history = is_forecast(datamodule), hasattr(datamodule, "historical_average")
     if names is None:
-        return tuple(name for name in BASELINES if name != ("mean" if forecast else "last_value"))
+        left_out = {"mean" if forecast else "last_value"} | (set() if history else {"historical_average"})
+        return tuple(name for name in BASELINES if name not in left_out)
     for name in names:
         if name not in BASELINES:
             raise ConfigError(f"unknown baseline {name}{did_you_mean(name, BASELINES)} Expected some of {', '.join(BASELINES)}")
     if "last_value" in names and not forecast:
         raise ConfigError("the baseline last_value repeats the last step before a forecast, and this is none; take mean")
+    if "historical_average" in names and not history:
+        raise ConfigError("the baseline historical_average is the mean at the same time of the week, which this data has not")
     return tuple(names)
 
 

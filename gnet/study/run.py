@@ -19,7 +19,7 @@ from gnet.groups import TRIVIAL_ACTION, NodeGroup
 from gnet.measures import equivariance_error
 from gnet.randomness import derive_seed
 from gnet.study import journal
-from gnet.study.journal import Journal, Key, Row
+from gnet.study.journal import Journal, Key, Row, metrics_text
 from gnet.study.plan import Plan, Variant, group_of, largest_group, run_seed, slug, trial_config
 from gnet.study.pool import Failure, run_tasks
 from gnet.study.provenance import Provenance, Record
@@ -171,6 +171,7 @@ def perform(task: Task) -> Row:
         seconds=trained.seconds,
         kind=task.variant.kind,
         run_seed=run_seed(task.draw, task.seed),
+        metrics=metrics_text(trained.metrics),
     )
     if checkpoint is not None:
         os.replace(checkpoint, path.with_suffix(".ckpt"))

@@ -33,6 +33,7 @@ STRICT = {"exit_on_error": False, "allow_abbrev": False}
 INCIDENTAL = (
     *("root", "base_url", "num_workers", "batch_size", "seed"),
     *("signals", "edges", "positions", "targets", "time_column", "delimiter"),
+    *("own_files", "check_counts", "action_average"),
 )
 """Settings of data that say where they are and how they are read, not what the task is; the seed is that of the run."""
 

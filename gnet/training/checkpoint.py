@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import CheckpointError
+from gnet.errors import CheckpointError, ConfigError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
-from gnet.nn import EquivariantLinear, GNet, InvariantLinear
+from gnet.nn import EquivariantLinear, GNet, GNetGRU, InvariantLinear
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 RECORD = "gnet"
 """The key of our part of a checkpoint; ``state_dict`` beside it holds the weights."""
 
-NET_SETTINGS = ("hidden_channels", "num_layers", "act", "norm", "dropout", "residual", "bias", "parametrization", "init")
+LAYERED = ("act", "norm", "dropout", "residual", "bias", "parametrization", "init", "mixing", "num_bases", "layer")
+GRAPHS = ("propagate", "tie_edges")
+RECURRENT = ("diffusion_steps", "sampling_decay", "released")
+NET_SETTINGS = ("architecture", "hidden_channels", "num_layers", *LAYERED, *GRAPHS, *RECURRENT)
 """The hyper-parameters that decide the shape of a net."""
+
+Net = GNet | GNetGRU
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +48,13 @@ class Domain:
     target: Literal["node", "graph"]
     scaling: Scaling
     node_ids: list[str]
+    horizon: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, datamodule: "GraphDataModule") -> "Domain":
         """The domain of a data module after its ``setup``."""
         names = ("graph", "grid_shape", "in_channels", "out_channels", "target", "scaling", "node_ids")
-        return cls(**{name: getattr(datamodule, name) for name in names})
+        return cls(**{name: getattr(datamodule, name) for name in names}, horizon=_horizon(datamodule))
 
     @property
     def num_nodes(self) -> int:
@@ -93,6 +99,7 @@ class Domain:
             "target": str(self.target),
             "scaling": {key: value.detach().cpu() for key, value in self.scaling.state_dict().items()},
             "node_ids": [str(node) for node in self.node_ids],
+            "horizon": None if self.horizon is None else list(self.horizon),
         }
 
     @classmethod
@@ -102,10 +109,11 @@ class Domain:
 
         names = ("num_nodes", "edge_index", "edge_weight")
         graph = Data(**{name: record[name] for name in names if record[name] is not None})
-        shape, scaling = record["grid_shape"], record["scaling"]
+        shape, scaling, horizon = record["grid_shape"], record["scaling"], record.get("horizon")
         return cls(
             graph=graph,
             grid_shape=None if shape is None else (int(shape[0]), int(shape[1])),
+            horizon=None if horizon is None else (int(horizon[0]), int(horizon[1])),
             scaling=Scaling(*(Standardiser(scaling[f"{side}.mean"], scaling[f"{side}.std"]) for side in ("x", "y"))),
             **{name: record[name] for name in ("in_channels", "out_channels", "target", "node_ids")},
         )
@@ -141,15 +149,53 @@ def group_from_record(record: dict[str, Any]) -> NodeGroup:
     return PermutationGroup(list(record["generators"]), record["degree"])
 
 
-def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None = None) -> GNet:
-    """The net for a domain: a ``GNet``, whose last layer is an ``InvariantLinear`` where the target is one value per graph."""
-    settings = {name: settings[name] for name in NET_SETTINGS}
-    net = GNet(group, domain.in_channels, out_channels=domain.out_channels, generator=generator, **settings)
+def _horizon(datamodule: "GraphDataModule") -> tuple[int, int] | None:
+    """Steps in and steps out of a forecast, None for any other task."""
+    if getattr(datamodule, "task", None) != "forecast":
+        return None
+    return int(datamodule.horizon_in), int(datamodule.horizon_out)  # type: ignore[attr-defined]
+
+
+def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None = None) -> Net:
+    """The net for a domain: a ``GNetGRU``, or a ``GNet``, whose last layer is an ``InvariantLinear`` for one value per graph.
+
+    Raises:
+        ConfigError: a recurrent net for another task than forecasting.
+    """
+    if settings["architecture"] == "gru":
+        return _recurrent(domain, group, settings, generator)
+    named = {name: settings[name] for name in ("hidden_channels", "num_layers", *LAYERED, *GRAPHS)}
+    if settings["propagate"] != "none" or settings["mixing"] == "coarse_edges":
+        named |= {"edge_index": domain.graph.edge_index, "edge_weight": domain.graph.edge_weight}
+    if settings["layer"] != "equivariant":
+        usual = {"parametrization": "canonical", "mixing": "full", "num_bases": None}
+        named = {name: value for name, value in named.items() if name not in usual or value != usual[name]}
+    net = GNet(group, domain.in_channels, out_channels=domain.out_channels, generator=generator, **named)
     if domain.target == "graph":
         width = domain.in_channels if settings["num_layers"] == 1 else settings["hidden_channels"]
         bias = settings["bias"] is not None
         net.blocks[-1] = InvariantLinear(group, width, domain.out_channels, bias=bias, generator=generator)
     return net
+
+
+def _recurrent(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None) -> GNetGRU:
+    if domain.horizon is None:
+        raise ConfigError("architecture='gru' reads and writes steps in time: it needs data with task='forecast'")
+    seen, made = domain.horizon
+    return GNetGRU(
+        group,
+        domain.in_channels // seen,
+        settings["hidden_channels"],
+        domain.out_channels // made,
+        horizon_in=seen,
+        horizon_out=made,
+        data=domain.graph,
+        num_layers=settings["num_layers"],
+        num_steps=settings["diffusion_steps"],
+        sampling_decay=settings["sampling_decay"],
+        released=settings["released"],
+        generator=generator,
+    )
 
 
 class TrainedNet(nn.Module):
@@ -162,7 +208,7 @@ class TrainedNet(nn.Module):
         x: (*, N, C)    returns: (*, N, C'), or (*, C') where the target is one value per graph
     """
 
-    def __init__(self, net: GNet, domain: Domain, hyper_parameters: dict[str, Any]) -> None:
+    def __init__(self, net: Net, domain: Domain, hyper_parameters: dict[str, Any]) -> None:
         super().__init__()
         self.net, self.scaling = net, domain.scaling
         self.group, self.graph, self.grid_shape = net.group, domain.graph, domain.grid_shape
@@ -191,15 +237,15 @@ class TrainedNet(nn.Module):
 
 
 @torch.no_grad()
-def projected(net: GNet, domain: Domain, group: NodeGroup, settings: dict[str, Any]) -> GNet:
+def projected(net: Net, domain: Domain, group: NodeGroup, settings: dict[str, Any]) -> Net:
     """The Reynolds average over ``group`` of a net of one linear layer: the nearest ``group``-equivariant map.
 
     Raises:
         CheckpointError: the net has more than one layer (the average of a deeper net is no net).
     """
-    if len(net.blocks) != 1:
-        raise CheckpointError(f"only a net of one linear layer can be projected, got {len(net.blocks)} layers")
     result = build_net(domain, group, settings)
+    if not (isinstance(net, GNet) and isinstance(result, GNet)) or len(net.blocks) != 1:
+        raise CheckpointError(f"only a net of one linear layer can be projected, got {net}")
     trained, mean = (each.blocks[0] if domain.target == "graph" else each.blocks[0].linear for each in (net, result))
     if isinstance(trained, EquivariantLinear) and isinstance(mean, EquivariantLinear):
         mean.set_dense(trained.dense(), trained.dense_bias())

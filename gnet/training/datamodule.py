@@ -16,6 +16,8 @@ from gnet.randomness import derive_seed
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
+    from torchmetrics import Metric
+
     from gnet.training.checkpoint import Domain
 
 Split = Literal["train", "val", "test", "predict"]
@@ -213,6 +215,13 @@ class GraphDataModule(L.LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """The data card: name, source, licence, shapes, units, splits, checksum."""
         raise NotImplementedError(f"{type(self).__name__} has no data card: override describe()")
+
+    def metrics(self) -> "dict[str, Metric]":
+        """What the errors of this data are called, beside the loss: new metrics in physical units, by name.
+
+        Each is updated with ``(prediction, target, mask)``, all (B, N, C'), and computes a number.
+        """
+        return {}
 
     def setup(self, stage: str | None = None) -> None:
         """Make all splits; a second call does nothing."""

@@ -9,15 +9,19 @@ from torch import Tensor
 
 from gnet.errors import CheckpointError, ConfigError
 from gnet.groups import NodeGroup
-from gnet.nn import GNet
+from gnet.nn import GNetGRU
+from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
-from gnet.training.checkpoint import RECORD, Domain, build_net, group_from_record, make_record, projected
+from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, make_record, projected
 from gnet.training.symmetry import Symmetry, as_symmetry
 
 if TYPE_CHECKING:
+    from torchmetrics import Metric
+
     from gnet.training.data import Batch
 
 Stage = Literal["train", "val", "test"]
+CHOICES = {"loss": ("mse", "mae"), "loss_units": ("model", "data"), "architecture": ("gnet", "gru")}
 
 
 class GNetModule(LightningModule):
@@ -30,11 +34,22 @@ class GNetModule(LightningModule):
         act: the nonlinearity between layers.
         norm: normalisation of the hidden channels, over batch and nodes, so that it keeps every symmetry.
         dropout: of the hidden channels.
-        residual: add the input of a hidden layer to its output where shapes allow.
+        residual: add the input of a hidden layer to its output where shapes allow; 2 adds it behind every second one.
         bias: one per node orbit, or one shared by all nodes as in the published code.
         parametrization: of the linear maps; "reference" trains the published code's numbers.
         init: the start of the weights; "white" gives outputs variance one.
+        architecture: layers one after the other, or a recurrent net that reads and writes steps in time (forecasts only), with
+            weights for each node orbit.
+        layer: maps of the group, or S_N relaxed by weights of each receiver ("relaxed") or sender.
+        propagate: what the graph does in every layer, see ``GNet``.
+        tie_edges: one trained edge weight for each orbit of edges.
+        mixing: which clusters send to which, see ``EquivariantLinear``.
+        num_bases: make the weights between clusters combinations of so few.
+        diffusion_steps: of the recurrent net.
+        sampling_decay: of the recurrent net, how slowly it stops being shown the truth; None never shows it.
+        released: the recurrent net as in the published code, whose clusters share one weight by mistake.
         loss: averaged over the entries that count (``mask``), of a whole epoch in everything logged.
+        loss_units: of the model, or of the data (squared for "mse").
         lr: learning rate of Adam, unless ``--optimizer`` says otherwise.
         weight_decay: of Adam.
         project_onto: train a one-layer net with ``symmetry``, then replace it by its average over this group: the projected
@@ -52,7 +67,7 @@ class GNetModule(LightningModule):
         {'class_path': 'gnet.training.symmetry.Symmetric', 'init_args': {}}
     """
 
-    net: GNet | None
+    net: Net | None
     group: NodeGroup | None
 
     def __init__(
@@ -63,11 +78,21 @@ class GNetModule(LightningModule):
         act: str | None = "relu",
         norm: Literal["batch", "layer"] | None = None,
         dropout: float = 0.0,
-        residual: bool = False,
+        residual: bool | int = False,
         bias: Literal["orbit", "shared"] | None = "orbit",
         parametrization: Literal["canonical", "reference"] = "canonical",
-        init: Literal["white", "correlated", "reference"] = "white",
+        init: Literal["white", "correlated", "reference", "fan_in"] = "white",
+        architecture: Literal["gnet", "gru"] = "gnet",
+        layer: Literal["equivariant", "relaxed", "relaxed_sender"] = "equivariant",
+        propagate: Literal["none", "graph", "edge_weights", "pointwise", "self"] = "none",
+        tie_edges: bool = False,
+        mixing: Literal["full", "coarse_edges", "none"] = "full",
+        num_bases: int | None = None,
+        diffusion_steps: int = 1,
+        sampling_decay: float | None = 2000.0,
+        released: bool = False,
         loss: Literal["mse", "mae"] = "mse",
+        loss_units: Literal["model", "data"] = "model",
         lr: float = 1e-2,
         weight_decay: float = 0.0,
         project_onto: Symmetry | None = None,
@@ -80,8 +105,12 @@ class GNetModule(LightningModule):
         self.project_onto = None if project_onto is None else as_symmetry(project_onto)
         if self.project_onto is not None and num_layers != 1:
             raise ConfigError(f"project_onto averages a linear map, so it needs num_layers=1, got num_layers={num_layers}")
-        if loss not in ("mse", "mae"):
-            raise ConfigError(f"expected loss 'mse' or 'mae', got {loss!r}")
+        if self.project_onto is not None and (architecture != "gnet" or layer != "equivariant" or propagate != "none"):
+            raise ConfigError(
+                "project_onto averages a linear map of a group; leave architecture, layer and propagate as they are"
+            )
+        for name, value in (("loss", loss), ("loss_units", loss_units), ("architecture", architecture)):
+            check_choice(name, value, CHOICES[name])
         if lr <= 0:
             raise ConfigError(f"expected lr > 0, got {lr}")
         if hidden_channels < 1:
@@ -96,6 +125,7 @@ class GNetModule(LightningModule):
         self.domain: Domain | None = None
         self.net, self.group = None, None
         self._target_group: NodeGroup | None = None  # of the projection still to be done
+        self._metrics: dict[str, Metric] = {}
         self._data_domain: Domain | None = None  # where its units are not those of the checkpoint
 
     def configure_model(self) -> None:
@@ -135,11 +165,16 @@ class GNetModule(LightningModule):
             output: like ``batch.y``    returns: the same
         """
         difference = output - batch.y
+        if self.hparams["loss_units"] == "data" and self.domain is not None:
+            difference = difference * self.domain.scaling.y.std.to(difference)
         each = difference.square() if self.hparams["loss"] == "mse" else difference.abs()
         return each.masked_fill(~batch.mask, 0.0)
 
     def _step(self, batch: "Batch", stage: Stage) -> tuple[Tensor, Tensor]:
-        output = self(batch.x)
+        if stage == "train" and isinstance(self.net, GNetGRU):
+            output = self.net(batch.x, batch.y)  # which may be shown the truth
+        else:
+            output = self(batch.x)
         total, count = self.errors(output, batch).sum(), int(batch.mask.sum())
         loss = total / max(count, 1)
         if stage == "train" and not self.log_train_loss:
@@ -149,8 +184,10 @@ class GNetModule(LightningModule):
         return loss, output
 
     def on_train_epoch_start(self) -> None:
-        """Seed dropout from (seed, epoch), so that a resumed run draws the noise of an undisturbed one."""
-        if self.hparams["dropout"] > 0:  # seeding takes 1 ms: torch records a stack trace for devices not yet started
+        """Seed dropout and coins from (seed, epoch), so that a resumed run draws the noise of an undisturbed one."""
+        if self.hparams["dropout"] > 0 or isinstance(
+            self.net, GNetGRU
+        ):  # seeding takes 1 ms: torch records a stack trace for devices not yet started
             torch.manual_seed(derive_seed(self.hparams["seed"], "noise", self.current_epoch))
 
     def transfer_batch_to_device(self, batch: "Batch", device: torch.device, dataloader_idx: int) -> "Batch":
@@ -178,16 +215,22 @@ class GNetModule(LightningModule):
         return {"loss": loss, "output": output}
 
     def test_step(self, batch: "Batch", batch_idx: int) -> dict[str, Tensor]:
-        """Log ``test_loss`` in model units, and the mean absolute error of each channel in its physical unit."""
+        """Log ``test_loss``, and the data's metrics, or the mean absolute error of each channel, in physical units."""
         loss, output = self._step(batch, "test")
         if self.domain is not None:
             units = self.domain.scaling.y.to(output.device)
+            for metric in self._metrics.values():
+                metric.update(units.inverse(output).cpu(), units.inverse(batch.y).cpu(), batch.mask.cpu())  # float64 sums
             gaps = (units.inverse(output) - units.inverse(batch.y)).abs().masked_fill(~batch.mask, 0.0)
             counts = batch.mask.flatten(0, -2).sum(0).tolist()
             for channel, (total, count) in enumerate(zip(gaps.flatten(0, -2).sum(0), counts, strict=True)):
                 name = "test_mae_units" if len(counts) == 1 else f"test_mae_units_{channel}"
                 self.log(name, total / max(count, 1), on_step=False, on_epoch=True, batch_size=count)
         return {"loss": loss, "output": output}
+
+    def on_test_epoch_end(self) -> None:
+        """Log the data's metrics of the whole split."""
+        self.log_dict({f"test_{name}": metric.compute() for name, metric in self._metrics.items()})
 
     def predict_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         """The output in model units."""
@@ -203,8 +246,10 @@ class GNetModule(LightningModule):
         self.project()
 
     def on_test_start(self) -> None:
-        """A checkpoint written during training holds the net before its projection."""
+        """A checkpoint written during training holds the net before its projection; the metrics start anew."""
         self.project()
+        datamodule = getattr(self._trainer, "datamodule", None)
+        self._metrics = {} if datamodule is None else datamodule.metrics()
 
     def on_predict_start(self) -> None:
         """A checkpoint written during training holds the net before its projection."""

@@ -22,6 +22,7 @@ from gnet.groups import (
     coarse_automorphisms,
     grid_group,
 )
+from gnet.training.edges import knn_graph
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -45,9 +46,9 @@ class Symmetry(ABC):
 
         Example:
             >>> Coarsened(4, method="kmeans").with_clusters(16)
-            Coarsened(num_clusters=16, method='kmeans', seed=0, swaps=None)
+            Coarsened(num_clusters=16, method='kmeans', seed=0, swaps=None, neighbours=None)
             >>> Symmetric().with_clusters(16)
-            Coarsened(num_clusters=16, method='spectral', seed=0, swaps=None)
+            Coarsened(num_clusters=16, method='spectral', seed=0, swaps=None, neighbours=None)
         """
         return Coarsened(num_clusters)
 
@@ -78,7 +79,7 @@ def as_symmetry(value: "Symmetry | str | dict[str, Any]") -> Symmetry:
         >>> as_symmetry("Symmetric")
         Symmetric()
         >>> as_symmetry({"class_path": "Coarsened", "init_args": {"num_clusters": 9}})
-        Coarsened(num_clusters=9, method='spectral', seed=0, swaps=None)
+        Coarsened(num_clusters=9, method='spectral', seed=0, swaps=None, neighbours=None)
     """
     if isinstance(value, Symmetry):
         return value
@@ -145,6 +146,9 @@ class Coarsened(Symmetry):
     ``method="patches"`` cuts an image grid into ``num_clusters`` = m^2 rectangles, m along each side; the other methods are
     those of ``coarsen``. One cluster is the symmetric group and N clusters the trivial group, whatever the method.
 
+    ``neighbours`` clusters the graph of each node's so many nearest (by ``pos``) in place of the data's own edges: for graphs
+    with lonely nodes, which would be clusters of their own.
+
     ``swaps`` lets whole clusters change places, and ties their weights: "automorphisms" are those of the coarsened graph that
     keep cluster sizes; for patches also a symmetry of the grid of patches, such as "horizontal_flip" or "dihedral" (all names
     in ``grid_group``). Of N clusters the swaps alone remain.
@@ -168,8 +172,11 @@ class Coarsened(Symmetry):
     method: Method = "spectral"
     seed: int = 0
     swaps: Swaps | None = None
+    neighbours: int | None = None
 
     def __post_init__(self) -> None:
+        if self.neighbours is not None and self.method == "patches":
+            raise ConfigError("neighbours are of a graph to be clustered, and method='patches' cuts a grid; leave them out")
         if self.num_clusters < 1:
             raise ConfigError(f"expected num_clusters >= 1, got {self.num_clusters}")
         if self.swaps not in (None, "automorphisms") and self.method != "patches":
@@ -195,6 +202,10 @@ class Coarsened(Symmetry):
             return Partition.singletons(num_nodes)
         if self.method == "patches":
             return self._patches(grid_shape)
+        if self.neighbours is not None:
+            if graph.pos is None:
+                raise ConfigError("neighbours need positions, and the graph has none; leave neighbours out, or give data.pos")
+            graph = knn_graph(graph.pos, self.neighbours)
         return coarsen(graph, self.num_clusters, method=self.method, seed=self.seed)
 
     def _swaps(self, graph: "Data", partition: Partition) -> PermutationGroup:
@@ -266,28 +277,43 @@ class Grid(Symmetry):
 
 @dataclass(frozen=True)
 class GivenPartition(Symmetry):
-    """Clusters read from a file: a text file with one integer label per line, in the order of the nodes, or a ``.npy`` array.
+    """Clusters given by ``labels``, one integer per node, or by a file: a label per line in the order of the nodes, or ``.npy``.
 
     Lines ``node,label`` are allowed too, in any order, with nodes numbered 0..N-1; a first line of words is a header.
 
     Raises:
+        ConfigError: neither a path nor labels, or both.
         PartitionError: the file is missing, does not parse, or has labels for another number of nodes.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> GivenPartition(labels=[0, 1, 1])(Data(num_nodes=3))
+        ClusterGroup(S1 x S2, order 2)
     """
 
-    path: str
+    path: str | None = None
+    labels: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.labels is None):
+            raise ConfigError("expected the clusters as path (a file) or as labels (a list), one of the two")
 
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
         """The group that permutes freely inside each of the given clusters."""
-        partition = read_partition(self.path)
+        partition = read_partition(self.path) if self.path is not None else Partition(self.labels or [])
         if partition.num_nodes != num_nodes_of(graph):
-            raise PartitionError(f"{self.path}: expected labels for {num_nodes_of(graph)} nodes, got {partition.num_nodes}")
+            raise PartitionError(
+                f"{self.path or 'labels'}: expected labels for {num_nodes_of(graph)} nodes, got {partition.num_nodes}"
+            )
         return ClusterGroup(partition)
 
     def with_clusters(self, num_clusters: int) -> Symmetry:
         """Only the two ends: the number of clusters in between is the file's."""
         if num_clusters == 1:
             return Symmetric()
-        raise ConfigError(f"the clusters come from {self.path}, so {num_clusters} of them cannot be made; use Coarsened instead")
+        raise ConfigError(
+            f"the clusters come from {self.path or 'labels'}, so {num_clusters} of them cannot be made; use Coarsened instead"
+        )
 
 
 def read_partition(path: str) -> Partition:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
+from torch import Tensor
 
 from gnet.errors import ConfigError
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
@@ -47,6 +48,7 @@ class TrialResult:
     module: GNetModule
     datamodule: "GraphDataModule"
     seconds: float
+    metrics: dict[str, float]
 
 
 def run_trial(
@@ -85,6 +87,7 @@ def run_trial(
                 predictions=predictions_of(module, datamodule),
                 module=module,
                 datamodule=datamodule,
+                metrics=metrics_on_test(module, datamodule),
                 seconds=time.perf_counter() - start,
             )
     finally:
@@ -125,6 +128,23 @@ def loss_on(batches: Iterable["Batch"], module: GNetModule) -> float:
 
 
 @torch.no_grad()
+def metrics_of(outputs: Iterable[tuple[Tensor, "Batch"]], datamodule: "GraphDataModule") -> dict[str, float]:
+    """The metrics of the data module over batches and the outputs for them, both in model units."""
+    metrics, units = datamodule.metrics(), datamodule.scaling.y
+    for output, batch in outputs if metrics else ():
+        prediction, target = units.inverse(output.cpu()), units.inverse(batch.y)
+        for metric in metrics.values():
+            metric.update(prediction, target, batch.mask)
+    return {name: float(metric.compute()) for name, metric in metrics.items()}
+
+
+@torch.no_grad()
+def metrics_on_test(module: GNetModule, datamodule: "GraphDataModule") -> dict[str, float]:
+    """The metrics of the data module over the test split."""
+    return metrics_of(((module(batch.x.to(module.device)), batch) for batch in datamodule.test_dataloader()), datamodule)
+
+
+@torch.no_grad()
 def predictions_of(module: GNetModule, datamodule: "GraphDataModule") -> np.ndarray:
     """The outputs on the split "predict", in order, in model units."""
     loader = datamodule.loader(datamodule.samples("predict"))
@@ -139,7 +159,7 @@ def instantiate(value: Any) -> Any:
 
     Example:
         >>> instantiate({"a": {"class_path": "gnet.training.symmetry.Coarsened", "init_args": {"num_clusters": 9}}})
-        {'a': Coarsened(num_clusters=9, method='spectral', seed=0, swaps=None)}
+        {'a': Coarsened(num_clusters=9, method='spectral', seed=0, swaps=None, neighbours=None)}
     """
     if isinstance(value, list):
         return [instantiate(each) for each in value]

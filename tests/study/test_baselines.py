@@ -82,7 +82,7 @@ def test_a_perceptron_per_node_sees_its_node_alone(rng: torch.Generator) -> None
     assert changed.tolist() == [False, False, True, False]
 
 
-@pytest.mark.parametrize("name", choose_baselines(None, forecast=False))
+@pytest.mark.parametrize("name", choose_baselines(None, object()))
 def test_every_baseline_trains_under_the_protocol(name: str, tmp_path: Path) -> None:
     first, again = (train_baseline(name, CONFIG, threads=1) for _ in range(2))
     assert first.predictions.shape == (50, 64, 1)

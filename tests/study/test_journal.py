@@ -11,7 +11,7 @@ import pytest
 from gnet.errors import ConfigError, DataError
 from gnet.study.journal import COLUMNS, Journal, Row, check_same, locked, read_manifest, read_rows, write_atomically
 
-ROW = Row("S4^16", 16, 0, 3, 0.1234567891234, 0.25, 640, 1e-16, 12.3456, "symmetry", 3)
+ROW = Row("S4^16", 16, 0, 3, 0.1234567891234, 0.25, 640, 1e-16, 12.3456, "symmetry", 3, "mae=2.5")
 
 
 def rows(*seeds: int) -> list[Row]:
@@ -25,7 +25,7 @@ def test_columns_are_those_users_rely_on() -> None:
 
 
 def test_a_row_comes_back_from_its_line() -> None:
-    assert ROW.cells() == ["S4^16", "16", "0", "3", "0.123456789", "0.25", "640", "1e-16", "12.35", "symmetry", "3"]
+    assert ROW.cells() == ["S4^16", "16", "0", "3", "0.123456789", "0.25", "640", "1e-16", "12.35", "symmetry", "3", "mae=2.5"]
     assert Row.from_cells(ROW.cells()) == dataclasses.replace(ROW, val_loss=0.123456789, seconds=12.35)
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ BASE: dict[str, Any] = {
     "study": {"seeds": 3},
 }
 TRIVIAL = '{"class_path": "gnet.training.symmetry.Trivial"}'
+PLAIN, FORECAST = SimpleNamespace(), SimpleNamespace(task="forecast")
 GRAPH = (Data(num_nodes=16), (4, 4))
 
 
@@ -48,6 +50,7 @@ def test_clusters_are_shorthand_for_symmetries() -> None:
         "method": "patches",
         "seed": 0,
         "swaps": None,
+        "neighbours": None,
     }
     assert all("study" not in variant.config for variant in variants)
     assert largest_group(variants) == "S16"
@@ -89,20 +92,20 @@ def test_without_either_the_config_stands_alone() -> None:
 
 
 def test_each_task_has_its_baselines() -> None:
-    assert choose_baselines(None, forecast=False) == ("gcn", "mlp_per_node", "ridge", "mean")
-    assert choose_baselines(None, forecast=True) == ("gcn", "mlp_per_node", "ridge", "last_value")
-    assert choose_baselines(["mean", "last_value"], forecast=True) == ("mean", "last_value")
-    assert choose_baselines([], forecast=True) == ()
+    assert choose_baselines(None, PLAIN) == ("gcn", "mlp_per_node", "ridge", "mean")
+    assert choose_baselines(None, FORECAST) == ("gcn", "mlp_per_node", "ridge", "last_value")
+    assert choose_baselines(["mean", "last_value"], FORECAST) == ("mean", "last_value")
+    assert choose_baselines([], FORECAST) == ()
     with pytest.raises(ConfigError, match="last_value repeats the last step before a forecast, and this is none; take mean"):
-        choose_baselines(["last_value"], forecast=False)
+        choose_baselines(["last_value"], PLAIN)
 
 
 def test_unknown_baselines_are_refused() -> None:
     expected = "Expected some of gcn, mlp_per_node, ridge, mean, last_value"
     with pytest.raises(ConfigError, match=rf"unknown baseline lasso\. {expected}"):
-        choose_baselines(["ridge", "lasso"], forecast=False)
+        choose_baselines(["ridge", "lasso"], PLAIN)
     with pytest.raises(ConfigError, match=rf"unknown baseline rigde; did you mean ridge\? {expected}"):
-        choose_baselines(["rigde"], forecast=False)
+        choose_baselines(["rigde"], PLAIN)
 
 
 def test_labels_are_short() -> None:

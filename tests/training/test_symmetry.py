@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, GroupError, PartitionError
 from gnet.graphs import Partition
@@ -73,6 +74,18 @@ def test_automorphisms_and_grids():
         Grid("flips")(GRAPH)
     with pytest.raises(GroupError, match="quarter turns need a square grid"):
         Grid("dihedral")(GRAPH, SHAPE)
+
+
+def test_neighbours_take_the_place_of_edges():
+    """A lonely node is a cluster of its own by the edges, and part of its surroundings by the positions."""
+    graph = Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 3]]), pos=torch.arange(5.0)[:, None], num_nodes=5)
+    assert Coarsened(2)(graph).partition.labels.tolist() == [0, 0, 0, 0, 1]
+    assert sorted(Coarsened(2, neighbours=2)(graph).partition.sizes.tolist()) == [2, 3]
+    graph.pos = None
+    with pytest.raises(ConfigError, match="neighbours need positions, and the graph has none"):
+        Coarsened(2, neighbours=2)(graph)
+    with pytest.raises(ConfigError, match="method='patches' cuts a grid"):
+        Coarsened(4, "patches", neighbours=2)
 
 
 def test_grid_swaps_without_patches_are_refused_where_the_rule_is_made():
