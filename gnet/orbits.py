@@ -7,8 +7,10 @@ N x N; ``Table`` for other groups up to ``DENSE_LIMIT`` nodes; ``Sparse`` on a s
 
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +19,13 @@ from gnet.errors import GraphError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
-from gnet.groups.pairs import Incidence, edge_orbits, moved_ends, pair_labels
-from gnet.groups.permutation import motions_of
+from gnet.groups.cluster_edges import closed_cluster_edges, cluster_edge_orbits
+from gnet.groups.pairs import closed_edges, edge_orbits, pair_labels
 
 DENSE_LIMIT = 4096
 """Most nodes for which an N x N table of labels is made (134 MB of int64)."""
+MANY_CLUSTERS = 8192
+"""Most clusters for which a k x k table is made (512 MB of int64)."""
 
 
 class PairOrbits(ABC):
@@ -46,13 +50,18 @@ class PairOrbits(ABC):
         if not isinstance(group, NodeGroup):
             raise GroupError(f"expected a node group, got {type(group).__name__}; e.g. ClusterGroup(partition)")
         if isinstance(group, ClusterGroup):
-            return _blocks(group)
+            if group.partition.num_clusters > MANY_CLUSTERS:
+                raise GroupError(
+                    f"expected at most {MANY_CLUSTERS} clusters for the orbits on all pairs, got {group.partition.num_clusters}: "
+                    "they have a table of clusters x clusters; use PairOrbits.on(group, edge_index), a sparse support (OrbitConv)"
+                )
+            return _remembered(group, _blocks)
         if group.degree > DENSE_LIMIT:
             raise GroupError(
                 f"expected at most {DENSE_LIMIT} nodes for the pair orbits of {group.name}, got {group.degree}: "
                 "the table would be N x N; use PairOrbits.on(group, edge_index), which keeps a sparse support (OrbitConv)"
             )
-        return _remembered(group)
+        return _remembered(group, lambda group: Table(pair_labels(group)))
 
     @staticmethod
     def on(group: NodeGroup, edge_index: Tensor) -> "Sparse":
@@ -63,7 +72,7 @@ class PairOrbits(ABC):
         """
         edges = check_edges(edge_index, group.degree)
         if isinstance(group, ClusterGroup):
-            return Sparse(edges, PairOrbits.of(group).edge_labels(edges), group.degree)
+            return Sparse(edges, cluster_edge_orbits(group, edges), group.degree)
         return Sparse(edges, edge_orbits(group, edges), group.degree)
 
     @property
@@ -313,15 +322,15 @@ class Sparse(PairOrbits):
         return f"Sparse({self.size} nodes, {len(self.orbits)} edges, {self.count} orbits)"
 
 
-_TABLES: dict[int, tuple[weakref.ref[NodeGroup], Table]] = {}
+_TABLES: dict[int, tuple[weakref.ref[NodeGroup], "PairOrbits"]] = {}
 
 
-def _remembered(group: NodeGroup) -> Table:
-    """The table of a group, made once as long as the group lives: every layer of a net asks for it."""
+def _remembered(group: Any, make: Callable[[Any], PairOrbits]) -> PairOrbits:
+    """The orbits of a group, made once as long as the group lives: every layer of a net asks for them."""
     number = id(group)
     known = _TABLES.get(number)
     if known is None or known[0]() is not group:
-        known = _TABLES[number] = (weakref.ref(group, lambda _: _TABLES.pop(number, None)), Table(pair_labels(group)))
+        known = _TABLES[number] = (weakref.ref(group, lambda _: _TABLES.pop(number, None)), make(group))
     return known[1]
 
 
@@ -352,27 +361,8 @@ def close_edges(group: NodeGroup, edge_index: Tensor) -> Tensor:
         tensor([[0, 2],
                 [1, 1]])
     """
-    n = group.degree
-    edges = check_edges(edge_index, n)
-    if isinstance(group, ClusterGroup):
-        blocks = _blocks(group)
-        touched = torch.unique(blocks.labels_of(edges[1], edges[0])).tolist()
-        found = [blocks.members(orbit, n * n) for orbit in touched]
-        codes = torch.unique(torch.cat([edges[0, :0], *(senders * n + receivers for receivers, senders in found)]))
-        return torch.stack([codes // n, codes % n])
-    motions = list(motions_of(group))
-    codes = fresh = torch.unique(edges[0] * n + edges[1])
-    while len(fresh):
-        ends = torch.stack([fresh // n, fresh % n])
-        incident = Incidence.of(ends, n)
-        images = [torch.empty(0, dtype=torch.long)]
-        for motion in motions:
-            image = moved_ends(motion, ends[:, incident.of_nodes(motion.sources)])
-            images.append(image[0] * n + image[1])
-        reached = torch.unique(torch.cat(images))
-        fresh = reached[~torch.isin(reached, codes, assume_unique=True)]
-        codes = torch.unique(torch.cat([codes, fresh]))
-    return torch.stack([codes // n, codes % n])
+    edges = check_edges(edge_index, group.degree)
+    return closed_cluster_edges(group, edges) if isinstance(group, ClusterGroup) else closed_edges(group, edges)
 
 
 def _look_up(edges: Tensor, values: Tensor, num_nodes: int, codes: Tensor) -> Tensor:
@@ -391,7 +381,7 @@ def check_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
         GraphError: they do not, or are no integers.
     """
     edges = torch.as_tensor(edge_index).detach().cpu()
-    if edges.ndim != 2 or edges.shape[0] != 2 or edges.is_floating_point():
+    if edges.ndim != 2 or edges.shape[0] != 2 or edges.is_floating_point() or edges.dtype == torch.bool:
         raise GraphError(f"expected edge_index of shape (2, E) with integers, got {tuple(edges.shape)} of {edges.dtype}")
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= num_nodes):
         raise GraphError(f"expected edges among nodes 0..{num_nodes - 1}, got {int(edges.min())}..{int(edges.max())}")

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gnet import orbits as waist
 from gnet.errors import GnetError, GraphError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
-from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup
-from gnet.orbits import DENSE_LIMIT, Blocks, PairOrbits, Sparse, Table
+from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup
+from gnet.orbits import DENSE_LIMIT, Blocks, PairOrbits, Sparse, Table, close_edges
 from gnet.testing import enumerate_elements
 from tests.laws.cases import CLUSTER_GROUPS, GENERATOR_GROUPS, GROUPS, TIED_GROUPS
 
@@ -229,6 +229,54 @@ def test_a_hundred_thousand_nodes_make_no_table(swaps):
         assert orbits.count == (k * k + k if swaps is None else k + 1)
         assert int(orbits.orbit_sizes.sum()) == nodes**2
         assert int(orbits.edge_labels(edges).max()) + 1 == (k if swaps is None else 1)
+
+
+def test_edges_of_a_hundred_thousand_clusters_make_no_table():
+    """Neither N x N nor k x k: the ring with and without a swap that turns it round."""
+    nodes = 100_000
+    ring = torch.arange(nodes)
+    edges = torch.stack([ring, (ring + 1) % nodes])
+    with no_tensor_over(20 * nodes):
+        group = TrivialGroup(nodes)
+        assert PairOrbits.on(group, edges).count == nodes
+        assert torch.equal(close_edges(group, edges), edges[:, torch.argsort(edges[0])])
+    with pytest.raises(GroupError, match=r"at most 8192 clusters .*, got 100000: .* sparse support \(OrbitConv\)"):
+        PairOrbits.of(group)
+
+
+@pytest.mark.parametrize("name", CLUSTER_GROUPS | TIED_GROUPS)
+def test_edge_orbits_from_clusters_are_those_of_the_table(name, rng):
+    """Sparse against the k x k form, on closed random edges; and the closure against that of the generators."""
+    group = (CLUSTER_GROUPS | TIED_GROUPS)[name]
+    n = group.degree
+    for _ in range(5):
+        some = torch.randint(n, (2, 3), generator=rng)
+        closed = close_edges(group, some)
+        assert torch.equal(closed, close_edges(PermutationGroup(list(group.generators), degree=n), some))
+        shuffled = closed[:, torch.randperm(closed.shape[1], generator=rng)]
+        orbits = PairOrbits.of(group)
+        assert torch.equal(PairOrbits.on(group, shuffled).orbits, Partition(orbits.labels_of(shuffled[1], shuffled[0])).labels)
+        if closed.shape[1] > 1:
+            broken = closed[:, 1:]
+            is_union = bool(
+                (torch.bincount(orbits.labels_of(broken[1], broken[0]), minlength=orbits.count) % orbits.orbit_sizes == 0).all()
+            )
+            if not is_union:
+                with pytest.raises(GraphError, match=r"the edges are no union of orbits: edge \(.*\) is there, its image"):
+                    PairOrbits.on(group, broken)
+
+
+def test_a_missing_swap_of_an_edge_is_named():
+    group = TIED_GROUPS["tied singletons"]
+    with pytest.raises(GraphError, match=r"edge \(\d, \d\) is there, its image \(\d, \d\) is not; add the missing images"):
+        PairOrbits.on(group, torch.tensor([[3, 3], [0, 5]]))
+
+
+def test_long_orbits_are_closed_in_few_rounds():
+    turn = PermutationGroup([torch.arange(3000).roll(1)])
+    closed = close_edges(turn, torch.tensor([[0], [2]]))
+    assert closed.shape == (2, 3000)
+    assert bool(((closed[1] - closed[0]) % 3000 == 2).all())
 
 
 def test_a_broken_edge_set_of_a_large_group_is_named_without_a_table():

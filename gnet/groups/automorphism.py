@@ -1,5 +1,6 @@
 """The automorphisms of a graph, exactly: those permutations of nodes that keep every edge, weight and label."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,7 +94,7 @@ def coarse_automorphisms(data: "Data", partition: Partition, tol: float = 1e-6) 
     from torch_geometric.data import Data
 
     weight = coarse_weights(data, partition)
-    joined = torch.nonzero(weight).t()
+    joined = torch.nonzero(weight.abs() > tol).t()  # no weight and a weight of 0 are the same for a mean over a block
     coarse = Data(edge_index=joined, edge_weight=weight[joined[0], joined[1]], num_nodes=partition.num_clusters)
     return automorphism_group(coarse, node_labels=partition.sizes, tol=tol)
 
@@ -207,7 +208,10 @@ def _grouped(values: NDArray[Any], tol: float) -> NDArray[np.int64]:
 def _labels(given: Tensor | Sequence[int] | None, num_nodes: int) -> NDArray[np.int64]:
     if given is None:
         return np.zeros(num_nodes, dtype=np.int64)
-    labels = torch.as_tensor(given).detach().cpu()
+    try:
+        labels = torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise GraphError(f"expected node_labels of integers, got {given!r:.60}; number the labels") from error
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise GraphError(f"expected node_labels of integers, got {labels.dtype}; number the labels")
     if labels.shape != (num_nodes,):
@@ -228,4 +232,9 @@ def _by_igraph(graph: _Coloured) -> tuple[list[Motion], int]:
     net = igraph.Graph(n=n + 2 * count, edges=edges.T.tolist())
     colour = np.unique(colours, return_inverse=True)[1].tolist()
     motions = [Motion.of(torch.tensor(g[:n])) for g in net.automorphism_group(color=colour)]
-    return motions, int(net.count_automorphisms(color=colour))
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)  # igraph hands the order over as text, and it may have thousands of digits
+    try:
+        return motions, int(net.count_automorphisms(color=colour))
+    finally:
+        sys.set_int_max_str_digits(limit)

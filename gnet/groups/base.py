@@ -151,7 +151,10 @@ class Group(ABC):
 
     def order_text(self) -> str:
         """The order as a reader likes it; subclasses may print it factored."""
-        return str(self.order())
+        order = self.order()
+        if isinstance(order, int) and order.bit_length() > 256:  # Python refuses to print more than 4300 digits
+            return f"about 10^{math.floor(math.log10(order))}"
+        return str(order)
 
 
 def _is_square(g: Tensor) -> bool:

@@ -56,7 +56,7 @@ class ClusterGroup(NodeGroup):
         if swaps is not None:
             _check_swaps(partition, swaps)
             if data is not None:
-                _check_weights(coarse_weights(data, partition), swaps, tol)
+                _check_weights(data, partition, swaps, tol)
         self.swaps = swaps if swaps is not None and len(swaps.generators) else None
 
     @property
@@ -92,7 +92,7 @@ class ClusterGroup(NodeGroup):
                 base = str(math.factorial(size)) if size <= 20 else f"{size}!"
                 powers.append(f"{base}^{count}" if count > 1 else base)
         if self.swaps is not None:
-            powers.append(str(self.swaps.order()))
+            powers.append(self.swaps.order_text())
         return " * ".join(powers) or "1"
 
     @cached_property
@@ -164,6 +164,8 @@ class ClusterGroup(NodeGroup):
             >>> ClusterGroup(Partition([0, 0, 1, 1])).extended_by(flip).order()
             8
         """
+        if not isinstance(group, NodeGroup):
+            raise GroupError(f"expected a group on the nodes, got {type(group).__name__}; write PermutationGroup([perm])")
         if group.degree != self.degree:
             raise GroupError(f"expected a group on {self.degree} nodes, got one on {group.degree}")
         moves = [self.induced(g) for g in group.generators]
@@ -225,12 +227,14 @@ def _check_swaps(partition: Partition, swaps: PermutationGroup) -> None:
             )
 
 
-def _check_weights(weights: Tensor, swaps: PermutationGroup, tol: float) -> None:
+def _check_weights(data: "Data", partition: Partition, swaps: PermutationGroup, tol: float) -> None:
+    from gnet.groups.automorphism import coarse_automorphisms
+
+    allowed, weights = coarse_automorphisms(data, partition, tol), coarse_weights(data, partition)
     for sigma in swaps.generators:
         image = weights[sigma[:, None], sigma]
-        wrong = torch.nonzero((image - weights).abs() > tol)
-        if len(wrong):
-            l, m = wrong[0].tolist()
+        if not allowed.contains(sigma):
+            l, m = divmod(int((image - weights).abs().argmax()), len(weights))
             raise GroupError(
                 f"swaps must keep the weights of the coarsened graph: clusters ({l}, {m}) with mean weight "
                 f"{float(weights[l, m]):.6g} are mapped to ({int(sigma[l])}, {int(sigma[m])}) with {float(image[l, m]):.6g}; "

@@ -114,6 +114,47 @@ def edge_orbits(group: NodeGroup, edges: Tensor) -> Tensor:
     return Partition(orbits[distinct]).labels
 
 
+PATIENCE = 32
+"""Rounds of single steps before generators are taken in powers, which reaches the end of a long orbit in few rounds."""
+
+
+def closed_edges(group: NodeGroup, edges: Tensor) -> Tensor:
+    """The edges (2, E) and all their images, each once, sorted."""
+    n = group.degree
+    motions = list(motions_of(group))
+    codes = fresh = torch.unique(edges[0] * n + edges[1])
+    rounds = 0
+    while len(fresh):
+        rounds += 1
+        if rounds > PATIENCE:
+            return _closed_by_powers(motions, codes, n)
+        ends = torch.stack([fresh // n, fresh % n])
+        incident = Incidence.of(ends, n)
+        images = [torch.empty(0, dtype=torch.long)]
+        for motion in motions:
+            image = moved_ends(motion, ends[:, incident.of_nodes(motion.sources)])
+            images.append(image[0] * n + image[1])
+        reached = torch.unique(torch.cat(images))
+        fresh = reached[~torch.isin(reached, codes, assume_unique=True)]
+        codes = torch.unique(torch.cat([codes, fresh]))
+    return torch.stack([codes // n, codes % n])
+
+
+def _closed_by_powers(motions: list[Motion], codes: Tensor, n: int) -> Tensor:
+    """Closed under each generator g by adding g, then g^2, g^4, ... of what is there, until no generator adds anything."""
+    before = -1
+    while before != len(codes):
+        before = len(codes)
+        for motion in motions:
+            power = motion.on(n)
+            while True:
+                reached = torch.unique(torch.cat([codes, power[codes // n] * n + power[codes % n]]))
+                if len(reached) == len(codes):
+                    break
+                codes, power = reached, power[power]
+    return torch.stack([codes // n, codes % n])
+
+
 @dataclass(frozen=True)
 class Incidence:
     """Which edges touch which node: ``edges[ptr[i] : ptr[i + 1]]`` those of node i, on two halves for the two ends."""

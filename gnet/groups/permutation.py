@@ -21,7 +21,7 @@ class Motion:
     """A permutation kept as its moved points: ``sources[i]`` goes to ``targets[i]``, every other point stays.
 
     Shapes:
-        sources, targets: (m,) int64, the same points in another order
+        sources, targets: (m,) integers, the same distinct points in another order
 
     Raises:
         GroupError: they are not.
@@ -35,7 +35,15 @@ class Motion:
     targets: Tensor
 
     def __post_init__(self) -> None:
-        if not torch.equal(torch.sort(self.sources).values, torch.sort(self.targets).values):
+        for name in ("sources", "targets"):
+            points = torch.as_tensor(getattr(self, name)).detach().cpu()
+            if points.ndim != 1 or (points.numel() and (points.is_floating_point() or points.dtype == torch.bool)):
+                raise GroupError(f"expected {name} of shape (m,) with integers, got {tuple(points.shape)} of {points.dtype}")
+            object.__setattr__(self, name, points.long().clone())  # nobody else may change a checked permutation
+        ordered = torch.sort(self.sources).values
+        if bool((ordered.diff() == 0).any()):
+            raise GroupError(f"expected distinct points, got {int(ordered[1:][ordered.diff() == 0][0])} twice")
+        if not torch.equal(ordered, torch.sort(self.targets).values):
             raise GroupError("expected targets that are the sources in another order, got other points")
 
     @classmethod
@@ -57,6 +65,9 @@ class PermutationGroup(NodeGroup):
     Generators are kept as their moved points. Orbits need nothing else and suit any degree; order, membership and sampling use
     Schreier-Sims (sympy) and suit a degree of up to some hundreds.
 
+    Args:
+        order: the number of elements where it is known already, so that it need not be found; it is believed.
+
     Shapes:
         generators: each (N,) integers, or a ``Motion``
 
@@ -69,7 +80,9 @@ class PermutationGroup(NodeGroup):
         (PermutationGroup(<1 generator on 3 nodes>, order 2), tensor([0, 1, 0]))
     """
 
-    def __init__(self, generators: Iterable[Tensor | Sequence[int] | Motion], degree: int | None = None) -> None:
+    def __init__(
+        self, generators: Iterable[Tensor | Sequence[int] | Motion], degree: int | None = None, *, order: int | None = None
+    ) -> None:
         given = [g if isinstance(g, Motion) else torch.as_tensor(g) for g in generators]
         if any(isinstance(g, Tensor) and g.ndim != 1 for g in given):
             raise GroupError(
@@ -82,10 +95,10 @@ class PermutationGroup(NodeGroup):
             if not full:
                 raise GroupError("expected a degree beside moved points; give degree=N")
             degree = len(full[0])
-        if degree < 1 and not given:
-            raise GroupError(f"expected a degree >= 1, got {degree}")
-        self._degree = degree
+        self._degree, self._known_order = degree, order
         self._motions = tuple(_motion(g, degree, f"generator {i}") for i, g in enumerate(given))
+        if degree < 1:
+            raise GroupError(f"expected a degree >= 1, got {degree}")
         plural = "" if len(given) == 1 else "s"
         self.name = f"<{len(given)} generator{plural} on {degree} nodes>"
 
@@ -126,7 +139,7 @@ class PermutationGroup(NodeGroup):
 
     def order(self) -> int:
         """The number of elements, exact."""
-        return int(self._sympy.order())
+        return int(self._sympy.order()) if self._known_order is None else self._known_order
 
     def contains(self, g: Tensor) -> bool:
         """Membership by sifting through the stabiliser chain."""

@@ -123,7 +123,7 @@ def own_linear(x: Tensor, own: Tensor | None, offsets: Tensor, index: ClusterInd
         return offsets.index_select(-2, index.labels)
     batch = x.shape[:-2]
     first = nodes_first(x.reshape(math.prod(batch), *x.shape[-2:]), index)
-    flat = offsets.to(x.dtype).reshape(math.prod(batch), -1)
+    flat = offsets.to(x.dtype).reshape(math.prod(batch), math.prod(offsets.shape[-2:]))
     y = nodes_last(_times_plus(_parts(first, index, 0), own.to(x.dtype).transpose(1, 2), flat, index, 0), index)
     return y.reshape(*batch, *y.shape[-2:])
 

@@ -143,8 +143,9 @@ def _component(copies: list[Tensor], between: Tensor, fields: list[Tensor]) -> I
     reference = copies[0]
     aligned = [reference]
     for copy in copies[1:]:
-        block = copy.mT @ between @ reference  # a multiple of an orthogonal matrix, as are all maps between copies
-        aligned.append(copy @ block / torch.sqrt(block.square().sum() / block.shape[1]))
+        # A multiple of an orthogonal matrix, as are all maps between copies; the polar factor takes off the rounding.
+        left, _, right = torch.linalg.svd(copy.mT @ between @ reference)
+        aligned.append(copy @ (left @ right))
     dim = reference.shape[1]
     inside = torch.stack([torch.eye(dim, dtype=torch.float64), *(reference.mT @ each @ reference for each in fields)]).flatten(1)
     field = [inside[0] / math.sqrt(dim)]

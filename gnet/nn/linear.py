@@ -87,8 +87,11 @@ class EquivariantLinear(NodeLinear):
         if isinstance(self.orbits, Blocks):
             kind = BlockWeights if self.parametrization == "canonical" else ReferenceWeights
             return kind(self.orbits, self.in_channels, self.out_channels)
-        if self.parametrization == "reference":
-            raise ConfigError("parametrization='reference' is made for cluster groups; use 'canonical'")
+        if self.parametrization == "reference" or self.init == "reference":
+            raise ConfigError(
+                f"parametrization='reference' and init='reference' are made for cluster groups, and {self.group.name} is none; "
+                "give parametrization='canonical' and init='white' (or 'correlated', 'fan_in')"
+            )
         return TableWeights(self.orbits, self.in_channels, self.out_channels)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -239,7 +242,12 @@ class EquivariantLinear(NodeLinear):
 
     def __repr__(self) -> str:
         channels = f"{self.in_channels} -> {self.out_channels}"
-        return f"EquivariantLinear({channels} | {self.group.name} | {self.orbits.count} weights per channel pair)"
+        if isinstance(self.weight, MixingWeights) and self.num_bases is not None:
+            own = 0 if self.weight.own is None else len(self.weight.own)
+            pairs = f"{own} own weights, {len(self.weight.used)} pairs of clusters from {self.num_bases} bases per channel pair"
+            return f"EquivariantLinear({channels} | {self.group.name} | {pairs})"
+        count = self.num_weights // (self.in_channels * self.out_channels)
+        return f"EquivariantLinear({channels} | {self.group.name} | {count} weights per channel pair)"
 
 
 class InvariantLinear(nn.Module):

@@ -57,8 +57,8 @@ class MixingWeights(ClusterWeights):
 
     def __init__(self, orbits: Blocks, in_channels: int, out_channels: int, pairs: Tensor, num_bases: int | None) -> None:
         super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes, own_rows_of(orbits))
-        if num_bases is not None and num_bases < 1:
-            raise ConfigError(f"expected num_bases >= 1 or None, got {num_bases}")
+        if num_bases is not None and (isinstance(num_bases, bool) or not isinstance(num_bases, int) or num_bases < 1):
+            raise ConfigError(f"expected num_bases to be a whole number >= 1, or None, got {num_bases!r}")
         self.num_bases = num_bases
         used, edge_orbits = torch.unique(orbits.pair_ids[pairs[1], pairs[0]], return_inverse=True)
         self.rows = Kept(RowIndex.of(pairs, edge_orbits, orbits.partition.num_clusters, len(used)))

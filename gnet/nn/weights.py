@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError
 from gnet.graphs.partition import Partition
 from gnet.kernels.blocks import ClusterIndex, pooled_linear, pooled_linear_nodes_first
-from gnet.kernels.sparse import RowIndex
+from gnet.kernels.sparse import RowIndex, sparse_linear
 from gnet.kernels.table import table_linear
 from gnet.nn.checks import check_choice
 from gnet.orbits import Blocks, PairOrbits
@@ -240,8 +240,16 @@ class ReferenceWeights(BlockWeights):
         self.set_coefficients(canonical.coefficients().to(self.mix))
 
 
+SHARED = 4
+"""Mean number of senders of one orbit at a receiver from which summing them first may pay."""
+
+
 class TableWeights(nn.Module):
-    """One (C', C) weight for each pair orbit of a general group, applied through the N x N table."""
+    """One (C', C) weight for each pair orbit of a general group.
+
+    Applied through the N x N table, O(N^2 C C') memory; where each receiver has several senders in an orbit, and there are fewer
+    signals than output channels, by summing those first, O(B N^2 C) memory.
+    """
 
     table: Tensor
 
@@ -249,11 +257,21 @@ class TableWeights(nn.Module):
         super().__init__()
         self.orbits = orbits
         self.weight = nn.Parameter(torch.empty(orbits.count, out_channels, in_channels))
-        self.register_buffer("table", orbits.labels(), persistent=False)
+        table = orbits.labels()
+        self.register_buffer("table", table, persistent=False)
+        nodes = torch.arange(len(table))
+        kinds = len(torch.unique(table * len(table) + nodes[:, None]))  # pairs of a receiver and an orbit
+        self.rows = None
+        if SHARED * kinds <= table.numel():
+            pairs = torch.stack([nodes.repeat(len(table)), nodes.repeat_interleave(len(table))])
+            self.rows = Kept(RowIndex.of(pairs, table.flatten(), len(table), orbits.count))
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(*, N, C) -> (*, N, C'), with the bias given for each node (N, C')."""
-        return table_linear(x, self.weight, self.table, bias)
+        if self.rows is None or math.prod(x.shape[:-2]) > self.weight.shape[1]:
+            return table_linear(x, self.weight, self.table, bias)
+        y = sparse_linear(x, self.weight, self.rows())
+        return y if bias is None else y + bias
 
     def coefficients(self) -> Tensor:
         """The weights themselves."""

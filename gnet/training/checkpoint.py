@@ -131,7 +131,7 @@ def group_record(group: NodeGroup) -> dict[str, Any]:
         return {"labels": group.partition.labels, "num_clusters": group.partition.num_clusters, "swaps": swaps}
     generators = list(group.generators)
     stacked = torch.stack(generators) if generators else torch.empty(0, group.degree, dtype=torch.long)
-    return {"generators": stacked, "degree": group.degree}
+    return {"generators": stacked, "degree": group.degree, "order": str(group.order()) if group.order() < 10**4000 else None}
 
 
 def group_from_record(record: dict[str, Any]) -> NodeGroup:
@@ -146,7 +146,8 @@ def group_from_record(record: dict[str, Any]) -> NodeGroup:
         return ClusterGroup(
             Partition(record["labels"], record["num_clusters"]), None if swaps is None else PermutationGroup(list(swaps))
         )
-    return PermutationGroup(list(record["generators"]), record["degree"])
+    order = record.get("order")
+    return PermutationGroup(list(record["generators"]), record["degree"], order=None if order is None else int(order))
 
 
 def _horizon(datamodule: "GraphDataModule") -> tuple[int, int] | None:

@@ -248,6 +248,7 @@ def test_clusters_of_different_size_are_not_swapped():
     ("labels", "message"),
     [
         ([0, 1], r"expected node_labels of shape \(4,\), one per node, got \(2,\)"),
+        (["a", "b", "a", "b"], r"expected node_labels of integers, got \['a', 'b', 'a', 'b'\]; number the labels"),
         ([0.5, 0.5, 1.0, 1.0], r"expected node_labels of integers, got torch.float32; number the labels"),
         ([[0], [0], [1], [1]], r"expected node_labels of shape \(4,\), one per node, got \(4, 1\)"),
     ],

@@ -10,7 +10,15 @@ from torch_geometric.data import Data
 
 from gnet.errors import GroupError, PartitionError, ShapeError
 from gnet.graphs.partition import Partition
-from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup, coarse_automorphisms
+from gnet.groups import (
+    ClusterGroup,
+    NodeGroup,
+    PermutationGroup,
+    SymmetricGroup,
+    TrivialGroup,
+    automorphism_group,
+    coarse_automorphisms,
+)
 from gnet.groups.base import LazySequence
 from gnet.testing import enumerate_elements
 from tests.laws.cases import CLUSTER_GROUPS, GROUPS, TIED_GROUPS
@@ -276,3 +284,25 @@ def test_swaps_that_do_not_keep_the_weights_of_a_given_graph_are_refused():
     assert ClusterGroup(halves, swaps=SWAP, data=uneven, tol=0.5).order() == 8
     assert ClusterGroup(halves, swaps=coarse_automorphisms(uneven, halves), data=uneven).order() == 4
     assert ClusterGroup(halves, swaps=SWAP).order() == 8  # an approximate symmetry is the user's to choose
+
+
+def test_one_tolerance_for_swaps_and_their_check():
+    """A chain of loops closer than tol each is one colour for both; a block of almost no weight is none for both."""
+    loops = Data(
+        edge_index=torch.arange(3).expand(2, -1), edge_weight=torch.tensor([1.0, 1 + 0.9e-6, 1 + 1.8e-6]).double(), num_nodes=3
+    )
+    single = Partition([0, 1, 2])
+    swaps = coarse_automorphisms(loops, single)
+    assert ClusterGroup(single, swaps=swaps, data=loops).order() == 6
+    faint = Data(edge_index=torch.tensor([[0], [0]]), edge_weight=torch.tensor([1e-9]).double(), num_nodes=2)
+    assert coarse_automorphisms(faint, Partition([0, 1])).order() == 2
+
+
+def test_huge_orders_of_swaps_are_printed():
+    star = automorphism_group(Data(edge_index=torch.stack([torch.zeros(1999).long(), torch.arange(1, 2000)]), num_nodes=2000))
+    assert repr(ClusterGroup(Partition.singletons(2000), swaps=star)).endswith("order 1999!)")
+
+
+def test_what_is_no_group_cannot_extend_one():
+    with pytest.raises(GroupError, match=r"expected a group on the nodes, got list; write PermutationGroup\(\[perm\]\)"):
+        ClusterGroup(PAIRS).extended_by([[1, 0, 2, 3]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gnet.errors import GroupError
-from gnet.groups import PermutationGroup, SymmetricGroup
+from gnet.groups import Motion, PermutationGroup, SymmetricGroup
 from gnet.groups.permutation import orbit_labels
 from gnet.testing import enumerate_elements
 
@@ -102,3 +102,26 @@ def test_elements_of_a_group_that_lies_about_its_order_are_refused():
 
     with pytest.raises(GroupError, match="the generators give 2 elements, the order says 7"):
         Liar([[1, 0]]).elements()
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "message"),
+    [
+        ([0, 0, 1, 1], [1, 0, 1, 0], "expected distinct points, got 0 twice"),
+        ([0, 1], [1, 2], "expected targets that are the sources in another order"),
+        ([0.0, 1.0], [1.0, 0.0], r"expected sources of shape \(m,\) with integers, got \(2,\) of torch\.float32"),
+        ([[0, 1]], [[1, 0]], r"expected sources of shape \(m,\) with integers, got \(1, 2\)"),
+    ],
+)
+def test_moved_points_that_are_no_permutation_are_refused(sources, targets, message):
+    with pytest.raises(GroupError, match=message):
+        Motion(sources, targets)
+
+
+def test_moved_points_do_not_change_with_the_caller_s_tensors():
+    sources, targets = torch.tensor([0, 1], dtype=torch.int32), torch.tensor([1, 0])
+    group = PermutationGroup([Motion(sources, targets)], degree=3)
+    sources[0] = 2
+    assert group.generators[0].tolist() == [1, 0, 2]
+    with pytest.raises(GroupError, match="expected a degree >= 1, got 0"):
+        PermutationGroup([Motion([], [])], degree=0)

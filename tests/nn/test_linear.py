@@ -298,8 +298,16 @@ def test_signals_of_another_shape_are_refused_on_general_groups():
         (GROUP, {"parametrization": "paper"}, r"expected parametrization to be one of 'canonical', 'reference', got 'paper'"),
         (GROUP, {"init": "zeros"}, r"expected init to be one of 'white', 'correlated', 'reference', 'fan_in', got 'zeros'"),
         (GROUP, {"init": "correlated", "rho": 1.5}, r"expected a correlation rho in \[0, 1\], got 1.5"),
-        (GENERATOR_GROUPS["hexagon"], {"parametrization": "reference"}, r"made for cluster groups; use 'canonical'"),
-        (GENERATOR_GROUPS["hexagon"], {"init": "reference"}, r"init='reference' is made for cluster groups"),
+        (
+            GENERATOR_GROUPS["hexagon"],
+            {"parametrization": "reference"},
+            r"made for cluster groups, and .* is none; give parametrization='canonical' and init='white'",
+        ),
+        (
+            GENERATOR_GROUPS["hexagon"],
+            {"init": "reference"},
+            r"init='reference' are made for cluster groups, and .* is none; give",
+        ),
     ],
 )
 def test_settings_that_do_not_exist_are_refused(group, options, message):
@@ -331,6 +339,15 @@ def test_a_bias_for_a_layer_without_bias_is_refused():
     layer = EquivariantLinear(GROUP, 2, 3, bias=None)
     with pytest.raises(ConfigError, match="the layer has bias=None; make it with bias='orbit'"):
         layer.from_reference_params(torch.zeros(6, 3), torch.zeros(6, 3, 3), torch.ones(3))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_a_general_group_gives_the_same_numbers_whatever_the_batch(batch, rng):
+    """Few signals are summed over orbits first, many go through the explicit matrix."""
+    layer = filled(EquivariantLinear(grid_group((8, 8), ["translations", "dihedral"]), 3, 4), rng)
+    assert layer.weight.rows is not None
+    x = torch.randn(batch, 64, 3, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), torch.einsum("nomi,bmi->bno", layer.dense(), x) + layer.dense_bias())
 
 
 def test_published_weights_that_break_the_tying_are_refused():

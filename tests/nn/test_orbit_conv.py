@@ -213,6 +213,17 @@ def test_edges_between_all_clusters_are_the_full_layer(rng):
     torch.testing.assert_close(full(x), layer(x))
 
 
+@pytest.mark.parametrize("options", OPTIONS)
+def test_no_signals_at_all(options):
+    assert EquivariantLinear(MIXED["uneven"], 1, 2, **OPTIONS[options])(torch.zeros(0, 7, 1)).shape == (0, 7, 2)
+
+
+def test_repr_counts_the_weights_there_are():
+    assert repr(EquivariantLinear(MIXED["uneven"], 2, 3, mixing="none")).endswith("| 4 weights per channel pair)")
+    text = repr(EquivariantLinear(MIXED["uneven"], 2, 3, num_bases=2))
+    assert text.endswith("| 2 own weights, 16 pairs of clusters from 2 bases per channel pair)")
+
+
 def test_a_net_of_many_clusters(rng):
     """10^5 nodes and 10^3 clusters on a path: no table of N^2, and k^2 C C' numbers neither."""
     num_nodes, k = 100_000, 1_000
@@ -229,7 +240,8 @@ def test_a_net_of_many_clusters(rng):
         ({"mixing": "coarse_edges"}, ConfigError, "belong together: give both or neither"),
         ({"edge_index": PATH}, ConfigError, "belong together: give both or neither"),
         ({"mixing": "some"}, ConfigError, "expected mixing to be one of"),
-        ({"num_bases": 0}, ConfigError, "expected num_bases >= 1 or None, got 0"),
+        ({"num_bases": 0}, ConfigError, "expected num_bases to be a whole number >= 1, or None, got 0"),
+        ({"num_bases": 1.5}, ConfigError, r"expected num_bases to be a whole number >= 1, or None, got 1\.5"),
         ({"mixing": "none", "parametrization": "reference"}, ConfigError, "in the canonical parametrisation"),
         ({"mixing": "none", "init": "reference"}, ConfigError, "init='reference' is made for mixing='full'"),
         ({"mixing": "coarse_edges", "edge_index": torch.tensor([[0], [9]])}, GraphError, r"expected edges among nodes 0\.\.6"),

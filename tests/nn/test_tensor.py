@@ -196,6 +196,12 @@ def test_layers_that_do_not_exist_are_refused(arguments, message):
         TensorLinear(*arguments)
 
 
+@pytest.mark.parametrize(("order_in", "order_out"), ORDERS)
+def test_no_signals_at_all(order_in, order_out):
+    layer = TensorLinear(GROUPS["interleaved"], 2, 3, order_in, order_out)
+    assert layer(torch.zeros(0, *layer.in_shape)).shape == (0, *[5] * order_out, 3)
+
+
 def test_inputs_of_another_shape_are_refused():
     layer = TensorLinear(SymmetricGroup(3), 2, 1)
     with pytest.raises(ShapeError, match=r"expected x of shape \(\*, 3, 3, 2\), got \(3, 2\)"):

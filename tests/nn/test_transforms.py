@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.graphs.partition import Partition
-from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup
+from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup, grid_group
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear, IsotypicLinear, OrbitConv, TensorLinear
 
 
@@ -53,6 +53,7 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
     "invariant": lambda: InvariantLinear(ClusterGroup(_clusters(3, 1, 2)), 2, 3),
     "trivial": lambda: EquivariantLinear(TrivialGroup(4), 2, 3),
     "table": lambda: EquivariantLinear(PermutationGroup([[1, 2, 3, 4, 0]]), 2, 3),
+    "table_of_a_torus": lambda: EquivariantLinear(grid_group((8, 8), ["translations", "dihedral"]), 2, 5),
     "net": lambda: GNet(ClusterGroup(_clusters(3, 1, 2)), 2, 4, 3, act="tanh"),
     "relu_net": lambda: GNet(ClusterGroup(_clusters(2, 2, 2)), 1, 4, 1, parametrization="reference", bias="shared"),
 }

@@ -129,7 +129,7 @@ def test_a_layer_that_does_not_state_its_channels_asks_for_a_signal():
 class OneBiasForAll(EquivariantLinear):
     """Promises a bias per orbit and uses the first for all nodes."""
 
-    def bias_of_clusters(self) -> Tensor:
+    def bias_of_places(self) -> Tensor:
         return self.bias[:1].expand(3, -1)
 
 
