@@ -1,12 +1,9 @@
 """The waist: labels, counts, matrices and means of pair orbits in each form, edges, and that large groups stay small."""
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gnet import orbits as waist
 from gnet.errors import GnetError, GraphError, GroupError, ShapeError
@@ -14,6 +11,7 @@ from gnet.graphs.partition import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup
 from gnet.orbits import DENSE_LIMIT, Blocks, PairOrbits, Sparse, Table, close_edges
 from gnet.testing import enumerate_elements
+from tests.largest import no_tensor_over
 from tests.laws.cases import CLUSTER_GROUPS, GENERATOR_GROUPS, GROUPS, TIED_GROUPS
 
 PARTITION = Partition([1, 0, 1, 2, 0, 1], num_clusters=3)  # sizes 2, 3, 1
@@ -190,28 +188,6 @@ def test_gradients_flow_through_mean_and_matrix(group, rng):
     orbits = PairOrbits.of(group)
     weight = torch.randn(group.degree, 2, group.degree, 1, dtype=torch.float64, generator=rng, requires_grad=True)
     assert torch.autograd.gradcheck(orbits.mean, weight, fast_mode=True)
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the number of entries of the largest tensor that any operation made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entries = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = func(*args, **(kwargs or {}))
-        for part in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(part, torch.Tensor):
-                self.entries = max(self.entries, part.untyped_storage().nbytes() // part.element_size())
-        return result
-
-
-@contextmanager
-def no_tensor_over(entries: int) -> Iterator[None]:
-    with LargestTensor() as seen:
-        yield
-    assert seen.entries <= entries, f"a tensor of {seen.entries} entries was made"
 
 
 def test_the_watch_sees_a_large_tensor():

@@ -183,3 +183,18 @@ def test_a_users_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for row, (_, _, reading) in zip(rows, given, strict=True):
         assert row["observed"] == str(int(reading != ""))
         assert float(row["filled"]) == float(reading or row["prediction"])
+
+
+@pytest.mark.parametrize("symmetry", [["Automorphism"], ["Grid", "--model.symmetry.kind=flips"]], ids=lambda words: words[0])
+def test_any_permutation_group_from_the_command_line(symmetry: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The image configs train the published numbers, which only cluster groups have; one message says what to give instead."""
+    words = ["fit", *SMALL, "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path}", "--model.symmetry", *symmetry]
+    assert main(words) != 0
+    assert "give parametrization='canonical' and init='white'" in capsys.readouterr().err
+    assert main([*words, "--model.parametrization=canonical", "--model.init=white"]) == 0
+    net = load(run_of(tmp_path, 1) / "checkpoints" / "best.ckpt")  # the refused run has a folder, too
+    assert net.group is not None
+    assert net.group.order() == {"Automorphism": 8, "Grid": 4}[symmetry[0]]
+    x = torch.randn(2, 64, 1)
+    for g in net.group.generators:
+        torch.testing.assert_close(net(net.group.act(g, x)), net.group.act(g, net(x)), atol=1e-5, rtol=1e-4)
