@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gnet.errors import GraphError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
-from gnet.groups.base import NodeGroup
+from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup
 from gnet.groups.cluster_edges import closed_cluster_edges, cluster_edge_orbits
 from gnet.groups.pairs import closed_edges, edge_orbits, pair_labels
@@ -47,8 +47,7 @@ class PairOrbits(ABC):
         Raises:
             GroupError: a group with generators on more than ``DENSE_LIMIT`` nodes.
         """
-        if not isinstance(group, NodeGroup):
-            raise GroupError(f"expected a node group, got {type(group).__name__}; e.g. ClusterGroup(partition)")
+        check_node_group(group)
         if isinstance(group, ClusterGroup):
             if group.partition.num_clusters > MANY_CLUSTERS:
                 raise GroupError(
@@ -70,6 +69,7 @@ class PairOrbits(ABC):
         Raises:
             GraphError: the support is no union of orbits; the message names an edge and its missing image.
         """
+        check_node_group(group)
         edges = check_edges(edge_index, group.degree)
         if isinstance(group, ClusterGroup):
             return Sparse(edges, cluster_edge_orbits(group, edges), group.degree)
@@ -361,6 +361,7 @@ def close_edges(group: NodeGroup, edge_index: Tensor) -> Tensor:
         tensor([[0, 2],
                 [1, 1]])
     """
+    check_node_group(group)
     edges = check_edges(edge_index, group.degree)
     return closed_cluster_edges(group, edges) if isinstance(group, ClusterGroup) else closed_edges(group, edges)
 
@@ -382,7 +383,8 @@ def check_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
     """
     edges = torch.as_tensor(edge_index).detach().cpu()
     if edges.ndim != 2 or edges.shape[0] != 2 or edges.is_floating_point() or edges.dtype == torch.bool:
-        raise GraphError(f"expected edge_index of shape (2, E) with integers, got {tuple(edges.shape)} of {edges.dtype}")
+        fix = "; transpose it: edge_index.t()" if edges.ndim == 2 and edges.shape[1] == 2 else ""
+        raise GraphError(f"expected edge_index of shape (2, E) with integers, got {tuple(edges.shape)} of {edges.dtype}{fix}")
     if edges.numel() and (int(edges.min()) < 0 or int(edges.max()) >= num_nodes):
         raise GraphError(f"expected edges among nodes 0..{num_nodes - 1}, got {int(edges.min())}..{int(edges.max())}")
     return edges.long()

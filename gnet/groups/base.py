@@ -51,6 +51,11 @@ class LazySequence(Sequence[Tensor]):
     def __len__(self) -> int:
         return self._length
 
+    def __repr__(self) -> str:
+        shown = ", ".join(str(self._make(i).tolist()) for i in range(min(self._length, 2)) if self._make(i).numel() <= 32)
+        rest = "..." if self._length > 2 or not shown else ""
+        return f"{self._length} generators made when asked for [{', '.join(part for part in (shown, rest) if part)}]"
+
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """One item, or the list of a slice."""
         if isinstance(index, slice):
@@ -319,6 +324,17 @@ class NodeGroup(Group):
 
     def __hash__(self) -> int:
         return hash((self.degree, self.order()))
+
+
+def check_node_group(group: object) -> None:
+    """Refuse what is no group of nodes.
+
+    Raises:
+        GroupError: it is none; the message says how to make one.
+    """
+    if not isinstance(group, NodeGroup):
+        how = "PermutationGroup([perm, ...])" if isinstance(group, list | tuple | Tensor) else "ClusterGroup(partition)"
+        raise GroupError(f"expected a node group, got {type(group).__name__}; write {how}")
 
 
 def check_permutation(perm: Tensor, degree: int, what: str) -> Tensor:

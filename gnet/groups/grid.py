@@ -82,6 +82,8 @@ def grid_group(
         raise ConfigError(f"expected symmetries among {', '.join(_MOVES)}, got {unknown[0]!r}")
     if periodic is False and "translations" in names:
         raise ConfigError("translations wrap around, so they need periodic=True; without it a grid has flips and turns only")
+    if not isinstance(shape, Sequence) or len(shape) != 2:
+        raise GroupError(f"expected a grid shape (H, W), got {shape!r}")
     height, width = shape
     if height < 1 or width < 1:
         raise GroupError(f"expected a grid (H, W) with sides >= 1, got {tuple(shape)}")

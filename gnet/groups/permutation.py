@@ -86,7 +86,8 @@ class PermutationGroup(NodeGroup):
         given = [g if isinstance(g, Motion) else torch.as_tensor(g) for g in generators]
         if any(isinstance(g, Tensor) and g.ndim != 1 for g in given):
             raise GroupError(
-                "expected a list of generators, each (N,), got one or something else; write PermutationGroup([perm])"
+                "expected a list of generators, each (N,) images of the nodes 0..N-1 (no cycles), got one or something else; "
+                "write PermutationGroup([perm])"
             )
         if degree is None:
             if not given:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gnet.groups.base import NodeGroup
+from gnet.groups.base import NodeGroup, check_node_group
 from gnet.nn.checks import check_channels, check_choice, check_placement, check_shape
 from gnet.nn.weights import Start
 
@@ -34,6 +34,7 @@ class NodeLinear(nn.Module):
         super().__init__()
         check_choice("bias", bias, ("orbit", "shared", None))
         check_channels(in_channels, out_channels)
+        check_node_group(group)
         self.group, self.in_channels, self.out_channels, self.bias_kind = group, in_channels, out_channels, bias
         orbits = group.node_orbits()
         rows = orbits.labels if places is None else orbits.labels[places]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
-from gnet.groups.base import NodeGroup
+from gnet.groups.base import NodeGroup, check_node_group
 from gnet.kernels.segments import cluster_mean
 from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.checks import check_channels, check_choice, check_placement, check_shape
@@ -247,7 +247,8 @@ class EquivariantLinear(NodeLinear):
             pairs = f"{own} own weights, {len(self.weight.used)} pairs of clusters from {self.num_bases} bases per channel pair"
             return f"EquivariantLinear({channels} | {self.group.name} | {pairs})"
         count = self.num_weights // (self.in_channels * self.out_channels)
-        return f"EquivariantLinear({channels} | {self.group.name} | {count} weights per channel pair)"
+        mixing = "" if self.mixing == "full" else f", mixing {self.mixing}"
+        return f"EquivariantLinear({channels} | {self.group.name} | {count} weights per channel pair{mixing})"
 
 
 class InvariantLinear(nn.Module):
@@ -280,6 +281,7 @@ class InvariantLinear(nn.Module):
     ) -> None:
         super().__init__()
         check_channels(in_channels, out_channels)
+        check_node_group(group)
         self.group, self.in_channels, self.out_channels, self.gain = group, in_channels, out_channels, gain
         orbits = group.node_orbits()
         self.num_orbits = orbits.num_clusters

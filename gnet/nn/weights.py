@@ -292,11 +292,11 @@ class TableWeights(nn.Module):
             return
         n, d, count = len(self.table), self.weight.shape[2], self.orbits.count
         table = self.table.cpu()
-        row_of_orbit = torch.zeros(count, dtype=torch.long)
-        row_of_orbit[table.flatten()] = torch.arange(n).repeat_interleave(n)  # a receiver of each orbit
-        rows = torch.zeros(n, count).index_put((torch.arange(n)[:, None], table), torch.ones(()), accumulate=True)
-        senders = rows[row_of_orbit, torch.arange(count)]  # how many senders a receiver has in the orbit
-        kinds = (rows > 0).sum(1)[row_of_orbit]
+        # Receivers of one orbit are images of one another, so any row of an orbit tells of all.
+        codes, num_senders = torch.unique(torch.arange(n)[:, None] * count + table, return_counts=True)
+        senders, receiver = torch.empty(count), torch.empty(count, dtype=torch.long)
+        senders[codes % count], receiver[codes % count] = num_senders.float(), codes // count
+        kinds = torch.bincount(codes // count, minlength=n)[receiver]  # how many orbits the receiver has
         is_own = torch.zeros(count, dtype=torch.bool)
         is_own[table.diagonal()] = True
         share = torch.where(is_own, ALPHA, (1 - ALPHA) / (kinds - 1).clamp(min=1))

@@ -139,7 +139,7 @@ def group_label(group: NodeGroup) -> str:
     partition = group.partition
     if group.swaps is not None:
         inside = group_label(ClusterGroup(partition))
-        return "H" if inside == "trivial" else f"{inside} x| H"
+        return "swaps" if inside == "trivial" else f"{inside} + swaps"
     sizes = partition.sizes.unique().tolist()
     if len(sizes) > 1:
         return f"{partition.num_clusters} clusters"
@@ -164,6 +164,11 @@ def cluster_overrides(base: Config, num_clusters: int, num_nodes: int) -> dict[s
     """
     key = "project_onto" if base["model"].get("project_onto") else "symmetry"
     rule = as_symmetry(base["model"][key])
+    if not rule.has_clusters:
+        raise ConfigError(
+            f"--clusters ranges over numbers of clusters, and {type(rule).__name__} has none; give --model.symmetry Coarsened, "
+            "or name what to compare in the config: study: {variants: {Aut: {model.symmetry: Automorphism}, ...}}"
+        )
     if num_clusters == 1:
         rule = Symmetric()
     elif num_clusters == num_nodes and getattr(rule, "swaps", None) is None:

@@ -244,7 +244,7 @@ def text_table(summaries: Sequence[Summary]) -> str:
 def markdown_table(summaries: Sequence[Summary]) -> str:
     """The table for ``report.md``."""
     lines = [HEADER, ["---"] + ["---:"] * (len(HEADER) - 1), *table_cells(summaries)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def verdict(rows: Sequence[Row], log_orders: dict[str, float]) -> str:

@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 
@@ -34,8 +34,11 @@ Swaps = Literal["automorphisms", GridSymmetry]
 class Symmetry(ABC):
     """A rule ``(graph, grid_shape) -> group``: it can stand in a config before any graph is known.
 
-    A subclass is a frozen dataclass whose fields are primitives, so that a checkpoint can hold it.
+    A subclass is a frozen dataclass whose fields are primitives, so that a checkpoint can hold it. ``has_clusters`` says whether
+    ``with_clusters`` makes sense.
     """
+
+    has_clusters: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
@@ -243,6 +246,7 @@ class Automorphism(Symmetry):
         2
     """
 
+    has_clusters: ClassVar[bool] = False
     tol: float = 1e-6
 
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
@@ -263,6 +267,7 @@ class Grid(Symmetry):
         8
     """
 
+    has_clusters: ClassVar[bool] = False
     kind: GridSymmetry | list[GridSymmetry] = "dihedral"
 
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:

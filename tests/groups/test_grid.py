@@ -112,3 +112,8 @@ def test_translations_need_a_torus():
     assert grid_group((3, 3), "translations", periodic=True).order() == 9
     with pytest.raises(ConfigError, match="translations wrap around"):
         grid_group((3, 3), "translations", periodic=False)
+
+
+def test_a_shape_that_is_none_is_refused():
+    with pytest.raises(GroupError, match=r"expected a grid shape \(H, W\), got 8"):
+        grid_group(8, "dihedral")

@@ -6,6 +6,8 @@ import torch
 from gnet.errors import GroupError
 from gnet.groups import Motion, PermutationGroup, SymmetricGroup
 from gnet.groups.permutation import orbit_labels
+from gnet.nn import EquivariantLinear, InvariantLinear, IsotypicLinear, OrbitConv
+from gnet.orbits import PairOrbits, close_edges
 from gnet.testing import enumerate_elements
 
 
@@ -125,3 +127,23 @@ def test_moved_points_do_not_change_with_the_caller_s_tensors():
     assert group.generators[0].tolist() == [1, 0, 2]
     with pytest.raises(GroupError, match="expected a degree >= 1, got 0"):
         PermutationGroup([Motion([], [])], degree=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda given: OrbitConv(given, 1, 1, torch.tensor([[0], [1]])),
+        lambda given: EquivariantLinear(given, 1, 1),
+        lambda given: InvariantLinear(given, 1, 1),
+        lambda given: IsotypicLinear(given, 1, 1),
+        lambda given: close_edges(given, torch.tensor([[0], [1]])),
+        lambda given: PairOrbits.on(given, torch.tensor([[0], [1]])),
+    ],
+)
+def test_a_list_in_place_of_a_group_is_refused(make):
+    with pytest.raises(GroupError, match=r"expected a node group, got list; write PermutationGroup\(\[perm, \.\.\.\]\)"):
+        make([[1, 0]])
+
+
+def test_generators_show_what_they_are():
+    assert repr(PermutationGroup([[1, 0, 2]]).generators) == "1 generators made when asked for [[1, 0, 2]]"

@@ -341,15 +341,6 @@ def test_a_bias_for_a_layer_without_bias_is_refused():
         layer.from_reference_params(torch.zeros(6, 3), torch.zeros(6, 3, 3), torch.ones(3))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 9])
-def test_a_general_group_gives_the_same_numbers_whatever_the_batch(batch, rng):
-    """Few signals are summed over orbits first, many go through the explicit matrix."""
-    layer = filled(EquivariantLinear(grid_group((8, 8), ["translations", "dihedral"]), 3, 4), rng)
-    assert layer.weight.rows is not None
-    x = torch.randn(batch, 64, 3, generator=rng, dtype=torch.float64)
-    torch.testing.assert_close(layer(x), torch.einsum("nomi,bmi->bno", layer.dense(), x) + layer.dense_bias())
-
-
 def test_published_weights_that_break_the_tying_are_refused():
     w_diag, w_off = torch.zeros(1, 5), torch.zeros(1, 5, 5)
     w_off[0, 0, 1] = 1.0

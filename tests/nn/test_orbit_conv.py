@@ -221,7 +221,7 @@ def test_no_signals_at_all(options):
 
 
 def test_repr_counts_the_weights_there_are():
-    assert repr(EquivariantLinear(MIXED["uneven"], 2, 3, mixing="none")).endswith("| 4 weights per channel pair)")
+    assert repr(EquivariantLinear(MIXED["uneven"], 2, 3, mixing="none")).endswith("| 4 weights per channel pair, mixing none)")
     text = repr(EquivariantLinear(MIXED["uneven"], 2, 3, num_bases=2))
     assert text.endswith("| 2 own weights, 16 pairs of clusters from 2 bases per channel pair)")
 

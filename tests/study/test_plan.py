@@ -59,9 +59,16 @@ def test_clusters_are_shorthand_for_symmetries() -> None:
 def test_clusters_that_may_change_places_keep_their_swaps_when_each_is_one_node() -> None:
     flipped = dict(BASE["model"]["symmetry"], init_args={"method": "patches", "swaps": "horizontal_flip"})
     variants = make_variants([f"--model.symmetry={json.dumps(flipped)}"], resolve, GRAPH, clusters=[1, 4, 16])
-    assert names(variants) == ["S16", "S4^4 x| H", "H"]
+    assert names(variants) == ["S16", "S4^4 + swaps", "swaps"]
     assert [variant.group.order() for variant in variants[1:]] == [24**4 * 2, 2]
     assert variants[2].config["model"]["symmetry"]["init_args"]["swaps"] == "horizontal_flip"
+
+
+def test_numbers_of_clusters_of_a_rule_without_clusters_are_refused() -> None:
+    argv = ['--model.symmetry={"class_path": "gnet.training.symmetry.Automorphism"}']
+    for number in (1, 4, 16):
+        with pytest.raises(ConfigError, match="--clusters ranges over numbers of clusters, and Automorphism has none; give"):
+            make_variants(argv, resolve, GRAPH, clusters=[number])
 
 
 def test_variants_are_named_overrides() -> None:
