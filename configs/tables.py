@@ -207,9 +207,9 @@ def flip_table(recorded: Sequence[Trial]) -> str:
     free, tied = FLIPS.values()
     commands = [
         free.command("1 4 16 49 196", "--seeds 10", "hflip"),
-        free.command("784", "--seeds 3", "hflip"),
+        free.command("784", f"--seeds {max(3, len(found['trivial H'][28]))}", "hflip"),
         tied.command("4 196", "--seeds 10", "hflip-tied"),
-        tied.command("784", "--seeds 3", "hflip-tied"),
+        tied.command("784", f"--seeds {max(3, len(found['H = S2'][28]))}", "hflip-tied"),
     ]
     return "\n".join([f"{markdown(header, lines)}\n\n{source_text(trials) if trials else 'Not run yet.'}\n", *commands])
 
