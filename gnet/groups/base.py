@@ -52,9 +52,11 @@ class LazySequence(Sequence[Tensor]):
         return self._length
 
     def __repr__(self) -> str:
-        shown = ", ".join(str(self._make(i).tolist()) for i in range(min(self._length, 2)) if self._make(i).numel() <= 32)
-        rest = "..." if self._length > 2 or not shown else ""
-        return f"{self._length} generators made when asked for [{', '.join(part for part in (shown, rest) if part)}]"
+        firsts = [self._make(i).tolist() for i in range(min(self._length, 2))]
+        shown = [str(each) for each in firsts if len(each) <= 32]
+        shown += ["..."] if len(shown) < self._length else []
+        plural = "" if self._length == 1 else "s"
+        return f"{self._length} generator{plural} made when asked for [{', '.join(shown)}]"
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """One item, or the list of a slice."""

@@ -29,6 +29,20 @@ def cluster_sum(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
     return torch.index_add(zeros, -2, labels, wide).to(x.dtype)
 
 
+def segment_sum(values: Tensor, places: Tensor, num_places: int) -> Tensor:
+    """Sums of the rows that share a place, O(R C); low precision is summed in float32 and given back in its own dtype.
+
+    Shapes:
+        values: (R, *, C)    places: (R,) int64 in 0..num_places-1    returns: (num_places, *, C)
+
+    Example:
+        >>> segment_sum(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 2]), 3).flatten()
+        tensor([4., 0., 5.])
+    """
+    wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    return torch.index_add(wide.new_zeros((num_places, *values.shape[1:])), 0, places, wide).to(values.dtype)
+
+
 def segment_softmax(values: Tensor, labels: Tensor, num_segments: int) -> Tensor:
     """Softmax within each segment, O(E).
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gnet.kernels.segments import segment_sum
+
 FINE = 16
 """Mean number of rows of an orbit below which each row gets a copy of its weight, instead of a loop over orbits."""
 
@@ -65,8 +67,8 @@ def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex, scale: Tensor | N
         sent = sent * scale.to(sent.dtype).reshape(-1, *[1] * (sent.ndim - 1))
     num_rows = len(index.receivers)
     if len(index.senders) > num_rows:
-        sent = _summed(sent, index.rows, num_rows)
-    return _summed(_grouped(sent, weights, index), index.receivers, index.num_nodes).movedim(0, -2)
+        sent = segment_sum(sent, index.rows, num_rows)
+    return segment_sum(_grouped(sent, weights, index), index.receivers, index.num_nodes).movedim(0, -2)
 
 
 DENSE = 32
@@ -90,13 +92,7 @@ def spread(x: Tensor, senders: Tensor, receivers: Tensor, weights: Tensor, num_n
         return torch.matmul(matrix, x)
     nodes = x.movedim(-2, 0)
     sent = nodes.index_select(0, senders) * weights.reshape(-1, *[1] * (nodes.ndim - 1))
-    return _summed(sent, receivers, num_nodes).movedim(0, -2)
-
-
-def _summed(values: Tensor, places: Tensor, num_places: int) -> Tensor:
-    """Sums of the rows that share a place, in float32 for low precision, (num_places, *, C)."""
-    wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
-    return torch.index_add(wide.new_zeros((num_places, *values.shape[1:])), 0, places, wide).to(values.dtype)
+    return segment_sum(sent, receivers, num_nodes).movedim(0, -2)
 
 
 def _grouped(values: Tensor, weights: Tensor, index: RowIndex) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from gnet.errors import ConfigError
 from gnet.groups import ClusterGroup, NodeGroup
 from gnet.randomness import derive_seed
+from gnet.training.checkpoint import is_forecast
 from gnet.training.symmetry import Symmetric, Trivial, as_symmetry
 
 Config = dict[str, Any]
@@ -216,11 +217,6 @@ def make_variants(
         group = group_of(config, graph)
         variants.append(Variant(group_label(group) if clusters or not wanted else name, "symmetry", config, overrides, group))
     return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
-
-
-def is_forecast(datamodule: object) -> bool:
-    """Whether the targets are later steps of the inputs: then the data module also has ``horizon_in`` and ``horizon_out``."""
-    return getattr(datamodule, "task", None) == "forecast"
 
 
 def choose_baselines(names: Sequence[str] | None, datamodule: object) -> tuple[str, ...]:

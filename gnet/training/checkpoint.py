@@ -150,9 +150,14 @@ def group_from_record(record: dict[str, Any]) -> NodeGroup:
     return PermutationGroup(list(record["generators"]), record["degree"], order=None if order is None else int(order))
 
 
+def is_forecast(datamodule: object) -> bool:
+    """Whether the targets are later steps of the inputs: then the data module also has ``horizon_in`` and ``horizon_out``."""
+    return getattr(datamodule, "task", None) == "forecast"
+
+
 def _horizon(datamodule: "GraphDataModule") -> tuple[int, int] | None:
     """Steps in and steps out of a forecast, None for any other task."""
-    if getattr(datamodule, "task", None) != "forecast":
+    if not is_forecast(datamodule):
         return None
     return int(datamodule.horizon_in), int(datamodule.horizon_out)  # type: ignore[attr-defined]
 

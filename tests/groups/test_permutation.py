@@ -146,4 +146,4 @@ def test_a_list_in_place_of_a_group_is_refused(make):
 
 
 def test_generators_show_what_they_are():
-    assert repr(PermutationGroup([[1, 0, 2]]).generators) == "1 generators made when asked for [[1, 0, 2]]"
+    assert repr(PermutationGroup([[1, 0, 2]]).generators) == "1 generator made when asked for [[1, 0, 2]]"

@@ -20,4 +20,6 @@ def test_a_general_group_gives_the_same_numbers_whatever_the_batch(batch, rng):
 def test_the_start_of_a_general_layer_makes_nothing_of_nodes_times_orbits():
     """The half turn of 400 nodes has 80 000 pair orbits: a table of nodes x orbits would have 32 million entries."""
     with no_tensor_over(3 * 400**2):
-        EquivariantLinear(PermutationGroup([torch.arange(400).flip(0)]), 1, 1)
+        layer = EquivariantLinear(PermutationGroup([torch.arange(400).flip(0)]), 1, 1)
+    assert layer.num_weights == 400**2 // 2
+    assert bool((layer.weight.weight != 0).all())
