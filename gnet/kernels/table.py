@@ -1,5 +1,6 @@
 """A linear map from an explicit table of pair labels: general, and the oracle that faster kernels are checked against."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +17,10 @@ def table_linear(x: Tensor, weights: Tensor, table: Tensor, bias: Tensor | None)
         tensor([[2.],
                 [1.]])
     """
-    return dense_linear(x, weights[table].permute(0, 2, 1, 3), bias)
+    # Whole rows (i, o, j, :) are gathered to where they belong: no transposed copy, and a backward pass that adds rows.
+    out_channels = weights.shape[1]
+    rows = table[:, None, :] * out_channels + torch.arange(out_channels, device=table.device)[:, None]
+    return dense_linear(x, weights.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape), bias)
 
 
 def dense_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
