@@ -18,6 +18,7 @@ from gnet.study.plan import (
     Plan,
     Resolve,
     choose_baselines,
+    chosen_variants,
     did_you_mean,
     make_variants,
     refuse_seeds,
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--clusters", nargs="+", type=_integer, metavar="K", help="numbers of clusters to compare: 1 is Symmetric, N is Trivial"
     )
+    words.add_argument("--variants", nargs="+", metavar="NAME", dest="only", help="of the config's variants only these")
     words.add_argument("--seeds", type=_integer, metavar="N", help="trials per draw (10)")
     words.add_argument(
         "--first-seed", "--first_seed", type=_integer, metavar="N", dest="first_seed", help="the first of them (0)"
@@ -197,6 +199,8 @@ def make_plan(
     """
     from gnet.training.trial import instantiate
 
+    if given.get("clusters") and given.get("only"):
+        raise ConfigError("--variants chooses from the config's, and --clusters takes their place; give one of the two")
     configs = list(given.get("config", []))
     argv = [word for name in configs for word in ("--config", name)] + rest
     if "study_seed" in given:
@@ -213,7 +217,7 @@ def make_plan(
         resolve_config,
         (datamodule.graph, datamodule.grid_shape),
         clusters=settings["clusters"] or [],
-        named=settings["variants"] or {},
+        named=chosen_variants(settings["variants"] or {}, given.get("only", [])),
         baselines=choose_baselines(settings["baselines"], datamodule),
     )
     name = Path(configs[-1].removeprefix("gnet:")).stem if configs else type(datamodule).__name__.lower()

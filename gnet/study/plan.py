@@ -219,6 +219,23 @@ def make_variants(
     return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
 
 
+def chosen_variants(named: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of the config's variants that were asked for, in the config's order; all of them if none was.
+
+    Raises:
+        ConfigError: a name that the config has not.
+
+    Example:
+        >>> chosen_variants({"S64": {}, "trivial": {}}, ["trivial"])
+        {'trivial': {}}
+    """
+    for name in names:
+        if name not in named:
+            known = f"The config has {', '.join(named)}" if named else "The config names none (study: {variants: ...})"
+            raise ConfigError(f"no variant {name}{did_you_mean(name, named)} {known}")
+    return {name: overrides for name, overrides in named.items() if not names or name in names}
+
+
 def choose_baselines(names: Sequence[str] | None, datamodule: object) -> tuple[str, ...]:
     """The baselines called ``names``; with None those of the task: the last value for a forecast, else the mean.
 

@@ -61,6 +61,20 @@ def test_the_config_stands_between_defaults_and_words() -> None:
     assert len(plan_of(study={"baselines": True})[0].variants) == 5
 
 
+def test_some_of_the_variants_are_chosen_by_name() -> None:
+    study = {
+        "variants": {name: {"model.hidden_channels": width} for name, width in (("narrow", 2), ("two, three", 3), ("wide", 9))}
+    }
+    plan, _ = plan_of("--no-baselines", "--variants", "wide", "two, three", study=study)
+    assert [variant.name for variant in plan.variants] == ["two, three", "wide"]
+    with pytest.raises(ConfigError, match=r"no variant wild; did you mean wide\? The config has narrow, two, three, wide"):
+        plan_of("--variants", "wild", study=study)
+    with pytest.raises(ConfigError, match="The config names none"):
+        plan_of("--variants", "wide")
+    with pytest.raises(ConfigError, match="--clusters takes their place; give one of the two"):
+        plan_of("--variants", "wide", "--clusters", "4", study=study)
+
+
 def test_forecasts_have_the_last_value_as_a_baseline(tmp_path: Path) -> None:
     np.savez(tmp_path / "series.npz", x=np.random.default_rng(0).standard_normal((80, 16, 1)))
     (tmp_path / "edges.csv").write_text("source,target\n" + "".join(f"{node},{node + 1}\n" for node in range(15)))
