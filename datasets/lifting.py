@@ -240,6 +240,11 @@ class PoseLifting(GraphDataModule):
         """Their partners on the right, in the same order."""
         return self.skeleton.right
 
+    @property
+    def bones(self) -> Tensor:
+        """The edges of the skeleton, which a study draws."""
+        return self.skeleton.graph().edge_index
+
     def build(self) -> Prepared:
         """Read the clips and choose the samples; nothing is projected yet."""
         skeleton, (clips, cameras) = self.skeleton, self.clips()

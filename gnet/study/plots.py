@@ -1,11 +1,12 @@
 """The study's pictures: bias^2, variance and test loss against the symmetry, and what the nets put out. No screen is needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ HIDDEN = COLOURS[5]
 NUM_SAMPLES = 6
 NUM_NODES = 4
 NUM_STEPS = 200
+NUM_POSES = 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Outputs:
 
     Shapes:
         inputs: (M, N, C)    target: (M, N, C') or (M, C')    mask: like target, the entries that count
-        predictions: each like target
+        predictions: each like target    bones: (2, E), none where targets are no positions in space
+        units: mean and standard deviation of each target channel, (C',) each
     """
 
     inputs: NDArray[np.floating]
@@ -37,6 +40,8 @@ class Outputs:
     predictions: dict[str, NDArray[np.floating]]
     grid_shape: tuple[int, int] | None
     node_ids: Sequence[str]
+    bones: NDArray[np.integer] = field(default_factory=lambda: np.empty((2, 0), dtype=np.int64))
+    units: tuple[NDArray[np.floating], NDArray[np.floating]] = field(default_factory=lambda: (np.zeros(1), np.ones(1)))
 
     @property
     def hidden(self) -> NDArray[np.bool_]:
@@ -121,11 +126,16 @@ def _draw_baselines(axes: Axes, summaries: Sequence[Summary], highest: float) ->
 
 
 def plot_outputs(outputs: Outputs, path: Path, title: str) -> None:
-    """People look before they read: images for data on a grid, curves of some nodes for anything else."""
+    """People look before they read: images for data on a grid, skeletons for poses, curves of some nodes for anything else."""
     targets_are_nodes = outputs.target.ndim == 3
     if outputs.grid_shape is not None and targets_are_nodes:
         figure = _images(outputs, outputs.grid_shape)
         title += "\nbelow each output: its mean squared error, model units"
+    elif outputs.bones.size:
+        figure = _skeletons(outputs)
+        title += (
+            "\nblack: true, orange: predicted; the number is the mean\ndistance of the joints, root on root, in units of the data"
+        )
     else:
         figure = _curves(outputs)
     figure.suptitle(title, fontsize=9)
@@ -179,4 +189,30 @@ def _curves(outputs: Outputs) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("test sample")
     panels[0].legend(frameon=False, fontsize=7, ncols=4)
+    return figure
+
+
+def _skeletons(outputs: Outputs) -> Figure:
+    """A row for each of some poses, spread over the test set, and a column for each variant: predicted on true."""
+    # Here, since it brings torchmetrics, which no other picture needs.
+    from gnet.training.pose import draw_skeleton, mpjpe
+
+    mean, std = outputs.units
+    poses = np.unique(np.linspace(0, len(outputs.target) - 1, NUM_POSES + 2).astype(int)[1:-1])
+    figure = Figure(figsize=(max(1.5 * len(outputs.predictions), 4.5), 1.9 * len(poses) + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(poses), len(outputs.predictions), squeeze=False, subplot_kw={"projection": "3d"})
+    bones = torch.from_numpy(outputs.bones)
+
+    def pose_of(values: NDArray[np.floating], pose: int) -> torch.Tensor:
+        pose_in_units = torch.from_numpy(np.array(values[pose]) * std + mean)
+        return pose_in_units - pose_in_units[:1]
+
+    for line, pose in zip(panels, poses, strict=True):
+        true = pose_of(outputs.target, pose)
+        for axes, (name, values) in zip(line, outputs.predictions.items(), strict=True):
+            predicted = pose_of(values, pose)
+            draw_skeleton(axes, predicted, true, bones)
+            axes.set_title(name if pose == poses[0] else "", fontsize=7)
+            axes.text2D(0.5, 0.0, f"{float(mpjpe(predicted, true)):.3g}", transform=axes.transAxes, ha="center", fontsize=6)
     return figure

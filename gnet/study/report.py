@@ -70,9 +70,11 @@ def _plot_outputs(out: Path, rows: Sequence[Row], title: str) -> None:
             },
             grid_shape=(shape[0], shape[1]) if shape else None,
             node_ids=[str(node) for node in stored["node_ids"]],
+            bones=stored["bones"],
+            units=(stored["y_mean"], stored["y_std"]),
         )
     shown = next(iter(trials.values())) if together else "of different trials"
-    plot_outputs(outputs, out / "outputs.png", f"{title}: first test samples; one net of each symmetry, {shown}")
+    plot_outputs(outputs, out / "outputs.png", f"{title}: test samples; one net of each symmetry, {shown}")
 
 
 def report_text(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NUM_INPUTS = 64  # test inputs that the equivariance error is measured on
 NUM_ELEMENTS = 16  # group elements, the same for every trial
-TEST_SET = ("x", "y", "mask", "y_mean", "y_std", "grid_shape", "node_ids")  # arrays of test_set.npz
+TEST_SET = ("x", "y", "mask", "y_mean", "y_std", "grid_shape", "node_ids", "bones")  # arrays of test_set.npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,6 +260,7 @@ def _write_test_set(path: Path, datamodule: "GraphDataModule") -> tuple[int, ...
             y_std=scale.std.numpy(),
             grid_shape=np.array(datamodule.grid_shape or (), dtype=np.int64),
             node_ids=np.array([str(node) for node in datamodule.node_ids]),
+            bones=np.empty((2, 0), dtype=np.int64) if datamodule.bones is None else datamodule.bones.numpy(),
         )
     os.replace(temporary, path)
     return tuple(batch.y.shape)

@@ -252,6 +252,11 @@ class GraphDataModule(L.LightningDataModule):
         return self.prepared.grid_shape
 
     @property
+    def bones(self) -> Tensor | None:
+        """Where targets are the positions of nodes in space: the pairs of nodes that a picture joins, (2, E)."""
+        return None
+
+    @property
     def in_channels(self) -> int:
         """C_in of the batches."""
         return self.scaling.x.channels

@@ -265,8 +265,7 @@ class ActionAverage(Metric):
 def draw_skeletons(figure: Any, prediction: Tensor, target: Tensor, edge_index: Tensor, num_frames: int = 4) -> None:
     """Draw predicted (orange) against true (black) skeletons, side by side, into an empty Matplotlib figure.
 
-    The caller makes and saves the figure (``matplotlib.figure.Figure`` needs neither a window nor pyplot). The camera's y axis
-    points down and its z axis away from it; they are turned so that people stand upright.
+    The caller makes and saves the figure (``matplotlib.figure.Figure`` needs neither a window nor pyplot). See ``draw_skeleton``.
 
     Args:
         figure: a ``matplotlib.figure.Figure``.
@@ -274,24 +273,45 @@ def draw_skeletons(figure: Any, prediction: Tensor, target: Tensor, edge_index: 
 
     Shapes:
         prediction, target: (B, N, 3) in camera coordinates    edge_index: (2, E)
+
+    Raises:
+        ShapeError: two shapes, or no three coordinates.
     """
     _check(prediction, target)
-    bones = edge_index[:, edge_index[0] < edge_index[1]].T.tolist()
     shown = min(num_frames, len(target))
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0)
     for frame in range(shown):
         axes = figure.add_subplot(1, shown, frame + 1, projection="3d")
-        for pose, colour in ((target[frame], "black"), (prediction[frame], "tab:orange")):
-            x, y, z = pose.detach().cpu().double().T
-            for one, other in bones:
-                ends = [one, other]
-                axes.plot(x[ends], z[ends], -y[ends], color=colour, linewidth=1.5)
-        centre = target[frame].detach().cpu().double().mean(0)
-        reach = float((torch.stack([target[frame], prediction[frame]]).detach().cpu().double() - centre).abs().max())
-        x, y, z = centre.tolist()
-        axes.set(xlim=(x - reach, x + reach), ylim=(z - reach, z + reach), zlim=(-y - reach, -y + reach))
-        axes.set_box_aspect((1, 1, 1), zoom=1.7)
-        axes.set_axis_off()
+        draw_skeleton(axes, prediction[frame], target[frame], edge_index)
+
+
+def draw_skeleton(axes: Any, prediction: Tensor | None, target: Tensor, edge_index: Tensor) -> None:
+    """Draw one predicted (orange) and the true skeleton (black) into three-dimensional Matplotlib axes.
+
+    The camera's y axis points down and its z axis away from it; they are turned so that people stand upright. The box is that of
+    the true pose, whatever is predicted, so that pictures of one frame can be compared.
+
+    Args:
+        axes: made with ``projection="3d"``.
+        prediction: None draws the true one alone.
+
+    Shapes:
+        prediction, target: (N, 3) in camera coordinates    edge_index: (2, E)
+    """
+    bones = edge_index[:, edge_index[0] < edge_index[1]].T.tolist()
+    for pose, colour in ((target, "black"), (prediction, "tab:orange")):
+        if pose is None:
+            continue
+        x, y, z = pose.detach().cpu().double().T
+        for one, other in bones:
+            ends = [one, other]
+            axes.plot(x[ends], z[ends], -y[ends], color=colour, linewidth=1.5)
+    true = target.detach().cpu().double()
+    x, y, z = true.mean(0).tolist()
+    reach = 1.1 * float((true - true.mean(0)).abs().max())
+    axes.set(xlim=(x - reach, x + reach), ylim=(z - reach, z + reach), zlim=(-y - reach, -y + reach))
+    axes.set_box_aspect((1, 1, 1), zoom=1.7)
+    axes.set_axis_off()
 
 
 def _check(prediction: Tensor, target: Tensor) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from gnet.study.plots import Outputs, _images, plot_bias_variance, plot_outputs
+from gnet.study.plots import Outputs, _images, _skeletons, plot_bias_variance, plot_outputs
 from gnet.study.tables import Summary
 
 
@@ -109,6 +109,33 @@ def test_hidden_pixels_are_marked_in_the_input_alone() -> None:
     assert (shown.hidden == hidden).all()
     panels = [axes.images[0].get_array() for axes in _images(shown, (2, 3)).axes]
     assert [np.ma.getmaskarray(panel).sum() for panel in panels] == [1, 0, 0, 2, 0, 0, 0, 0, 0]
+
+
+def test_poses_are_drawn_as_skeletons_in_the_units_of_the_data(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    target = generator.standard_normal((9, 6, 3))
+    target[:, 0] = 0.0
+    moved = target + [[[0.0, 0.0, 0.0]]] + np.array([0.0, 0.0, 2.0]) * (np.arange(6) > 0)[:, None]  # but for the root
+    shifted = target + 5.0  # the root too: no error once it is on the true one
+    bones = np.array([[0, 1, 1, 2], [1, 0, 2, 1]])
+    shown = Outputs(
+        generator.standard_normal((9, 6, 2)),
+        target,
+        np.ones(target.shape, dtype=bool),
+        {"moved": moved, "shifted": shifted},
+        None,
+        list("abcdef"),
+        bones,
+        (np.array([1.0, 2.0, 3.0]), np.full(3, 1000.0)),
+    )
+    figure = _skeletons(shown)
+    errors = [float(axes.texts[0].get_text()) for axes in figure.axes[:2]]
+    assert errors == pytest.approx([2000 * 5 / 6, 0.0], rel=5e-3, abs=1e-9)
+    assert all(len(axes.lines) == 4 for axes in figure.axes)  # two bones, true and predicted
+    first_box = [axes.get_xlim() for axes in figure.axes[:2]]
+    assert first_box[0] == first_box[1]  # one camera for all variants
+    plot_outputs(shown, tmp_path / "a.png", "title")
+    assert is_picture(tmp_path / "a.png")
 
 
 def test_inputs_that_are_no_masked_targets_hide_nothing() -> None:
