@@ -84,6 +84,27 @@ def test_tables_of_recorded_trials(tables, tmp_path):
     assert "| MNIST, 1 layer | +0.22 | not run yet | not run yet |" in differences
 
 
+def test_tables_of_metrics(tables):
+    def trial(config, name, seed, metrics, **overrides):
+        row = tables.Row(name, 1, 0, seed, 0.3, 0.33, 7, 0.0, 60.0, "symmetry", seed, metrics)
+        return tables.Trial(row, config, overrides, "cafe", "abacus", "2026-01-01T00:00:00Z")
+
+    def traffic(name, seed, mae, **overrides):
+        metrics = ";".join(f"{key}={value}" for key, value in {"mae": mae, "mae_1": 2, "mae_2": 3, "mae_3": 4, "rmse": 5}.items())
+        trial_row = trial("metr_la", name, seed, f"{metrics};mape=8", **overrides)
+        return replace(trial_row, row=replace(trial_row.row, test_loss=mae))
+
+    poses = [trial("cmu", "S16", seed, f"mpjpe_mm={100 + seed};p_mpjpe_mm=90") for seed in range(3)]
+    made = tables.tables(poses)
+    assert "| S16 | 7 | 3 | 101.0 ± 1.0 | 90.0 | 42.55 ± 0.88 | 34.48 ± 0.44 |" in made["pose"]
+    assert "| trivial |  | 0 | not run yet | not run yet | 41.60 ± 0.3 | 31.69 ± 0.1 |" in made["pose"]
+    full = [traffic("S207", 0, 3.0), traffic("S207", 1, 3.5), traffic("2 clusters", 0, 2.5), traffic("2 clusters", 1, 3.5)]
+    made = tables.tables([*full, traffic("S207", 0, 9.0, **{"data.graph": "sparse"}), *poses])
+    assert "| S207 | full | 2 | 3.250 ± 0.354 | 2.000 | 3.000 | 4.000 | 5.000 | 8.00 | 3.106 ± 0.013 |" in made["traffic"]
+    assert "| S207 | sparse | 1 | 9.000 |" in made["traffic"]
+    assert "| 2 clusters less S207 | full | -0.250 ± 0.250 (2 seeds) | -0.014 |" in made["traffic-differences"]
+
+
 def test_a_repeated_trial_counts_once(tables, tmp_path):
     trials = recorded(tables, tmp_path)
     first = next(t for t in trials if t.row.num_clusters == 196 and not t.overrides)
