@@ -85,7 +85,10 @@ _HOME = {
     "gnet.training.checkpoint": "load",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
-_ROOMS = ("errors", "graphs", "groups", "kernels", "measures", "nn", "orbits", "randomness", "study", "testing", "training")
+_ROOMS = (
+    *("errors", "graphs", "groups", "isotypic", "kernels", "measures", "nn", "orbits", "randomness"),
+    *("study", "testing", "theory", "training"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each room may import from gnet, besides itself.
-CORE = {"errors", "graphs", "groups", "orbits", "kernels", "nn", "randomness"}
+CORE = {"errors", "graphs", "groups", "orbits", "isotypic", "kernels", "nn", "randomness"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "randomness": {"errors"},
@@ -19,8 +19,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernels": {"errors", "randomness"},
     "groups": {"errors", "randomness", "graphs"},
     "orbits": {"errors", "randomness", "graphs", "groups"},
-    "nn": {"errors", "randomness", "graphs", "groups", "orbits", "kernels"},
-    "theory": {"errors", "randomness", "graphs", "groups", "orbits"},
+    "isotypic": {"errors", "randomness", "graphs", "groups", "orbits"},
+    "nn": {"errors", "randomness", "graphs", "groups", "orbits", "isotypic", "kernels"},
+    "theory": {"errors", "randomness", "graphs", "groups", "orbits", "isotypic"},
     "measures": CORE | {"theory"},
     "testing": CORE | {"theory", "measures"},
     "training": CORE | {"theory", "measures"},

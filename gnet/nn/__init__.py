@@ -1,8 +1,9 @@
 """Layers and nets."""
 
+from gnet.isotypic import isotypic_decomposition
 from gnet.nn.blocks import Block, NodeBatchNorm
 from gnet.nn.gnet import GNet
-from gnet.nn.isotypic import IsotypicLinear, isotypic_decomposition
+from gnet.nn.isotypic import IsotypicLinear
 from gnet.nn.linear import EquivariantLinear, InvariantLinear
 from gnet.nn.orbit_conv import OrbitConv
 from gnet.nn.propagate import PointwiseLinear, Propagate

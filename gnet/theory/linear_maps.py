@@ -1,0 +1,158 @@
+"""A linear map as theory sees it: what a group keeps of it, what it takes away, and how many numbers are left."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.groups.base import NodeGroup, check_node_group
+from gnet.orbits import PairOrbits
+
+Output = Literal["equivariant", "invariant"]
+TOLERANCE = 1e-9
+"""What is smaller than this, relative to the map, is rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A linear map as a matrix of out_dim x in_dim numbers, cut into its projection onto a group's maps and the rest.
+
+    Shapes:
+        kept, lost: (out_dim, in_dim) float64, orthogonal to each other
+    """
+
+    kept: Tensor
+    lost: Tensor
+    dim: int
+    """Of the group's maps, channels included."""
+
+    @property
+    def whole(self) -> Tensor:
+        """The map itself."""
+        return self.kept + self.lost
+
+    @property
+    def out_dim(self) -> int:
+        """Numbers that come out."""
+        return self.kept.shape[0]
+
+    @property
+    def in_dim(self) -> int:
+        """Numbers that go in."""
+        return self.kept.shape[1]
+
+    @property
+    def lost_dim(self) -> int:
+        """Dimension of what the group takes away."""
+        return self.kept.numel() - self.dim
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the map is the group's, to rounding."""
+        return float(self.lost.norm()) <= TOLERANCE * float(self.whole.norm())
+
+
+def split_map(theta: ArrayLike | Tensor, group: NodeGroup, output: Output = "equivariant") -> Split:
+    """Cut a map into its Reynolds average and the rest.
+
+    Shapes:
+        theta: (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` (N,) or (N, C), the weights of one number
+
+    Raises:
+        ShapeError: theta has another shape.
+        GroupError: no group of nodes.
+        ConfigError: an unknown output.
+
+    Example:
+        >>> parts = split_map([[1.0, 0.0], [0.0, 3.0]], SymmetricGroup(2))
+        >>> parts.kept, float(parts.lost.square().sum()), parts.dim
+        (tensor([[2., 0.],
+                [0., 2.]], dtype=torch.float64), 2.0, 2)
+    """
+    check_node_group(group)
+    values, size = as_float64(theta), group.degree
+    check_output(output)
+    if output == "invariant":
+        if values.ndim not in (1, 2) or len(values) != size:
+            raise ShapeError(f"expected an invariant theta ({size},) or ({size}, C), got {tuple(values.shape)}")
+        weights = values.reshape(size, -1)
+        orbits = group.node_orbits()
+        kept = _orbit_means(weights, orbits.labels, orbits.sizes)[orbits.labels].reshape(1, -1)
+        return Split(kept, values.reshape(1, -1) - kept, orbits.num_clusters * weights.shape[1])
+    if values.ndim not in (2, 4) or values.shape[0] != size or values.shape[values.ndim // 2] != size:
+        hint = '; for a theta of one number say output="invariant"' if values.ndim == 1 else ""
+        raise ShapeError(f"expected a map ({size}, {size}) or ({size}, C', {size}, C), got {tuple(values.shape)}{hint}")
+    channels = 1 if values.ndim == 2 else values.shape[1] * values.shape[3]
+    rows = size if values.ndim == 2 else size * values.shape[1]
+    orbits_of_pairs = PairOrbits.of(group)
+    kept = orbits_of_pairs.mean(values).reshape(rows, -1)
+    return Split(kept, values.reshape(rows, -1) - kept, orbits_of_pairs.count * channels)
+
+
+def dim_hom(group: NodeGroup, in_channels: int = 1, out_channels: int = 1, output: Output = "equivariant") -> int:
+    """Dimension of the linear maps that a group allows: pair orbits (or node orbits) times channels.
+
+    Example:
+        >>> group = ClusterGroup(Partition([0, 0, 1]))
+        >>> dim_hom(group), dim_hom(group, 2, 1), dim_hom(group, 2, output="invariant")
+        (5, 10, 4)
+    """
+    check_node_group(group)
+    check_output(output)
+    if min(in_channels, out_channels) < 1:
+        raise ConfigError(f"expected channels >= 1, got {in_channels} and {out_channels}")
+    if output == "invariant":
+        return group.node_orbits().num_clusters * in_channels * out_channels
+    return PairOrbits.of(group).count * in_channels * out_channels
+
+
+def as_float64(values: ArrayLike | Tensor) -> Tensor:
+    """Lists, arrays and tensors as float64 on the CPU; a list does not pass through float32."""
+    if isinstance(values, Tensor):
+        return values.detach().double().cpu()
+    return torch.as_tensor(values, dtype=torch.float64)
+
+
+def check_output(output: str) -> None:
+    """Refuse what is neither "equivariant" nor "invariant".
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if output not in ("equivariant", "invariant"):
+        raise ConfigError(f"expected output 'equivariant' or 'invariant', got {output!r}")
+
+
+def check_covariance(covariance: ArrayLike | Tensor, group: NodeGroup, in_dim: int) -> Tensor:
+    """A covariance of inputs as float64, after checking that the group leaves it as it is.
+
+    Shapes:
+        covariance: (N C, N C), nodes slow, channels fast    returns: the same
+
+    Raises:
+        ShapeError: another shape, not symmetric, or not positive semidefinite.
+        GroupError: the group changes it; then the Reynolds average is no orthogonal projection, and the theorem does not hold.
+    """
+    values = as_float64(covariance)
+    if values.shape != (in_dim, in_dim):
+        raise ShapeError(f"expected a covariance of shape ({in_dim}, {in_dim}), got {tuple(values.shape)}")
+    scale = float(values.abs().max())
+    if not torch.allclose(values, values.mT, atol=TOLERANCE * scale) or torch.linalg.eigvalsh(values)[0] < -TOLERANCE * scale:
+        raise ShapeError("expected a covariance: a symmetric, positive semidefinite matrix")
+    channels = in_dim // group.degree
+    mean = PairOrbits.of(group).mean(values.reshape(group.degree, channels, group.degree, channels)).reshape(in_dim, in_dim)
+    away = float((mean - values).abs().max()) / scale if scale else 0.0
+    if away > TOLERANCE:
+        raise GroupError(
+            f"expected a covariance that {group.name} leaves as it is, got one whose average over the group differs by "
+            f"{away:.1e} of its largest entry; take a smaller group, or PairOrbits.of(group).mean(covariance)"
+        )
+    return values
+
+
+def _orbit_means(values: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
+    sums = torch.zeros(len(sizes), values.shape[1], dtype=values.dtype).index_add(0, labels, values)
+    return sums / sizes[:, None]

@@ -1,0 +1,1 @@
+"""Closed forms against simulations and brute-force group sums that share no code with them."""

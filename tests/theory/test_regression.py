@@ -1,0 +1,230 @@
+"""The linear-regression theorem: published and double-checked numbers, simulations, and where it does not hold."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.graphs import Partition
+from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup, TrivialGroup, automorphism_group, grid_group
+from gnet.orbits import PairOrbits
+from gnet.theory import crossover_sample_size, dim_hom, expected_excess_risk, expected_risk_gap, split_map
+from gnet.theory.regression import irreducibles
+from tests.groups.graphs import as_data, skeleton
+from tests.theory.simulate import agrees, cluster_elements, matrices, reynolds, simulate
+
+
+def clusters(*sizes: int) -> ClusterGroup:
+    return ClusterGroup(Partition([cluster for cluster, size in enumerate(sizes) for _ in range(size)]))
+
+
+BETA = np.array([1.0, 1.0, 0.92]) / math.sqrt(2.8464)  # signal-to-noise ratio 6
+R3 = {"sigma_xi": 1 / 6, "output": "invariant"}
+S2, S3 = clusters(2, 1), SymmetricGroup(3)
+
+
+class TestCheckValues:
+    """Numbers computed twice, independently; Monte-Carlo ones beside them in the theory are not repeated."""
+
+    def test_gaps_in_three_dimensions(self):
+        assert expected_risk_gap(BETA, S3, 20, **R3) == pytest.approx(0.00197325, abs=5e-9)
+        assert expected_risk_gap(BETA, S2, 20, **R3) == pytest.approx(0.00173611, abs=5e-9)
+        assert float(split_map(BETA, S3, "invariant").lost.square().sum()) == pytest.approx(0.0014989694584973, rel=1e-12)
+
+    def test_risks_in_three_dimensions(self):
+        for group, estimator, value in (
+            (S3, "projected", 0.00323508),
+            (S2, "projected", 0.00347222),
+            (None, "projected", 0.00520833),
+            (S3, "ols", 0.00520833),
+            (S3, "constrained", 0.00312546),
+            (S2, "constrained", 0.00326797),
+        ):
+            assert expected_excess_risk(BETA, group, 20, estimator=estimator, **R3) == pytest.approx(value, abs=5e-9)
+
+    def test_thresholds(self):
+        for smaller, estimator, value in (
+            (S2, "projected", 22.53125),
+            (TrivialGroup(3), "projected", 41.0625),
+            (S2, "constrained", 21.53125),
+            (TrivialGroup(3), "constrained", 41.0625),
+        ):
+            assert crossover_sample_size(BETA, smaller, S3, estimator=estimator, **R3) == pytest.approx(value, rel=1e-12)
+
+    def test_several_channels(self):
+        theta = np.random.default_rng(123).standard_normal((3, 2, 3, 1)).transpose(2, 3, 0, 1)  # receiver first
+        assert np.sum(theta**2) == pytest.approx(12.904178729651317)
+        assert float(split_map(theta, S2).lost.square().sum()) == pytest.approx(8.193411620620608)
+        assert dim_hom(S2, 2, 1) == 10
+        assert expected_risk_gap(theta, S2, 25, sigma_xi=0.5) == pytest.approx(-8.0823005, abs=5e-8)
+        assert expected_excess_risk(theta, S2, 25, sigma_xi=0.5, estimator="ols") == pytest.approx(0.25)
+        kept = PairOrbits.of(S2).mean(torch.from_numpy(theta))
+        assert expected_risk_gap(kept, S2, 25, sigma_xi=0.5) == pytest.approx(0.1111111, abs=5e-8)
+        assert expected_excess_risk(kept, S2, 25, sigma_xi=0.5) == pytest.approx(0.1388889, abs=5e-8)
+        assert expected_excess_risk(kept, S2, 25, sigma_xi=0.5, estimator="constrained") == pytest.approx(0.1227273, abs=5e-8)
+
+    def test_inputs_that_are_not_white(self):
+        covariance = [[1, 0.5, 0.2], [0.5, 1, 0.2], [0.2, 0.2, 2]]
+        theta = np.array([[1, 2, 3], [0, 1, -1], [2, 0.5, 1]]).T
+        gap = expected_risk_gap(theta, S2, 25, sigma_xi=0.5, covariance=covariance)
+        assert gap == pytest.approx(-7.6023810, abs=5e-8)
+
+    def test_least_norm(self):
+        group, theta = clusters(4, 3, 1), np.arange(1, 9) / 8
+        options = {"sigma_xi": 0.5, "output": "invariant"}
+        kept = split_map(theta, group, "invariant").kept[0]
+        assert float((torch.from_numpy(theta) - kept).square().sum()) == pytest.approx(0.109375)
+        assert expected_risk_gap(kept, group, 4, **options) == pytest.approx(0.6480655, abs=5e-8)
+        assert expected_risk_gap(theta, group, 4, **options) == pytest.approx(0.5840030, abs=5e-8)
+        wide = clusters(2, 2)
+        theta = split_map((np.arange(1, 17) / 10).reshape(4, 4).T, wide).kept
+        assert expected_risk_gap(theta, wide, 2, sigma_xi=0.5) == pytest.approx(2.8366667, abs=5e-8)
+
+
+class TestSimulations:
+    """Each closed form against regressions drawn and solved without it, to five standard errors."""
+
+    def test_one_number_out(self):
+        theta, elements = np.array([[0.5, -0.3, 0.9, 0.4, 0.1]]), matrices(cluster_elements(3, 2))
+        outer = np.ones((len(elements), 1, 1))
+        for n in (12, 3):
+            measured = simulate(
+                theta, outer, elements, n, 4000, np.random.default_rng(n), sigma_xi=0.4, sigma_x=1.5, constrained=True
+            )
+            options = {"sigma_x": 1.5, "sigma_xi": 0.4, "output": "invariant"}
+            for name in ("ols", "projected") + (("constrained",) if n == 12 else ()):
+                value = expected_excess_risk(theta[0], clusters(3, 2), n, estimator=name, **options)
+                assert agrees(value, measured[name]), name
+            assert agrees(expected_risk_gap(theta[0], clusters(3, 2), n, **options), measured["gap"])
+
+    def test_constrained_to_fewer_samples_than_orbits(self):
+        theta = np.random.default_rng(5).standard_normal((1, 7))
+        elements = matrices(cluster_elements(2, 1, 1, 1, 1, 1))
+        group = clusters(2, 1, 1, 1, 1, 1)
+        measured = simulate(
+            theta, np.ones((2, 1, 1)), elements, 3, 6000, np.random.default_rng(0), sigma_xi=0.4, constrained=True
+        )
+        # Least squares of least norm in an orthonormal basis of the group's maps is that of the constrained estimator.
+        value = expected_excess_risk(theta[0], group, 3, sigma_xi=0.4, output="invariant", estimator="constrained")
+        assert agrees(value, measured["constrained"])
+
+    @pytest.mark.parametrize("exact", [True, False])
+    @pytest.mark.parametrize("n", [14, 2])  # at n = 3, 4, 5 the variance of the gap is infinite
+    def test_signals_out(self, exact, n):
+        elements = matrices(cluster_elements(3, 2, 1))
+        theta = np.random.default_rng(1).standard_normal((6, 6))
+        theta = reynolds(theta, elements, elements) if exact else theta
+        measured = simulate(theta, elements, elements, n, 3000, np.random.default_rng(n), sigma_xi=0.7, constrained=n == 14)
+        group = clusters(3, 2, 1)
+        assert agrees(expected_risk_gap(theta, group, n, sigma_xi=0.7), measured["gap"])
+        for name in ("ols", "projected") + (("constrained",) if n == 14 else ()):
+            assert agrees(expected_excess_risk(theta, group, n, sigma_xi=0.7, estimator=name), measured[name]), name
+
+    def test_several_channels_and_least_norm(self):
+        elements = cluster_elements(2, 2)
+        inner, outer = matrices(elements, 2), matrices(elements, 3)
+        theta = np.random.default_rng(2).standard_normal((12, 8))
+        measured = simulate(theta, outer, inner, 5, 3000, np.random.default_rng(3), sigma_xi=0.7)
+        assert agrees(expected_risk_gap(theta.reshape(4, 3, 4, 2), clusters(2, 2), 5, sigma_xi=0.7), measured["gap"])
+
+    @pytest.mark.parametrize("name", ["C3", "C4 x C2", "quaternions"])
+    def test_other_types_of_irreducible_representations(self, name):
+        group = {
+            "C3": PermutationGroup([[1, 2, 0]]),
+            "C4 x C2": grid_group((4, 2), "translations"),
+            "quaternions": PermutationGroup([[1, 2, 3, 0, 5, 6, 7, 4], [4, 7, 6, 5, 2, 1, 0, 3]]),
+        }[name]
+        elements = matrices(group.elements().tolist())
+        theta = reynolds(np.random.default_rng(1).standard_normal((group.degree,) * 2), elements, elements)
+        measured = simulate(theta, elements, elements, 5, 1500, np.random.default_rng(0), sigma_xi=0.7, constrained=True)
+        assert agrees(expected_excess_risk(theta, group, 5, sigma_xi=0.7, estimator="constrained"), measured["constrained"])
+
+    def test_a_wrong_dimension_would_be_noticed(self):
+        """The liar: the group of other clusters, whose risk is not the measured one."""
+        elements = matrices(cluster_elements(3, 2, 1))
+        theta = reynolds(np.random.default_rng(1).standard_normal((6, 6)), elements, elements)
+        measured = simulate(theta, elements, elements, 14, 3000, np.random.default_rng(0), sigma_xi=0.7, constrained=True)
+        for estimator in ("projected", "constrained"):
+            assert not agrees(
+                expected_excess_risk(theta, clusters(2, 2, 2), 14, sigma_xi=0.7, estimator=estimator), measured[estimator]
+            )
+
+
+class TestThresholds:
+    def test_at_the_threshold_both_are_equal(self):
+        theta = np.random.default_rng(0).standard_normal((6, 6)) * 0.1
+        for estimator in ("projected", "constrained"):
+            n = crossover_sample_size(theta, clusters(1, 1, 1, 3), clusters(3, 3), estimator=estimator)
+            low, high = math.floor(n), math.ceil(n)
+            for at, wins in ((low, True), (high, False)):
+                risks = [expected_excess_risk(theta, g, at, estimator=estimator) for g in (clusters(1, 1, 1, 3), clusters(3, 3))]
+                assert (risks[1] <= risks[0]) is wins
+
+    def test_infinite_where_the_symmetry_costs_nothing(self):
+        assert crossover_sample_size(np.ones(3), S2, S3, output="invariant") == math.inf
+        assert crossover_sample_size(np.eye(3), S2, S3, estimator="constrained") == math.inf
+
+    def test_groups_that_are_not_nested(self):
+        with pytest.raises(GroupError, match="expected a subgroup of S2 x S1 as the smaller group, got S3; exchange them"):
+            crossover_sample_size(BETA, S3, S2, output="invariant")
+        with pytest.raises(GroupError, match="got 3 and 4 nodes"):
+            crossover_sample_size(BETA, S3, SymmetricGroup(4), output="invariant")
+        flips = grid_group((2, 2), "flips")
+        assert crossover_sample_size(np.arange(4.0), flips, SymmetricGroup(4), output="invariant") == math.inf
+
+
+class TestEdges:
+    def test_infinite_around_as_many_samples_as_inputs(self):
+        for n in (2, 3, 4):
+            assert expected_risk_gap(BETA, S3, n, **R3) == math.inf
+            assert expected_excess_risk(BETA, S3, n, **R3) == math.inf
+        assert expected_excess_risk(BETA, S3, 2, estimator="constrained", **R3) == math.inf
+        assert expected_excess_risk(BETA, S3, 3, estimator="constrained", **R3) < math.inf
+
+    def test_multiplicities_are_those_of_the_decomposition(self):
+        group = clusters(3, 2, 1)
+        as_generators = PermutationGroup([list(g) for g in group.generators])
+        assert sorted(irreducibles(group)) == sorted(irreducibles(as_generators))
+        assert sorted(irreducibles(automorphism_group(as_data(skeleton())))) == [(3, 1, 1), (3, 1, 1), (10, 1, 1)]
+
+    @pytest.mark.parametrize(
+        ("call", "error", "message"),
+        [
+            (
+                lambda: expected_risk_gap(np.ones((3, 2)), S3, 9),
+                ShapeError,
+                r"expected a map \(3, 3\) or \(3, C', 3, C\), got \(3, 2\)",
+            ),
+            (lambda: expected_risk_gap(np.ones(3), S3, 9), ShapeError, 'for a theta of one number say output="invariant"'),
+            (lambda: expected_risk_gap(np.ones(4), S3, 9, output="invariant"), ShapeError, r"expected an invariant theta \(3,\)"),
+            (lambda: expected_risk_gap(np.eye(3), S3, 0), ConfigError, "n >= 1, got 0"),
+            (lambda: expected_risk_gap(np.eye(3), S3, 9, sigma_x=0), ConfigError, "sigma_x > 0"),
+            (lambda: expected_risk_gap(np.eye(3), S3, 9, output="both"), ConfigError, "'equivariant' or 'invariant', got 'both'"),
+            (lambda: expected_risk_gap(np.eye(3), S3, 9, covariance=np.diag([1, 2, 3])), GroupError, "leaves as it is"),
+            (lambda: expected_risk_gap(np.eye(3), S3, 9, covariance=np.eye(2)), ShapeError, r"covariance of shape \(3, 3\)"),
+            (lambda: expected_risk_gap(np.eye(3), S3, 9, covariance=-np.eye(3)), ShapeError, "positive semidefinite"),
+            (lambda: expected_risk_gap(np.eye(5), SymmetricGroup(5), 2, covariance=np.eye(5)), ConfigError, "white inputs only"),
+            (lambda: expected_excess_risk(np.eye(3), S3, 9, estimator="ridge"), ConfigError, "ols, projected, constrained"),
+            (lambda: crossover_sample_size(np.eye(3), S2, S3, estimator="ols"), ConfigError, "'projected' or 'constrained'"),
+            (lambda: expected_risk_gap(np.eye(3), "S3", 9), GroupError, "expected a node group, got str"),
+        ],
+    )
+    def test_errors(self, call, error, message):
+        with pytest.raises(error, match=message):
+            call()
+
+    def test_no_closed_form(self):
+        theta = np.random.default_rng(0).standard_normal((4, 2, 4, 1))
+        with pytest.raises(ConfigError, match="closed form of the constrained estimator for one channel"):
+            expected_excess_risk(theta, clusters(2, 2), 30, estimator="constrained")
+        theta = np.random.default_rng(0).standard_normal((130, 130))
+        with pytest.raises(GroupError, match="maps of more than 128 nodes must be the group's"):
+            expected_risk_gap(theta, SymmetricGroup(130), 20)
+
+    def test_large_graphs_need_no_table(self):
+        group = ClusterGroup(Partition(torch.arange(3000) // 30))
+        theta = torch.linspace(0, 1, 3000)
+        gap = expected_risk_gap(theta, group, 5000, output="invariant")
+        assert gap == pytest.approx(2900 / 1999 - float(split_map(theta, group, "invariant").lost.square().sum()))
