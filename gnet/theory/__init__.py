@@ -1,6 +1,33 @@
 """Closed forms: what a symmetry costs and what it saves. float64, on the CPU; nothing here trains or samples."""
 
+from gnet.theory.coarsening import (
+    Bounds,
+    CoarseningError,
+    adjacency,
+    coarse_approximation,
+    coarse_eigenvalues,
+    coarsening_error,
+    cut_norm,
+    infinity_to_one_norm,
+)
 from gnet.theory.estimates import BiasEstimate, LeastSquares, estimate_bias, estimate_shrinkage, select_group
+from gnet.theory.filters import (
+    cut_filter_bound,
+    equivariance_rate,
+    filter_bound,
+    filter_difference,
+    filter_error,
+    polynomial_filter,
+    propagated_error,
+)
+from gnet.theory.generalisation import (
+    GeneralisationBound,
+    approximation_gap,
+    generalisation_bound,
+    greedy_net_sizes,
+    optimal_model_error,
+    sorted_within,
+)
 from gnet.theory.linear_maps import dim_hom, split_map
 from gnet.theory.regression import crossover_sample_size, expected_excess_risk, expected_risk_gap
 from gnet.theory.risk import RiskGap, linear_risk_gap
@@ -8,18 +35,39 @@ from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
 
 __all__ = [
     "BiasEstimate",
+    "Bounds",
+    "CoarseningError",
+    "GeneralisationBound",
     "LeastSquares",
     "RiskGap",
     "Shrinkage",
+    "adjacency",
+    "approximation_gap",
+    "coarse_approximation",
+    "coarse_eigenvalues",
+    "coarsening_error",
     "crossover_sample_size",
+    "cut_filter_bound",
+    "cut_norm",
     "dim_hom",
+    "equivariance_rate",
     "estimate_bias",
     "estimate_shrinkage",
     "expected_excess_risk",
     "expected_risk_gap",
+    "filter_bound",
+    "filter_difference",
+    "filter_error",
+    "generalisation_bound",
+    "greedy_net_sizes",
+    "infinity_to_one_norm",
     "linear_risk_gap",
+    "optimal_model_error",
     "optimal_shrinkage",
+    "polynomial_filter",
+    "propagated_error",
     "select_group",
     "shrinkage_factor",
+    "sorted_within",
     "split_map",
 ]
