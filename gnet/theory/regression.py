@@ -22,13 +22,11 @@ from gnet.errors import ConfigError, GroupError
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.isotypic import isotypic_decomposition
-from gnet.orbits import PairOrbits
+from gnet.theory.least_norm import least_norm_gap
 from gnet.theory.linear_maps import Output, Split, as_float64, check_covariance, split_map
 
 Estimator = Literal["ols", "projected", "constrained"]
 ESTIMATORS = ("ols", "projected", "constrained")
-LARGEST_SUM = 128
-"""Nodes up to which the sum over pairs of pairs is taken that least-norm maps of any form need."""
 
 
 def expected_risk_gap(
@@ -80,7 +78,8 @@ def expected_risk_gap(
         return task.noise * task.split.lost_dim / (n - p - 1) - task.bias
     if n >= p - 1:
         return math.inf
-    return _least_norm_gap(task, group, n, output)
+    _needs_white(task)
+    return least_norm_gap(task.split, group, n, output, task.signal, task.noise)
 
 
 def expected_excess_risk(
@@ -135,7 +134,7 @@ def expected_excess_risk(
     p = task.split.in_dim
     if n > p + 1:
         return task.bias + task.noise * task.split.dim / (n - p - 1)
-    return math.inf if n >= p - 1 else plain - _least_norm_gap(task, group, n, output)
+    return math.inf if n >= p - 1 else plain - least_norm_gap(task.split, group, n, output, task.signal, task.noise)
 
 
 def crossover_sample_size(
@@ -259,62 +258,6 @@ def _least_squares_risk(task: _Task, n: int) -> float:
 def _needs_white(task: _Task) -> None:
     if not task.is_white:
         raise ConfigError("with fewer samples than inputs there is a closed form for white inputs only; leave covariance out")
-
-
-def _least_norm_gap(task: _Task, group: NodeGroup, n: int, output: Output) -> float:
-    """The gap for n < p - 1, where the fit is P Theta + noise with P the projection onto a random n-dimensional subspace.
-
-    E[P A P] = alpha A + beta (A^T + tr(A) I) for a uniformly random subspace.
-    """
-    _needs_white(task)
-    split, p = task.split, task.split.in_dim
-    beta = n * (p - n) / (p * (p - 1) * (p + 2))
-    alpha = (n / p) ** 2 - 2 * beta / p
-    whole, kept, lost = (float(each.square().sum()) for each in (split.whole, split.kept, split.lost))
-    if output == "invariant":
-        transposed, traces = kept, whole * split.dim
-    else:
-        transposed, traces = _group_sums(split, group)
-    averaged = alpha * kept + beta * (transposed + traces)  # E ||average over the group of P Theta||^2
-    signal = task.signal * (n / p * (whole - 2 * lost) - averaged)
-    return signal + task.noise * split.lost_dim * n / (p * (p - n - 1))
-
-
-def _group_sums(split: Split, group: NodeGroup) -> tuple[float, float]:
-    """E_g tr(Theta g^-1 Theta^T g^-1) and E_g tr(g) tr(Theta^T Theta g), from pair orbits alone.
-
-    A random element maps the pair (j, l) to each pair of its orbit with the same probability.
-    """
-    size = group.degree
-    orbits = PairOrbits.of(group)
-    labels = orbits.labels()
-    share = 1 / orbits.orbit_sizes.double()
-    theta = split.whole.reshape(size, -1, size, split.in_dim // size)  # (receiver, C', sender, C)
-    gram = torch.einsum("iajc,kajc->ik", theta, theta)
-    fixed = torch.zeros(size, size, dtype=torch.float64)  # E[tr(g) 1(g moves i to k)] = sum over m of P((m, i) -> (m, k))
-    for node in range(size):
-        same = labels[node][:, None] == labels[node]
-        fixed += same * share[labels[node]]
-    traces = float((fixed * gram).sum()) * theta.shape[3]
-    if split.is_exact:
-        # g^-1 Theta = Theta g^-1, so that the first sum is that of tr(Theta Theta^T g^2).
-        squares = torch.zeros(size, size, dtype=torch.float64)  # P(g^2 moves i to k) = sum over m of P((i, m) -> (m, k))
-        for node in range(size):
-            same = labels[:, node][:, None] == labels[node]
-            squares += same * share[labels[node]]
-        return float((squares * gram).sum()), traces
-    if size > LARGEST_SUM:
-        raise GroupError(
-            f"with fewer samples than inputs, maps of more than {LARGEST_SUM} nodes must be the group's, got {size} nodes; "
-            "average the map first, or simulate"
-        )
-    total = 0.0
-    by_sender = theta.permute(0, 2, 1, 3)  # (receiver, sender, C', C)
-    for sender in range(size):  # of Theta[i, j] and Theta[k, l]: g moves the pair (j, k) to (l, i)
-        left = by_sender[:, sender]  # (i, C', C) for j = sender
-        weights = (labels.mT[:, None, :] == labels[sender][None, :, None]) * share[labels[sender]][None, :, None]  # (i, k, l)
-        total += float(torch.einsum("iac,ikl,klac->", left, weights, by_sender))
-    return total, traces
 
 
 def _invariant_constrained(task: _Task, n: float) -> float:
