@@ -44,7 +44,7 @@ def segment_sum(values: Tensor, places: Tensor, num_places: int) -> Tensor:
 
 
 def segment_softmax(values: Tensor, labels: Tensor, num_segments: int) -> Tensor:
-    """Softmax within each segment, O(E).
+    """Softmax within each segment, O(E); low precision is computed in float32 and given back in its own dtype.
 
     Shapes:
         values: (E,)    labels: (E,) int64 in 0..num_segments-1    returns: (E,)
@@ -53,11 +53,12 @@ def segment_softmax(values: Tensor, labels: Tensor, num_segments: int) -> Tensor
         >>> segment_softmax(torch.zeros(3), torch.tensor([0, 0, 1]), 2)
         tensor([0.5000, 0.5000, 1.0000])
     """
-    floor = values.new_full((num_segments,), -torch.inf)
-    largest = torch.scatter_reduce(floor, 0, labels, values.detach(), "amax")
-    grown = (values - largest.index_select(0, labels)).exp()
-    sums = torch.index_add(values.new_zeros(num_segments), 0, labels, grown)
-    return grown / sums.index_select(0, labels)
+    wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    floor = wide.new_full((num_segments,), -torch.inf)
+    largest = torch.scatter_reduce(floor, 0, labels, wide.detach(), "amax")
+    grown = (wide - largest.index_select(0, labels)).exp()
+    sums = torch.index_add(wide.new_zeros(num_segments), 0, labels, grown)
+    return (grown / sums.index_select(0, labels)).to(values.dtype)
 
 
 def cluster_mean(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:

@@ -10,7 +10,7 @@ from gnet.errors import ConfigError
 from gnet.graphs.edges import checked_edges
 from gnet.groups.base import NodeGroup
 from gnet.groups.kept import symmetries_within
-from gnet.kernels.segments import segment_softmax
+from gnet.kernels.segments import segment_softmax, segment_sum
 from gnet.kernels.sparse import RowIndex, sparse_linear, spread
 from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.checks import check_choice, check_shape
@@ -90,7 +90,7 @@ class Support(nn.Module):
     def weights(self) -> Tensor:
         """The weight of each pair, (E,)."""
         if self.logits is None:
-            sums = self.edge_weight.new_zeros(self.num_nodes).index_add(0, self.receivers, self.edge_weight)
+            sums = segment_sum(self.edge_weight, self.receivers, self.num_nodes)
             return self.edge_weight / sums.index_select(0, self.receivers)
         return segment_softmax(self.logits.index_select(0, self.logit_rows), self.receivers, self.num_nodes)
 
