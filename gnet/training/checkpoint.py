@@ -249,7 +249,7 @@ def projected(net: Net, domain: Domain, group: NodeGroup, settings: dict[str, An
     Raises:
         CheckpointError: the net has more than one layer (the average of a deeper net is no net).
     """
-    result = build_net(domain, group, settings)
+    result = build_net(domain, group, settings).to(next(net.parameters()).dtype)
     if not (isinstance(net, GNet) and isinstance(result, GNet)) or len(net.blocks) != 1:
         raise CheckpointError(f"only a net of one linear layer can be projected, got {net}")
     trained, mean = (each.blocks[0] if domain.target == "graph" else each.blocks[0].linear for each in (net, result))

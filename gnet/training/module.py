@@ -136,7 +136,14 @@ class GNetModule(LightningModule):
         datamodule = getattr(trainer, "datamodule", None)
         if datamodule is None:
             raise ConfigError("GNetModule takes its graph from a data module: trainer.fit(module, datamodule=...)")
-        self.build(Domain.of(datamodule))
+        # Lightning asks for the net in the trainer's precision; its weights are drawn in float32 whatever that is.
+        wanted = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            self.build(Domain.of(datamodule))
+        finally:
+            torch.set_default_dtype(wanted)
+        self.to(wanted)
 
     def build(self, domain: Domain) -> None:
         """Make the group and the net for a domain, with weights from the ``init`` stream of the seed."""
@@ -164,7 +171,8 @@ class GNetModule(LightningModule):
         Shapes:
             output: like ``batch.y``    returns: the same
         """
-        difference = output - batch.y
+        # In float32 at least, or sums over thousands of entries would lose their digits.
+        difference = output.float() - batch.y if output.dtype in (torch.bfloat16, torch.float16) else output - batch.y
         if self.hparams["loss_units"] == "data" and self.domain is not None:
             difference = difference * self.domain.scaling.y.std.to(difference)
         each = difference.square() if self.hparams["loss"] == "mse" else difference.abs()
@@ -305,7 +313,8 @@ class GNetModule(LightningModule):
             differ = ", ".join(f"{name}={mine!r} there and {given!r} here" for name, (mine, given) in settings.items())
             raise CheckpointError(f"the checkpoint holds another net: {differ}; leave these arguments out")
         if self.net is None or group != self.group or self.domain is None:
-            self.net = build_net(there, group, record["settings"])
+            dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
+            self.net = build_net(there, group, record["settings"]).to(dtype)
         target = record["project_onto"]
         self.domain, self.group = there, group
         self._target_group = None if target is None else group_from_record(target)

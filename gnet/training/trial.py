@@ -122,7 +122,7 @@ def loss_on(batches: Iterable["Batch"], module: GNetModule) -> float:
     total, count = 0.0, 0
     for batch in batches:
         batch = type(batch)(*(part.to(module.device) for part in batch))
-        total += float(module.errors(module(batch.x), batch).double().sum())
+        total += float(module.errors(output_of(module, batch.x), batch).double().sum())
         count += int(batch.mask.sum())
     return total / max(count, 1)
 
@@ -141,14 +141,24 @@ def metrics_of(outputs: Iterable[tuple[Tensor, "Batch"]], datamodule: "GraphData
 @torch.no_grad()
 def metrics_on_test(module: GNetModule, datamodule: "GraphDataModule") -> dict[str, float]:
     """The metrics of the data module over the test split."""
-    return metrics_of(((module(batch.x.to(module.device)), batch) for batch in datamodule.test_dataloader()), datamodule)
+    return metrics_of(((output_of(module, batch.x), batch) for batch in datamodule.test_dataloader()), datamodule)
 
 
 @torch.no_grad()
 def predictions_of(module: GNetModule, datamodule: "GraphDataModule") -> np.ndarray:
     """The outputs on the split "predict", in order, in model units."""
     loader = datamodule.loader(datamodule.samples("predict"))
-    return torch.cat([module(batch.x.to(module.device)).cpu() for batch in loader]).numpy()
+    return torch.cat([output_of(module, batch.x).cpu() for batch in loader]).numpy()
+
+
+def output_of(module: GNetModule, x: Tensor) -> Tensor:
+    """The output in the precision of the trainer that the module was trained by, given back in float32 or float64."""
+    x, trainer = x.to(module.device), module._trainer
+    if trainer is None:
+        return module(x)
+    with trainer.precision_plugin.forward_context():
+        output = module(trainer.precision_plugin.convert_input(x))
+    return output if output.dtype == torch.float64 else output.float()
 
 
 def instantiate(value: Any) -> Any:
