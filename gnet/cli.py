@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _explained(error: BaseException, arguments: Sequence[str]) -> GnetError | None:
     """The error if it is gnet's, or the one it was raised from: Lightning and jsonargparse wrap what constructors raise.
 
-    Then what the system says about a path that stands in the arguments, and what Lightning says about the seed.
+    Then what the system says about a path that stands in the arguments, and what Lightning says about the seed and the trainer.
     """
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
@@ -75,6 +75,8 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> GnetError | No
             return ConfigError(f"{path}: {each.strerror}; give another path")
         if isinstance(each, ValueError) and "is not in bounds, numpy accepts" in str(each):
             return ConfigError(f"expected --seed_everything to be an integer in 0..{2**32 - 1}: {each}")
+        if type(each).__name__ == "MisconfigurationException":  # named, not imported: lightning takes a second to load
+            return ConfigError(f"Lightning refuses these settings: {' '.join(str(each).split())}")
     return None
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from types import ModuleType
 
+import lightning.pytorch.callbacks
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -25,6 +26,14 @@ def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) 
         return f"there is no setting {key}{_nearest_option(key, options, '')}"
     if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
         return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
+    if found := re.search(
+        r"Parser key \"([\w.]+)\":.*class_path '([\w.]+)':\s+the following arguments are required: (.+)", message, re.DOTALL
+    ):
+        needed = [name.strip() for name in found[3].splitlines()[0].split(",")]
+        return f"{found[2].rpartition('.')[2]} needs {' and '.join(f'--{found[1]}.{name}' for name in needed)}"
+    nested = r"Parser key \"([\w.]+)\":.*class_path '[\w.]+':\s+Parser key \"([\w.]+)\":.*?<class '(\w+)'>.*?Given value: (.+?)\n"
+    if "not accessible or invalid" in message and (found := re.search(nested, message, re.DOTALL)):
+        return f"{found[1]}.{found[2]}: expected {found[3]}, got {found[4]!r}"
     if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
         known = sorted({kind.__name__ for kind in _classes(found[1])})
         listed = f"; known are {', '.join(known)}" if known else "; give its import path"
@@ -77,6 +86,8 @@ def _classes(key: str) -> list[type]:
             return _public(torch.optim, torch.optim.Optimizer)
         case "lr_scheduler":
             return _public(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
+        case "callbacks":
+            return _public(lightning.pytorch.callbacks, lightning.pytorch.Callback)
     return []
 
 

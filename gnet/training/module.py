@@ -1,6 +1,5 @@
 """The LightningModule: a G-Net trained to reconstruct or regress, with missing entries masked."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,6 +12,7 @@ from gnet.nn import GNetGRU
 from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, make_record, projected
+from gnet.training.optimizer import advance, advance_plateaus, make_optimizers
 from gnet.training.symmetry import Symmetry, as_symmetry
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from gnet.training.data import Batch
 
 Stage = Literal["train", "val", "test"]
-CHOICES = {"loss": ("mse", "mae"), "loss_units": ("model", "data"), "architecture": ("gnet", "gru")}
+CHOICES = {
+    "loss": ("mse", "mae"),
+    "loss_units": ("model", "data"),
+    "architecture": ("gnet", "gru"),
+    "lr_interval": ("epoch", "step"),
+}
 
 
 class GNetModule(LightningModule):
@@ -52,6 +57,7 @@ class GNetModule(LightningModule):
         loss_units: of the model, or of the data (squared for "mse").
         lr: learning rate of Adam, unless ``--optimizer`` says otherwise.
         weight_decay: of Adam.
+        lr_interval: whether the schedule of ``--lr_scheduler`` goes on by epochs or by optimiser steps.
         project_onto: train a one-layer net with ``symmetry``, then replace it by its average over this group: the projected
             estimator of theory.
         keep: after a fit, the weights of the epoch with the lowest validation loss, or those of the last one.
@@ -95,6 +101,7 @@ class GNetModule(LightningModule):
         loss_units: Literal["model", "data"] = "model",
         lr: float = 1e-2,
         weight_decay: float = 0.0,
+        lr_interval: Literal["epoch", "step"] = "epoch",
         project_onto: Symmetry | None = None,
         keep: Literal["best", "last"] = "best",
         seed: int = 0,
@@ -109,8 +116,8 @@ class GNetModule(LightningModule):
             raise ConfigError(
                 "project_onto averages a linear map of a group; leave architecture, layer and propagate as they are"
             )
-        for name, value in (("loss", loss), ("loss_units", loss_units), ("architecture", architecture)):
-            check_choice(name, value, CHOICES[name])
+        for name, choices in CHOICES.items():
+            check_choice(name, settings[name], choices)
         if lr <= 0:
             raise ConfigError(f"expected lr > 0, got {lr}")
         if hidden_channels < 1:
@@ -265,25 +272,15 @@ class GNetModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam, or what ``--optimizer`` and ``--lr_scheduler`` named."""
-        parameters: Iterable[Tensor] = self.parameters()
-        if self.optimizer_config is None:
-            # Fused: one pass over the weights instead of a dozen, 6 to 10 times faster on CPU from a million weights on.
-            optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                parameters, lr=self.hparams["lr"], weight_decay=self.hparams["weight_decay"], fused=True
-            )
-        else:
-            from lightning.pytorch.cli import instantiate_class
+        return make_optimizers(self)
 
-            optimizer = instantiate_class(parameters, self.optimizer_config)
-        if self.scheduler_config is None:
-            return optimizer
-        from lightning.pytorch.cli import instantiate_class
+    def on_train_epoch_end(self) -> None:
+        """Schedules that watch a loss see that of this epoch before its checkpoint is written."""
+        advance_plateaus(self.trainer)
 
-        scheduler = instantiate_class(optimizer, self.scheduler_config)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": getattr(scheduler, "monitor", None) or "val_loss"},
-        }
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Go on with a schedule."""
+        advance(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the graph, the group and the units, as tensors and primitives."""

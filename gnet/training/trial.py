@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint, DeviceStatsMonitor, LearningRateMonitor, ModelSummary, ProgressBar
 from torch import Tensor
 
 from gnet.errors import ConfigError
@@ -30,6 +31,8 @@ QUIET: dict[str, Any] = {
     "num_sanity_val_steps": 0,
 }
 """What a trial switches off: the study keeps its own journal."""
+RECORDERS = (Checkpoint, LearningRateMonitor, DeviceStatsMonitor, ProgressBar, ModelSummary)
+"""Callbacks of a fit that a trial leaves out for the same reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +108,13 @@ def _prepare(config: dict[str, Any], make_module: Callable[..., GNetModule]) -> 
     data = config["data"]
     datamodule = instantiate({**data, "init_args": {**data.get("init_args", {}), "seed": seed}})
     settings = {**instantiate(config.get("trainer") or {}), **QUIET}
-    callbacks = settings.pop("callbacks", None) or []
-    module.log_train_loss = bool(callbacks)  # nobody else would read it, and a log call costs more than a small step
-    callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), BestWeights(), StopOnNonFinite()]
-    return module, datamodule, Trainer(**settings, callbacks=callbacks)
+    given = settings.pop("callbacks", None) or []
+    given = [each for each in (given if isinstance(given, list) else [given]) if not isinstance(each, RECORDERS)]
+    watched = ((module.scheduler_config or {}).get("init_args") or {}).get("monitor")
+    # Nobody else would read it, and a log call costs more than a small step.
+    module.log_train_loss = bool(given) or watched == "train_loss"
+    ours = [] if any(isinstance(each, BestWeights) for each in given) else [BestWeights()]
+    return module, datamodule, Trainer(**settings, callbacks=[*given, *ours, StopOnNonFinite()])
 
 
 def loss_on_test(module: GNetModule, datamodule: "GraphDataModule") -> float:
