@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from gnet.cli import main
+from gnet.cli import main, resolve_config
 from tests.training.own_files import EDGES, IDS, C, N, T
 from tests.training.test_optimizer import same
 
@@ -80,6 +80,15 @@ def test_all_of_them_in_a_fit(kind, written, own, tmp_path):
     assert content["lr_schedulers"][0]["last_epoch"] == content["global_step"] == 3 * len(seen)
     rate = content["optimizer_states"][0]["param_groups"][0]["lr"]
     assert rate == pytest.approx(0.3 * 0.9 ** (3 * len(seen) // 5))
+
+
+def test_every_line_of_the_readme_is_understood():
+    section = (ROOT / "README.md").read_text().partition("## Training options")[2].partition("\n## ")[0]
+    lines = [line.partition("#")[0].split() for line in section.splitlines() if line.startswith("    --")]
+    configs = [resolve_config(["--config=gnet:digits", *line]) for line in lines]
+    assert [config["trainer"]["precision"] for config in configs].count("bf16-mixed") == 1
+    assert sum(config["lr_scheduler"] is not None for config in configs) == 3
+    assert len(lines) == 6
 
 
 @pytest.mark.parametrize("kind", KINDS)
