@@ -84,7 +84,7 @@ class Clips:
         return frames[bad[frames + half + 1] == bad[frames - half]]
 
     def check(self, skeleton: Skeleton, cameras: Cameras) -> None:
-        """Refuse usable frames that no camera could have taken.
+        """Refuse usable frames that no camera could have taken, or whose given pixels are not all there.
 
         Raises:
             DataError: a coordinate that is not finite, bones of impossible length, or a joint behind a camera.
@@ -98,6 +98,11 @@ class Clips:
             where = self._place(int(at[wrong[0]]))
             raise DataError(f"{where}: bones of {float(size[wrong[0]]):.3g} mm on average; expected 50 to 1000: convert the unit")
         for view in range(self.num_views):
+            if self.pixels is not None:
+                unknown = ~self.pixels[view, at].isfinite().all(-1)
+                self._refuse(
+                    at, unknown, skeleton, f"has a pixel of camera {view} that is not finite; mark the frame as a glitch"
+                )
             which = self.rig[self.clip_of(at)] + view
             depth = torch.cat(
                 [cameras.seen(*part)[..., 2] for part in zip(poses.split(4096), which.split(4096), strict=True)]

@@ -59,6 +59,13 @@ class Skeleton:
 
     def _check_pairs(self) -> None:
         both = (*self.left, *self.right)
+        if not both:
+            alike = _named_alike(self.names)
+            hint = f", for example {' and '.join(alike[0])}" if alike else ""
+            raise DataError(
+                "expected at least one pair of a left and a right joint, got left [] and right []; list the joints of each side, "
+                f"partners in the same order{hint}"
+            )
         if not self.left or len(self.left) != len(self.right) or len(set(both)) != len(both):
             raise DataError(
                 f"expected pairs of left and right joints, each joint in one pair, got left {list(self.left)}, "
@@ -68,6 +75,11 @@ class Skeleton:
             raise DataError(f"left and right name joints outside 0..{len(self.parents) - 1}: {sorted(both)}")
         mirror = self.mirror().tolist()
         for joint, parent in enumerate(self.parents):
+            if mirror[joint] == joint and parent != -1 and mirror[parent] != parent:
+                raise DataError(
+                    f"{self.names[joint]} is in no pair, but its parent {self.names[parent]} is; list it and its partner in left "
+                    "and right"
+                )
             image = -1 if parent == -1 else mirror[parent]
             if self.parents[mirror[joint]] != image:
                 raise DataError(
@@ -85,7 +97,10 @@ class Skeleton:
         keys = ("names", "parents", "left", "right")
         missing = [key for key in keys if not isinstance(record, dict) or not isinstance(record.get(key), list)]
         if missing:
-            raise DataError(f"{where}: expected lists {', '.join(keys)}, got none for {missing}")
+            raise DataError(
+                f"{where}: expected lists {', '.join(keys)}, got none for {missing}; left and right list the joints of each "
+                "side, partners in the same order"
+            )
         names = tuple(str(name) for name in record["names"])
         try:
             return cls(names, *(tuple(int(joint) for joint in record[key]) for key in keys[1:]))
@@ -121,6 +136,13 @@ class Skeleton:
         """
         ends = self.bones
         return (positions[..., ends[:, 1], :] - positions[..., ends[:, 0], :]).norm(dim=-1)
+
+
+def _named_alike(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Names that say they are partners: LHip and RHip, left knee and right knee."""
+    swaps = (("left", "right"), ("Left", "Right"), ("L", "R"), ("l_", "r_"))
+    found = [(name, b + name.removeprefix(a)) for name in names for a, b in swaps if name.startswith(a)]
+    return [(one, other) for one, other in found if other in names]
 
 
 HUMAN36M_16 = Skeleton(

@@ -77,11 +77,12 @@ class Domain:
         pairs += [(name, getattr(self, name), getattr(other, name)) for name in ("in_channels", "out_channels", "target")]
         pairs.append(("number of edges", self.graph.edge_index.shape[1], other.graph.edge_index.shape[1]))
         found = [f"{name} is {mine} there and {theirs} here" for name, mine, theirs in pairs if mine != theirs]
-        if not found and self.edges_hash() != other.edges_hash():
-            found.append(f"edges or their weights have hash {self.edges_hash()[:12]} there and {other.edges_hash()[:12]} here")
         if not found and list(self.node_ids) != list(other.node_ids):
             first = next(i for i, (a, b) in enumerate(zip(self.node_ids, other.node_ids, strict=False)) if a != b)
-            found.append(f"node {first} is {self.node_ids[first]!r} there and {other.node_ids[first]!r} here")
+            sorted_otherwise = ", the same nodes in another order" if set(self.node_ids) == set(other.node_ids) else ""
+            found.append(f"node {first} is {self.node_ids[first]!r} there and {other.node_ids[first]!r} here{sorted_otherwise}")
+        if not found and self.edges_hash() != other.edges_hash():
+            found.append(f"edges or their weights have hash {self.edges_hash()[:12]} there and {other.edges_hash()[:12]} here")
         if found:
             raise CheckpointError(f"the checkpoint belongs to another graph: {'; '.join(found)}; use the data it was trained on")
 

@@ -19,20 +19,23 @@ from gnet.training.reading import Signals, read_edges, read_positions, read_sign
 from gnet.training.standardise import Scaling, Standardiser
 from gnet.training.table import Delimiter
 from gnet.training.tasks import ImputeSamples, WindowSamples, check_fractions, hidden_blocks, hidden_entries, window_starts
-from gnet.training.timeline import continued
+from gnet.training.timeline import check_order, continued
 
 GraphKind = Literal["edges", "knn", "distance", "correlation"]
 Task = Literal["impute", "forecast", "regress"]
 MaskKind = Literal["entries", "block"]
 Order = Literal["random", "time"]
 Rows = dict[Literal["train", "val", "test"], Tensor]
+MORE = "give more data, or another val_fraction or test_fraction"
+ADVICE = {"impute": f"{MORE}, or hide more entries (mask_fraction)", "forecast": f"{MORE}: its windows forecast nothing but gaps"}
 
 
 class FromFiles(GraphDataModule):
     """Signals ``(samples, nodes, channels)`` and a graph from files.
 
     Missing entries (NaN, an empty cell, False in ``mask``) enter neither the standardiser nor the loss, and reach the net as
-    0, the mean of their channel. One mean and one std per channel serve all nodes, so that standardising keeps the symmetry.
+    0, the mean of their channel. A sample or window that is missing altogether stays, without a loss; a part in which all are is
+    refused. One mean and one std per channel serve all nodes, so that standardising keeps the symmetry.
 
     The test samples depend on ``study_seed`` alone. With one data set there is one training set: ``draw`` 0 is the training
     part as it is, every other one a bootstrap sample of it; with ``num_train`` each draw is another subset of that size.
@@ -63,7 +66,8 @@ class FromFiles(GraphDataModule):
         horizon_in: steps a forecast sees.
         horizon_out: steps a forecast makes.
         target: whether a two-dimensional ``y`` is "node" (T, N) or "graph" (T, C'); needed only where C' = N.
-        split: cut the samples at "random" or in "time" order (train, val, test); None is "time" for a forecast, else "random".
+        split: cut the samples at "random" or in "time" order (train, val, test); None is "time" for a forecast, else "random". No
+            window of a forecast crosses a cut, and rows must be sorted by time, oldest first.
         val_fraction: share of the samples to choose the epoch by.
         test_fraction: share of the samples to test on.
         num_train: training samples, drawn by ``draw``; None takes all.
@@ -142,6 +146,8 @@ class FromFiles(GraphDataModule):
         signals = read_signals(self._path(self.signals), self.time_column, self.delimiter)
         self._warn(signals, signals.x.isnan().all(2).all(0), "no reading", "drop them, or expect no more than a guess there")
         rows: Rows = {} if self.only_predicts else self._rows(len(signals.x))
+        if self.split == "time":
+            check_order(self._path(self.signals), signals.time, rows)
         graph = self._graph(signals, rows)
         make = {"impute": self._impute, "forecast": self._forecast, "regress": self._regress}[self.task]
         return make(signals, graph, rows)
@@ -187,6 +193,17 @@ class FromFiles(GraphDataModule):
         if not rows:  # only to predict: the net brings its units, or is refused for other channels where it is loaded
             return slice(None)
         return rows["train"] if self.split == "time" else torch.cat([rows["train"], rows["val"]]).sort().values
+
+    def _fit(self, values: Tensor, rows: Rows) -> Standardiser:
+        """The standardiser of what it may see."""
+        seen = values[self._fitted(rows)]
+        empty = seen.isnan().flatten(0, -2).all(0).nonzero().flatten().tolist()
+        if empty:
+            raise DataError(
+                f"{self._path(self.signals)}: the channels {empty} have no observed entry in the {len(seen)} of {len(values)} "
+                "samples that training may see; drop them, or move the cut by val_fraction and test_fraction"
+            )
+        return Standardiser.fit(seen)
 
     def _used(self, rows: Rows) -> Rows:
         return {part: self._redrawn(at) if part == "train" else at for part, at in rows.items()}
@@ -238,7 +255,7 @@ class FromFiles(GraphDataModule):
             warnings.warn(text, stacklevel=2)
 
     def _impute(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
-        one = self.trained_units(signals.x.shape[2]) or Standardiser.fit(signals.x[self._fitted(rows)])
+        one = self.trained_units(signals.x.shape[2]) or self._fit(signals.x, rows)
         values, observed = one.filled(signals.x), ~signals.x.isnan()
         used, samples = self._used(rows), dict[Split, Samples]()
         if used:
@@ -262,7 +279,7 @@ class FromFiles(GraphDataModule):
         if not rows and len(signals.x) < seen:
             raise DataError(f"{self.signals}: too few samples: a forecast sees horizon_in={seen} of them, got {len(signals.x)}")
         starts: Rows = {part: window_starts(int(at[0]), int(at[-1]) + 1, seen + made, part) for part, at in rows.items()}
-        one = self.trained_units(signals.x.shape[2], seen) or Standardiser.fit(signals.x[self._fitted(rows)])
+        one = self.trained_units(signals.x.shape[2], seen) or self._fit(signals.x, rows)
         # The steps after the last row are not known: 0 and not observed.
         after = (0, 0, 0, 0, 0, made)
         values, observed = (pad(each, after) for each in (one.filled(signals.x), ~signals.x.isnan()))
@@ -284,11 +301,9 @@ class FromFiles(GraphDataModule):
 
     def _regress(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
         truth = self._targets(signals)
-        y, there, fitted = truth.float(), self.trained, self._fitted(rows)
+        y, there = truth.float(), self.trained
         of_y = there.scaling.y if there is not None and there.out_channels == y.shape[-1] else None
-        scaling = Scaling(
-            self.trained_units(signals.x.shape[2]) or Standardiser.fit(signals.x[fitted]), of_y or Standardiser.fit(y[fitted])
-        )
+        scaling = Scaling(self.trained_units(signals.x.shape[2]) or self._fit(signals.x, rows), of_y or self._fit(y, rows))
         every = ArraySamples(scaling.x.filled(signals.x), scaling.y.filled(y), ~y.isnan())
         used = self._used(rows)
         samples: dict[Split, Samples] = {part: ArraySamples(*every[at]) for part, at in used.items()}
@@ -298,7 +313,8 @@ class FromFiles(GraphDataModule):
     def _targets(self, signals: Signals) -> Tensor:
         y, num_nodes = signals.y, len(signals.node_ids)
         if self.targets is not None:
-            y = read_targets(self._path(self.targets), signals.node_ids, len(signals.x), self.time_column, self.delimiter)
+            columns = (self.time_column, self.delimiter, self.target_kind)
+            y = read_targets(self._path(self.targets), signals.node_ids, len(signals.x), *columns)
         if y is None and self.only_predicts and self.trained is not None:
             shape = (num_nodes, self.trained.out_channels) if self.trained.target == "node" else (self.trained.out_channels,)
             return torch.full((len(signals.x), *shape), torch.nan)
@@ -330,7 +346,9 @@ class FromFiles(GraphDataModule):
     ) -> Prepared:
         for part, each in samples.items():
             if not any(bool(each[chunk].mask.any()) for chunk in torch.arange(len(each)).split(256)):
-                raise DataError(f"{self.signals}: no observed target in the {part} part; give more data or hide more entries")
+                raise DataError(
+                    f"{self.signals}: no observed target in the {part} part, {len(each)} samples; {ADVICE.get(self.task, MORE)}"
+                )
         labels: dict[Split, list[str]] = {part: [signals.time[row] for row in at.tolist()] for part, at in named_rows.items()}
         samples["predict"], labels["predict"] = (
             (everything.samples, list(everything.labels)) if self.only_predicts else (samples["test"], labels["test"])

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -138,23 +139,31 @@ def read_targets(
     num_samples: int,
     time_column: str | None = None,
     delimiter: Delimiter = "comma",
+    target: Literal["node", "graph"] | None = None,
 ) -> Tensor:
     """Targets from a ``.csv`` with a row for each sample: one column per node (its header the ids), or any others.
 
-    A column that labels the rows is left out.
+    A column that labels the rows is left out. ``target`` says what the others are where their names do not: "node", in any order,
+    or "graph".
 
     Shapes:
         returns: float64, (T, N, 1) where the header holds just the node ids, else (T, C') with a channel per column
 
     Raises:
-        DataError: another number of rows, cells that are no number.
+        DataError: another number of rows, cells that are no number, columns of other nodes.
     """
     file = existing(path, "targets")
     header, _, values = _numeric_csv(file, delimiter, time_column, needed=False)
     if len(values) != num_samples:
         raise DataError(f"{file}: expected one row for each of the {num_samples} samples, got {len(values)}")
-    if set(header) != set(node_ids):
+    other, absent = ([each for each in one if each not in two] for one, two in ((header, node_ids), (node_ids, header)))
+    if target == "graph" or (target is None and len(other) == len(header)):
         return torch.from_numpy(values)
+    if other or absent:
+        raise DataError(
+            f"{file}: expected a column for each of the {len(node_ids)} nodes of the signals, in any order; the columns "
+            f"{other[:5]} are no nodes, the nodes {absent[:5]} have no column; rename or add them, or say target='graph'"
+        )
     check_unique(header, f"{file}: column")
     return torch.from_numpy(values[:, [header.index(name) for name in node_ids]]).unsqueeze(2)
 

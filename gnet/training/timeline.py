@@ -1,11 +1,16 @@
-"""Time stamps beyond the end of a series."""
+"""Time stamps: whether a cut in time keeps past and future apart, and those beyond the end of a series."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
+
+from gnet.errors import DataError
 
 USUAL = 0.95
 """The share of steps that must be equal for the series to go on by them: months and working days have no usual step."""
@@ -34,6 +39,41 @@ def continued(labels: Sequence[str], count: int) -> list[str]:
             return [write(at[-1] + number * step, last) for number in range(1, count + 1)]
         break
     return [f"{last} + {number}" for number in range(1, count + 1)]
+
+
+def check_order(file: Path, labels: Sequence[str], parts: Mapping[Any, Tensor]) -> None:
+    """Refuse a cut in time whose parts reach into one another, as those of rows that are not sorted by time do.
+
+    Dates tell time, and so do numbers that are all different and do not count down; other labels are taken as they come.
+
+    Raises:
+        DataError: a moment of one part is not before all those of the next.
+
+    Example:
+        >>> days = ["2026-01-03", "2026-01-02", "2026-01-01"]
+        >>> check_order(Path("x.csv"), days, {"train": torch.tensor([0, 1]), "test": torch.tensor([2])})
+        Traceback (most recent call last):
+        gnet.errors.DataError: x.csv: a split by time would leak: the train part reaches to '2026-01-03', the test part starts \
+at '2026-01-01'; sort the rows by time, oldest first
+    """
+    for read, _ in KINDS:
+        try:
+            at = [read(label) for label in labels]
+            # Hours of the day repeat and are no time; numbers that only fall count down.
+            if read is Decimal and (len(set(at)) < len(at) or all(later < earlier for earlier, later in pairwise(at))):
+                return
+            for (before, rows), (after, others) in pairwise(parts.items()):
+                latest, earliest = max(rows.tolist(), key=at.__getitem__), min(others.tolist(), key=at.__getitem__)
+                if at[latest] >= at[earliest]:
+                    raise DataError(
+                        f"{file}: a split by time would leak: the {before} part reaches to {labels[latest]!r}, the {after} "
+                        f"part starts at {labels[earliest]!r}; sort the rows by time, oldest first"
+                    )
+            return
+        except DataError:  # a ValueError, too
+            raise
+        except (ValueError, ArithmeticError, TypeError):
+            continue
 
 
 def _as_date(moment: datetime, like: str) -> str:

@@ -178,6 +178,14 @@ def spoiled(frame: int, joint: int, value: float) -> Tensor:
         ({"positions": spoiled(8, 3, float("nan"))}, "clip c, frame 1: RFoot has a coordinate that is not finite"),
         ({"positions": spoiled(6, 9, float("inf"))}, "clip b, frame 0: Head has a coordinate that is not finite"),
         (
+            {
+                "pixels": torch.zeros(4, 11, 16, 2).index_put(
+                    (torch.tensor(2), torch.tensor(7), torch.tensor(3)), torch.tensor(torch.nan)
+                )
+            },
+            "clip c, frame 0: RFoot has a pixel of camera 2 that is not finite; mark the frame as a glitch",
+        ),
+        (
             {"positions": film().positions + 9000 * (torch.arange(11) == 10)[:, None, None]},
             "clip c, frame 3: Hip is not in front of camera 0; check the axes and the unit",
         ),

@@ -176,7 +176,7 @@ def skeleton_without(root, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"left": [], "right": []}, r"skeleton.json, h36m16: expected pairs of left and right joints"),
+        ({"left": [], "right": []}, r"skeleton.json, h36m16: expected at least one pair of a left and a right joint"),
         ({"left": None}, r"h36m16: expected lists names, parents, left, right, got none for \['left'\]"),
         ({"parents": [-1, 2, 1, *[0] * 13]}, "h36m16: expected a tree, got a cycle of parents: RHip -> RKnee -> RHip"),
         ({"parents": ["-", *[0] * 15]}, "h36m16: invalid literal"),

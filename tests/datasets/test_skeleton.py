@@ -39,7 +39,15 @@ def test_names_tell_left_from_right():
         ({"parents": (1, -1, 0, 0)}, r"got the roots \[1\]; renumber"),
         ({"parents": (-1, 4, 0, 0)}, r"joints \[1\] have parents that do not exist; expected 0..3"),
         ({"parents": (-1, 0, 0)}, "expected a name for each of 3 joints, got 4 names"),
-        ({"left": (), "right": ()}, r"expected pairs of left and right joints, .* got left \[\], right \[\]"),
+        (
+            {"left": (), "right": ()},
+            r"expected at least one pair .*, got left \[\] and right \[\]; list .* partners in the same order$",
+        ),
+        (
+            {"names": ("hip", "left knee", "right knee", "c"), "left": (), "right": ()},
+            "partners in the same order, for example left knee and right knee$",
+        ),
+        ({"parents": (-1, 0, 0, 1)}, "c is in no pair, but its parent a is; list it and its partner in left and right"),
         ({"left": (1, 3)}, r"each joint in one pair, got left \[1, 3\], right \[2\]"),
         ({"left": (2,)}, r"each joint in one pair"),
         ({"right": (7,)}, r"outside 0..3: \[1, 7\]"),
@@ -52,3 +60,13 @@ def test_what_is_no_skeleton(changes, message):
         good["parents"] = (-1, 0, 0, 0)
     with pytest.raises(DataError, match=message):
         Skeleton(**{**good, **changes})
+
+
+def test_a_record_without_pairs_is_explained():
+    record = {"names": ["hip", "LHip", "RHip"], "parents": [-1, 0, 0]}
+    with pytest.raises(
+        DataError, match=r"skeleton.json: expected lists .*, got none for \['left', 'right'\]; left and right list"
+    ):
+        Skeleton.from_record(record, "skeleton.json")
+    with pytest.raises(DataError, match=r"skeleton.json: expected at least one pair .*, for example LHip and RHip$"):
+        Skeleton.from_record({**record, "left": [], "right": []}, "skeleton.json")

@@ -104,6 +104,10 @@ def other_graph(change: str):
         graph.edge_index = graph.edge_index.flip(1)
     if change == "names":
         prepared["node_ids"] = ["first", *prepared["node_ids"][1:]]
+    if change == "sorted":
+        prepared["node_ids"] = prepared["node_ids"][::-1]
+        graph.edge_index = (63 - graph.edge_index)[:, 1:].clone()
+        graph.edge_index = torch.cat([graph.edge_index, graph.edge_index[:, :1]], 1)
     data._prepared = type(data.prepared)(**{**prepared, "graph": graph})
     return data
 
@@ -114,7 +118,8 @@ def other_graph(change: str):
         ("edges", "belongs to another graph: number of edges is 224 there and 223 here"),
         ("rewired", "another graph: edges or their weights have hash [0-9a-f]{12} there and [0-9a-f]{12} here"),
         ("weights", "edges or their weights have hash"),
-        ("names", "node 0 is '0,0' there and 'first' here"),
+        ("names", "node 0 is '0,0' there and 'first' here; use the data"),
+        ("sorted", "node 0 is '0,0' there and '7,7' here, the same nodes in another order; use the data"),
     ],
 )
 def test_another_graph_is_refused(trained, change: str, message: str):

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from gnet.errors import ConfigError, DataError
-from tests.training.own_files import IDS, C, N, T, files, rows_of, write
+from tests.training.own_files import IDS, START, STEP, C, N, T, files, rows_of, write
+
+PARTS = ("train", "val", "test")
 
 
 class TestImpute:
@@ -83,6 +85,56 @@ class TestForecast:
         with pytest.raises(ConfigError, match="would test on windows that overlap training ones; use 'time'"):
             files(folder, task="forecast", split="random")
 
+    @pytest.mark.parametrize("fractions", [(0.1, 0.2), (0.3, 0.3), (0.45, 0.5), (0.08, 0.06)])
+    def test_no_fractions_make_windows_cross_a_cut(self, folder, x, fractions):
+        write(folder, x=x, node_ids=np.array(IDS))
+        val, test = fractions
+        module = files(folder, task="forecast", horizon_in=1, horizon_out=1, val_fraction=val, test_fraction=test)
+        touched = [set(rows.tolist()) | set((rows + 1).tolist()) for rows in (rows_of(module, part) for part in PARTS)]
+        assert sorted(row for part in touched for row in part) == list(range(T))
+        crossing = set(range(max(touched[0]), max(touched[0]) + 2))  # a liar: the window that a cut would have to split
+        assert crossing & touched[0] and crossing & touched[1]
+
+    @pytest.mark.parametrize("order", ["falling", "mixed"])
+    @pytest.mark.parametrize("task", ["forecast", "impute"])
+    def test_rows_that_are_not_sorted_by_time_would_leak(self, folder, x, order, task):
+        rows = np.arange(T)[::-1] if order == "falling" else np.roll(np.arange(T), 7)
+        write(folder, x=x, node_ids=np.array(IDS), time=START + rows * STEP)
+        message = (
+            r"signals.npz: a split by time would leak: the train part reaches to '2026-01-01T0.*sort the rows by time, oldest"
+        )
+        with pytest.raises(DataError, match=message):
+            files(folder, task=task, split="time", horizon_in=2, horizon_out=1).setup()
+        files(folder, split="random").setup()
+
+    @pytest.mark.parametrize(("rows", "part"), [(slice(35, 40), "val part, 3"), (slice(40, 50), "test part, 8")])
+    def test_a_part_whose_windows_forecast_nothing_is_refused(self, folder, x, rows, part):
+        x[rows] = np.nan
+        write(folder, x=x, node_ids=np.array(IDS))
+        with pytest.raises(
+            DataError, match=rf"signals.npz: no observed target in the {part} samples; .* forecast nothing but gaps"
+        ):
+            files(folder, task="forecast", horizon_in=2, horizon_out=1).setup()
+
+    def test_windows_without_any_reading_stay_without_a_loss(self, folder, x):
+        x[10:16] = np.nan
+        write(folder, x=x, node_ids=np.array(IDS))
+        batch = files(folder, task="forecast", horizon_in=2, horizon_out=1).train_arrays()
+        silent = ~batch.mask.flatten(1).any(1)
+        empty = (batch.x == 0).flatten(1).all(1)
+        assert silent.nonzero().flatten().tolist() == [1, *range(8, 14)]  # the fourth row has no reading, either
+        assert (silent & empty).nonzero().flatten().tolist() == [10, 11, 12, 13]
+
+    @pytest.mark.parametrize("task", ["forecast", "impute", "regress"])
+    def test_a_channel_that_training_does_not_see_is_named(self, folder, x, task):
+        x[:35, :, 1] = np.nan
+        write(folder, x=x, y=np.ones((T, 1)), node_ids=np.array(IDS))
+        message = (
+            r"signals.npz: the channels \[1\] have no observed entry in the 35 of 50 samples that training may see; drop them"
+        )
+        with pytest.raises(DataError, match=message):
+            files(folder, task=task, split="time", horizon_in=2, horizon_out=1).setup()
+
 
 class TestRegress:
     def test_one_value_per_graph(self, folder, x):
@@ -122,3 +174,24 @@ class TestRegress:
         (folder / "y.csv").write_text("total\n1\n2\n")
         with pytest.raises(DataError, match="expected one row for each of the 50 samples, got 2"):
             files(folder, task="regress", targets="y.csv").setup()
+
+    @pytest.mark.parametrize("target", [None, "node"])
+    def test_targets_of_other_sensors_are_refused(self, folder, target):
+        for names in (["b3", "a1", "a2", "c9", "b1"], ["a1", "a2", "b1", "b2"]):
+            (folder / "y.csv").write_text("\n".join([",".join(names)] + [",".join("12345"[: len(names)])] * T))
+            with pytest.raises(
+                DataError, match=r"y.csv: expected a column for each of the 5 nodes .*have no column; rename or add"
+            ):
+                files(folder, task="regress", targets="y.csv", target=target).setup()
+            assert files(folder, task="regress", targets="y.csv", target="graph").out_channels == len(names)
+
+    def test_targets_in_another_order_are_matched_by_name(self, folder):
+        (folder / "y.csv").write_text("\n".join(["b3,a1,a2,b2,b1"] + ["5,1,2,4,3"] * T))
+        batch = files(folder, task="regress", targets="y.csv").prepared.to_predict.truth.all()
+        assert batch.y[0, :, 0].tolist() == [1, 2, 3, 4, 5]
+
+    def test_targets_that_name_no_node_are_of_the_graph(self, folder):
+        (folder / "y.csv").write_text("\n".join(["load,heat"] + ["1,2"] * T))
+        assert files(folder, task="regress", targets="y.csv").target == "graph"
+        with pytest.raises(DataError, match=r"the columns \['load', 'heat'\] are no nodes, the nodes \['a1', 'a2'"):
+            files(folder, task="regress", targets="y.csv", target="node").setup()

@@ -1,8 +1,12 @@
 """Time stamps go on beyond the end of a series only where they have a usual step."""
 
-import pytest
+from pathlib import Path
 
-from gnet.training.timeline import continued
+import pytest
+import torch
+
+from gnet.errors import DataError
+from gnet.training.timeline import check_order, continued
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,36 @@ def test_goes_on_by_the_usual_step(labels, expected):
 )
 def test_counts_from_the_last_where_there_is_none(labels):
     assert continued(labels, 2) == [f"{labels[-1]} + 1", f"{labels[-1]} + 2"]
+
+
+THIRDS = {"train": torch.tensor([0, 1]), "val": torch.tensor([2, 3]), "test": torch.tensor([4, 5])}
+
+
+@pytest.mark.parametrize(
+    ("labels", "early", "late"),
+    [
+        (["2026-01-06", "2026-01-05", "2026-01-04", "2026-01-03", "2026-01-02", "2026-01-01"], "val", "2026-01-03"),
+        (["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-05", "2026-01-05", "2026-01-06"], "test", "2026-01-05"),
+        (["1", "2", "3", "10", "9", "11"], "test", "9"),
+    ],
+)
+def test_a_cut_through_rows_that_are_not_sorted_leaks(labels, early, late):
+    message = f"s.csv: a split by time would leak: .*, the {early} part starts at '{late}'; sort the rows by time, oldest first"
+    with pytest.raises(DataError, match=message):
+        check_order(Path("s.csv"), labels, THIRDS)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05", "2026-01-06"],
+        ["2026-01-02", "2026-01-01", "2026-01-03", "2026-01-03", "2026-01-05", "2026-01-05"],  # within a part
+        ["8", "9", "10", "11", "12", "13"],  # not as text
+        ["22", "23", "22", "23", "22", "23"],  # hours of the day
+        ["6", "5", "4", "3", "2", "1"],  # days before an event
+        ["c", "b", "a", "c", "b", "a"],
+        ["2026-01-02", "2026-01-01T00:00Z", "a", "", "1", "nan"],
+    ],
+)
+def test_labels_that_keep_the_parts_apart_or_tell_no_time(labels):
+    check_order(Path("s.csv"), labels, THIRDS)
