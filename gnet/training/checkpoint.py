@@ -79,7 +79,9 @@ class Domain:
         found = [f"{name} is {mine} there and {theirs} here" for name, mine, theirs in pairs if mine != theirs]
         if not found and list(self.node_ids) != list(other.node_ids):
             first = next(i for i, (a, b) in enumerate(zip(self.node_ids, other.node_ids, strict=False)) if a != b)
-            sorted_otherwise = ", the same nodes in another order" if set(self.node_ids) == set(other.node_ids) else ""
+            sorted_otherwise = (
+                ", the same nodes in another order: sort them as there" if set(self.node_ids) == set(other.node_ids) else ""
+            )
             found.append(f"node {first} is {self.node_ids[first]!r} there and {other.node_ids[first]!r} here{sorted_otherwise}")
         if not found and self.edges_hash() != other.edges_hash():
             found.append(f"edges or their weights have hash {self.edges_hash()[:12]} there and {other.edges_hash()[:12]} here")

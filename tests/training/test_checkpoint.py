@@ -119,7 +119,7 @@ def other_graph(change: str):
         ("rewired", "another graph: edges or their weights have hash [0-9a-f]{12} there and [0-9a-f]{12} here"),
         ("weights", "edges or their weights have hash"),
         ("names", "node 0 is '0,0' there and 'first' here; use the data"),
-        ("sorted", "node 0 is '0,0' there and '7,7' here, the same nodes in another order; use the data"),
+        ("sorted", "node 0 is '0,0' there and '7,7' here, the same nodes in another order: sort them as there; use the data"),
     ],
 )
 def test_another_graph_is_refused(trained, change: str, message: str):
