@@ -1,4 +1,10 @@
-"""Closed forms: what a symmetry costs and what it saves. float64, on the CPU; nothing here trains or samples."""
+"""Closed forms: what a symmetry costs and what it saves, and the linear estimators they are about. float64, on the CPU.
+
+The estimators need scikit-learn, which is imported when the first of them is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from gnet.theory.coarsening import (
     Bounds,
@@ -33,14 +39,21 @@ from gnet.theory.regression import crossover_sample_size, expected_excess_risk, 
 from gnet.theory.risk import RiskGap, linear_risk_gap
 from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
 
+if TYPE_CHECKING:
+    from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
+    from gnet.theory.kernels import InvariantKernelRidge
+
 __all__ = [
     "BiasEstimate",
     "Bounds",
     "CoarseningError",
+    "EquivariantRidge",
     "GeneralisationBound",
+    "InvariantKernelRidge",
     "LeastSquares",
     "RiskGap",
     "Shrinkage",
+    "ShrunkEquivariantRegression",
     "adjacency",
     "approximation_gap",
     "coarse_approximation",
@@ -71,3 +84,15 @@ __all__ = [
     "sorted_within",
     "split_map",
 ]
+
+_LATER = {
+    "EquivariantRidge": "gnet.theory.estimators",
+    "ShrunkEquivariantRegression": "gnet.theory.estimators",
+    "InvariantKernelRidge": "gnet.theory.kernels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'gnet.theory' has no attribute {name!r}")

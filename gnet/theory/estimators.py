@@ -36,8 +36,8 @@ class _Linear(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not self._is_invariant and (out.shape[1] % nodes or (len(y_shape) == 3 and group is not None and y_shape[1] != nodes)):
             hint = 'for targets that do not move with the nodes say output="invariant"'
             raise ShapeError(f"expected y of shape (n, {nodes}), (n, {nodes} C') or (n, {nodes}, C'), got {y_shape}; {hint}")
-        signals = torch.from_numpy(flat).reshape(len(flat), nodes, -1)
-        values = torch.from_numpy(np.ascontiguousarray(out, dtype=np.float64))
+        signals = torch.tensor(flat).reshape(len(flat), nodes, -1)
+        values = torch.tensor(out, dtype=torch.float64)
         return signals, values if self._is_invariant else values.reshape(len(out), nodes, -1)
 
     def predict(self, X: ArrayLike) -> Array:
@@ -48,7 +48,7 @@ class _Linear(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         flat = validate_data(self, _flat(X), dtype=np.float64, reset=False)
-        x = torch.from_numpy(flat).reshape(len(flat), self._nodes, -1)
+        x = torch.tensor(flat).reshape(len(flat), self._nodes, -1)
         return self._apply(x).reshape(len(flat), -1).add(self._offset.reshape(1, -1)).numpy().reshape(len(flat), *self._y_shape)
 
     def _apply(self, x: Tensor) -> Tensor:
