@@ -1,0 +1,137 @@
+"""``python train.py simulate``: experiments whose truth is known, measured beside what theory says, as a table and a picture."""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gnet.errors import ConfigError
+from gnet.study.journal import csv_text, write_atomically
+from gnet.study.plan import did_you_mean
+from gnet.study.provenance import Provenance
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line of a simulation's table: what was varied, what was measured, and what theory says of it.
+
+    ``expected`` is the same quantity by a closed form; where ``is_bound`` it is an upper bound.
+    """
+
+    quantity: str
+    settings: dict[str, str]
+    measured: float
+    standard_error: float
+    expected: float
+    is_bound: bool = False
+
+    def cells(self, names: Sequence[str]) -> list[str]:
+        """The cells of its csv line."""
+        numbers = [f"{value:.9g}" for value in (self.measured, self.standard_error, self.expected)]
+        return [self.quantity, *(self.settings.get(name, "") for name in names), *numbers, "bound" if self.is_bound else "exact"]
+
+
+class Simulation(ABC):
+    """An experiment that needs no data: it is drawn, solved and measured within seconds or minutes."""
+
+    @abstractmethod
+    def run(self) -> list[Measured]:
+        """Draw and measure."""
+
+    @abstractmethod
+    def draw(self, lines: Sequence[Measured]) -> "Figure":
+        """The picture of what was measured."""
+
+    @abstractmethod
+    def summary(self, lines: Sequence[Measured]) -> str:
+        """A few sentences to print: what a reader should look at."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a simulation and write ``results.csv``, ``figure.pdf``, ``figure.png`` and ``report.md``; returns the exit status.
+
+    Raises:
+        ConfigError: no config, or one without a simulation.
+    """
+    words = parser()
+    settings = words.parse_args(_with_quick(list(argv)))
+    if not settings.get("simulation"):
+        raise ConfigError("expected a config with a simulation; give --config configs/simulation/r3.yaml")
+    simulation = words.instantiate_classes(settings)["simulation"]
+    out = Path(settings.out or Path("studies") / Path(_configs(argv)[-1] if _configs(argv) else "simulation").stem)
+    start = Provenance.now(" ".join(["simulate", *argv]))
+    lines = simulation.run()
+    out.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for line in lines for name in line.settings))
+    header = ["quantity", *names, "measured", "standard_error", "expected", "kind"]
+    write_atomically(out / "results.csv", csv_text(header, (line.cells(names) for line in lines)))
+    figure = simulation.draw(lines)
+    for kind in ("pdf", "png"):
+        figure.savefig(out / f"figure.{kind}", dpi=150)
+    text = simulation.summary(lines)
+    write_atomically(out / "report.md", _report(text, start, words.dump(settings, skip_none=False)))
+    print(f"{text}\n\nWritten to {out}: results.csv, figure.pdf, figure.png, report.md.")
+    return 0
+
+
+def parser() -> "ArgumentParser":
+    """The options of ``simulate``; every argument of the simulation is a dotted override."""
+    from jsonargparse import ArgumentParser
+
+    import gnet.study.partial_symmetry
+    import gnet.study.thresholds  # noqa: F401 - so that the classes are known by their short names
+
+    words = ArgumentParser(prog="simulate", description=__doc__, exit_on_error=False)
+    words.add_argument("--config", "-c", action="config", help="YAML config with the key simulation")
+    words.add_argument("--out", type=str, default=None, help="where everything is written (studies/<config>)")
+    words.add_argument("--quick", type=dict[str, Any], default={}, help="--quick takes the config's quick settings")
+    words.add_subclass_arguments(Simulation, "simulation", required=False)
+    return words
+
+
+def _configs(argv: Sequence[str]) -> list[str]:
+    pairs = zip(argv, argv[1:], strict=False)
+    return [b for a, b in pairs if a in ("--config", "-c")] + [a.partition("=")[2] for a in argv if a.startswith("--config=")]
+
+
+def _with_quick(argv: list[str]) -> list[str]:
+    """The arguments with ``--quick`` replaced by what the config says it means."""
+    if "--quick" not in argv:
+        return argv
+    found: dict[str, Any] = {}
+    for name in _configs(argv):
+        found |= (yaml.safe_load(Path(name).read_text()) or {}).get("quick") or {}
+    if not found:
+        raise ConfigError("--quick needs a config with the key quick; leave it out")
+    rest = [word for word in argv if word != "--quick"]
+    return rest + [f"--simulation.init_args.{name}={value}" for name, value in found.items()]
+
+
+def _report(text: str, start: Provenance, config: str) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in start.versions.items())
+    where = f"{start.processor}, {start.cores} cores, {start.system}; {versions}; git revision {start.revision}; {start.date}"
+    body = f"{text}\n\n![figure](figure.png)\n\n## Command, code and machine\n\n    {start.command}\n\n{where}"
+    return f"# Simulation\n\n{body}\n\n## Configuration\n\n```yaml\n{config}```\n"
+
+
+def check_names(given: Sequence[str], known: Sequence[str], what: str) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        ConfigError: with the nearest one.
+    """
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown {what} {name}{did_you_mean(name, known)} Expected some of {', '.join(known)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
