@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnet.errors import DataError
-from gnet.training.edges import symmetric_graph
+from gnet.graphs.proximity import symmetric_graph
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnet.errors import DataError
-from gnet.training.edges import directed_graph, symmetric_graph
+from gnet.graphs.proximity import directed_graph, symmetric_graph
 from gnet.training.reading import check_unique
 from gnet.training.table import columns, number, read_table
 

@@ -2,6 +2,7 @@
 
 from gnet.graphs.coarsen import ClusteringMethod, chain, check_chain, coarsen, grid_patches
 from gnet.graphs.partition import Partition
+from gnet.graphs.proximity import correlation_graph, distance_graph, knn_graph
 from gnet.graphs.quotient import blow_up, coarse_weights, coarsened_graph
 
 __all__ = [
@@ -13,5 +14,8 @@ __all__ = [
     "coarse_weights",
     "coarsen",
     "coarsened_graph",
+    "correlation_graph",
+    "distance_graph",
     "grid_patches",
+    "knn_graph",
 ]

@@ -11,10 +11,10 @@ from torch.nn.functional import pad
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError
+from gnet.graphs.proximity import correlation_graph, directed_graph, distance_graph, knn_graph, symmetric_graph
 from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split, Target, ToPredict
-from gnet.training.edges import correlation_graph, directed_graph, distance_graph, knn_graph, symmetric_graph
 from gnet.training.reading import Signals, read_edges, read_positions, read_signals, read_targets
 from gnet.training.standardise import Scaling, Standardiser
 from gnet.training.table import Delimiter

@@ -10,12 +10,12 @@ from torch_geometric.data import Data
 
 from gnet.errors import ConfigError
 from gnet.graphs.partition import Partition
+from gnet.graphs.proximity import symmetric_graph
 from gnet.groups.cluster import ClusterGroup
 from gnet.nn.checks import check_choice
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
-from gnet.training.edges import symmetric_graph
 from gnet.training.standardise import Scaling
 
 Kind = Literal["sbm", "ring"]

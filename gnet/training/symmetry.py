@@ -11,6 +11,7 @@ import torch
 
 from gnet.errors import ConfigError, PartitionError
 from gnet.graphs import Partition, coarsen, grid_patches
+from gnet.graphs.proximity import knn_graph
 from gnet.groups import (
     ClusterGroup,
     GridSymmetry,
@@ -22,7 +23,6 @@ from gnet.groups import (
     coarse_automorphisms,
     grid_group,
 )
-from gnet.training.edges import knn_graph
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data

@@ -1,4 +1,4 @@
-"""Graphs for signals that come without edges: nearest neighbours, distances, correlations."""
+"""Graphs for signals that come without edges: nearest neighbours, distances, correlations; what ``coarsen`` then cuts up."""
 
 import numpy as np
 import torch
@@ -45,11 +45,15 @@ def knn_graph(pos: Tensor, k: int = 6) -> Data:
 
     Raises:
         GraphError: k < 1 or k >= N.
+        ShapeError: ``pos`` is no tensor, of another shape, or not finite.
 
     Example:
         >>> knn_graph(torch.tensor([[0.0], [1.0], [3.0]]), k=1).edge_index
         tensor([[0, 1, 1, 2],
                 [1, 0, 2, 1]])
+        >>> pos = torch.tensor([[0.0, 0.0], [9.0, 0.0], [1.0, 0.0], [8.0, 1.0], [0.0, 1.0]])
+        >>> ClusterGroup(coarsen(knn_graph(pos, k=1), num_clusters=2))
+        ClusterGroup(S3 x S2, order 6 * 2)
     """
     points = _points(pos)
     if not 1 <= k < len(points):
@@ -71,6 +75,7 @@ def distance_graph(pos: Tensor, radius: float | None = None, sigma: float | None
 
     Raises:
         GraphError: neither radius nor sigma, one that is not positive, or no edge at all.
+        ShapeError: ``pos`` is no tensor, of another shape, or not finite.
 
     References:
         Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926: the thresholded Gaussian kernel.
@@ -81,6 +86,8 @@ def distance_graph(pos: Tensor, radius: float | None = None, sigma: float | None
                 [1, 0]])
         >>> distance_graph(torch.tensor([[0.0], [1.0], [3.0]]), sigma=1.0).edge_weight
         tensor([0.3679, 0.3679])
+        >>> coarsen(distance_graph(torch.tensor([[0.0], [5.0], [1.0], [6.0]]), sigma=1.0), num_clusters=2).labels
+        tensor([0, 1, 0, 1])
     """
     given = [value for value in (radius, sigma) if value is not None]
     if not given or min(given) <= 0:
@@ -106,15 +113,20 @@ def correlation_graph(x: Tensor, threshold: float = 0.5, pos: Tensor | None = No
 
     Raises:
         GraphError: a threshold outside (0, 1], or no edge at all.
+        ShapeError: ``x`` is no tensor, or of another shape.
 
     Example:
         >>> x = torch.tensor([[0.0, 0.0, 1.0], [1.0, 2.0, 0.0], [2.0, 4.0, 1.0]]).unsqueeze(2)
         >>> correlation_graph(x, 0.9).edge_index
         tensor([[0, 1],
                 [1, 0]])
+        >>> coarsen(correlation_graph(x, 0.9), num_clusters=2).labels
+        tensor([0, 0, 1])
     """
+    _check_tensor("x", x)
     if x.ndim != 3:
-        raise ShapeError(f"expected x of shape (T, N, C), got {tuple(x.shape)}")
+        hint = "; add an axis of one channel: x[:, :, None]" if x.ndim == 2 else ""
+        raise ShapeError(f"expected x of shape (T, N, C), got {tuple(x.shape)}{hint}")
     if not 0 < threshold <= 1:
         raise GraphError(f"expected a threshold in (0, 1], got {threshold}")
     centred = (x.double() - x.double().nanmean(0)).nan_to_num(nan=0.0)
@@ -127,7 +139,13 @@ def correlation_graph(x: Tensor, threshold: float = 0.5, pos: Tensor | None = No
     return symmetric_graph(edges, weight, x.shape[1], pos)
 
 
+def _check_tensor(name: str, values: object) -> None:
+    if not isinstance(values, Tensor):
+        raise ShapeError(f"expected {name} to be a tensor, got a {type(values).__name__}; torch.as_tensor({name}) makes one")
+
+
 def _points(pos: Tensor) -> np.ndarray:
+    _check_tensor("pos", pos)
     if pos.ndim != 2 or not pos.isfinite().all():
         raise ShapeError(f"expected finite positions of shape (N, D), got {tuple(pos.shape)}")
     return pos.double().numpy()
