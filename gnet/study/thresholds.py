@@ -88,11 +88,14 @@ class RegressionThresholds(Simulation):
                         lines.append(self._line(target, beta, name, group, estimator, n, errors))
         return lines
 
-    def _line(
-        self, target: str, beta: Array, name: str, group: ClusterGroup, estimator: str, n: int, errors: Array
-    ) -> Measured:
+    def _line(self, target: str, beta: Array, name: str, group: ClusterGroup, estimator: str, n: int, errors: Array) -> Measured:
         excess = expected_excess_risk(
-            torch.from_numpy(beta), group, n, sigma_xi=self.sigma_xi, output="invariant", estimator=estimator  # type: ignore[arg-type]
+            torch.from_numpy(beta),
+            group,
+            n,
+            sigma_xi=self.sigma_xi,
+            output="invariant",
+            estimator=estimator,  # type: ignore[arg-type]
         )
         error = float(np.std(errors, ddof=1) / math.sqrt(len(errors))) if len(errors) > 1 else math.nan
         settings = {"target": target, "group": name, "estimator": estimator, "n": str(n)}
@@ -117,7 +120,9 @@ class RegressionThresholds(Simulation):
     def summary(self, lines: Sequence[Measured]) -> str:
         """How often theory lies within two standard errors, and the thresholds."""
         gaps = [abs(line.measured - line.expected) / line.standard_error for line in lines if line.standard_error > 0]
-        text = [f"{len(lines)} means over {self.num_trials} trials; {np.mean(np.array(gaps) < 2):.0%} within 2 standard errors of theory."]
+        text = [
+            f"{len(lines)} means over {self.num_trials} trials; {np.mean(np.array(gaps) < 2):.0%} within 2 standard errors of theory."
+        ]
         for target in self.targets:
             for (one, other, estimator), n in self.thresholds(target).items():
                 until = "for every n" if math.isinf(n) else f"for n < {n:.2f}"
@@ -150,7 +155,15 @@ class RegressionThresholds(Simulation):
             for (one, other, estimator), n in self.thresholds(target).items():
                 if self.sizes[0] <= n <= self.sizes[-1]:
                     axes.axvline(n, color="0.5", linestyle=":" if estimator == "constrained" else "-.", linewidth=1)
-                    axes.text(n, 0.98, f" {other}|{one}, {estimator}", fontsize=5, rotation=90, va="top", transform=axes.get_xaxis_transform())
+                    axes.text(
+                        n,
+                        0.98,
+                        f" {other}|{one}, {estimator}",
+                        fontsize=5,
+                        rotation=90,
+                        va="top",
+                        transform=axes.get_xaxis_transform(),
+                    )
             axes.set(title=target, xlabel="training samples n", yscale="log")
             axes.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("test MSE (contains the noise)")

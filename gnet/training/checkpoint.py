@@ -14,6 +14,7 @@ from gnet.errors import CheckpointError, ConfigError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
 from gnet.nn import EquivariantLinear, GNet, GNetGRU, InvariantLinear
+from gnet.training.classes import as_probabilities, listed
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ Net = GNet | GNetGRU
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """What a net knows of its data: the graph, the channels, the units and the names of the nodes.
+    """What a net knows of its data: the graph, the channels, the units, the names of the nodes and of the classes.
+
+    With ``classes`` its outputs are their logits; with None they are numbers.
 
     Raises:
         CheckpointError: from ``check_same``, naming what differs.
@@ -49,17 +52,24 @@ class Domain:
     scaling: Scaling
     node_ids: list[str]
     horizon: tuple[int, int] | None = None
+    classes: list[str] | None = None
 
     @classmethod
     def of(cls, datamodule: "GraphDataModule") -> "Domain":
         """The domain of a data module after its ``setup``."""
-        names = ("graph", "grid_shape", "in_channels", "out_channels", "target", "scaling", "node_ids")
+        names = ("graph", "grid_shape", "in_channels", "out_channels", "target", "scaling", "node_ids", "classes")
         return cls(**{name: getattr(datamodule, name) for name in names}, horizon=_horizon(datamodule))
 
     @property
     def num_nodes(self) -> int:
         """N."""
         return int(self.graph.num_nodes or 0)
+
+    def in_units(self, output: Tensor) -> Tensor:
+        """Outputs of the net in physical units; probabilities where the targets are classes."""
+        if self.classes is not None:
+            return as_probabilities(output, self.classes)
+        return self.scaling.y.to(output.device).inverse(output)
 
     def edges_hash(self) -> str:
         """A hash of the number of nodes, the edges and their weights; the order in which edges are listed does not matter."""
@@ -72,7 +82,14 @@ class Domain:
         return digest.hexdigest()
 
     def check_same(self, other: "Domain") -> None:
-        """Refuse ``other`` (the data at hand) unless it has this domain's graph, channels and nodes."""
+        """Refuse ``other`` (the data at hand) unless it has this domain's classes, graph, channels and nodes."""
+        if self.classes != other.classes:
+            mine, theirs = (
+                "numbers" if each is None else f"the classes {listed(each)}" for each in (self.classes, other.classes)
+            )
+            raise CheckpointError(
+                f"the checkpoint belongs to other targets: {mine} there and {theirs} here; use the data it was trained on"
+            )
         pairs = [("num_nodes", self.num_nodes, other.num_nodes)]
         pairs += [(name, getattr(self, name), getattr(other, name)) for name in ("in_channels", "out_channels", "target")]
         pairs.append(("number of edges", self.graph.edge_index.shape[1], other.graph.edge_index.shape[1]))
@@ -103,6 +120,7 @@ class Domain:
             "scaling": {key: value.detach().cpu() for key, value in self.scaling.state_dict().items()},
             "node_ids": [str(node) for node in self.node_ids],
             "horizon": None if self.horizon is None else list(self.horizon),
+            "classes": None if self.classes is None else [str(each) for each in self.classes],
         }
 
     @classmethod
@@ -117,6 +135,7 @@ class Domain:
             graph=graph,
             grid_shape=None if shape is None else (int(shape[0]), int(shape[1])),
             horizon=None if horizon is None else (int(horizon[0]), int(horizon[1])),
+            classes=record.get("classes"),  # older checkpoints have none
             scaling=Scaling(*(Standardiser(scaling[f"{side}.mean"], scaling[f"{side}.std"]) for side in ("x", "y"))),
             **{name: record[name] for name in ("in_channels", "out_channels", "target", "node_ids")},
         )
@@ -213,8 +232,11 @@ class TrainedNet(nn.Module):
     ``predict(x)`` takes and returns physical units, NaN where a reading is missing. ``forward`` is the bare net, from
     standardised inputs to standardised outputs; ``standardise`` and ``to_units`` go between the two.
 
+    Where the targets were classes, ``classes`` names them (it is None for numbers), ``predict`` returns their probabilities in
+    that order, and ``forward`` their logits.
+
     Shapes:
-        x: (*, N, C)    returns: (*, N, C'), or (*, C') where the target is one value per graph
+        x: (*, N, C)    returns: (*, N, C'), or (*, C') where the target is one value per graph; C' = K for K classes
     """
 
     def __init__(self, net: Net, domain: Domain, hyper_parameters: dict[str, Any]) -> None:
@@ -222,6 +244,7 @@ class TrainedNet(nn.Module):
         self.net, self.scaling = net, domain.scaling
         self.group, self.graph, self.grid_shape = net.group, domain.graph, domain.grid_shape
         self.node_ids, self.target, self.hyper_parameters = domain.node_ids, domain.target, hyper_parameters
+        self.classes = domain.classes
 
     def forward(self, x: Tensor) -> Tensor:
         """Model units to model units."""
@@ -232,12 +255,12 @@ class TrainedNet(nn.Module):
         return torch.nan_to_num(self.scaling.x(x), nan=0.0)
 
     def to_units(self, y: Tensor) -> Tensor:
-        """Model outputs to physical units."""
-        return self.scaling.y.inverse(y)
+        """Model outputs to physical units, logits of classes to probabilities."""
+        return self.scaling.y.inverse(y) if self.classes is None else as_probabilities(y, self.classes)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Physical units to physical units."""
+        """Physical units to physical units, or to the probabilities of the classes."""
         return self.to_units(self.net(self.standardise(x)))
 
     def extra_repr(self) -> str:

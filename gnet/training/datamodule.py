@@ -30,8 +30,8 @@ class Batch(NamedTuple):
 
     Shapes:
         x: (B, N, C_in)
-        y: (B, N, C_out), or (B, C_out) where the target is one value per graph
-        mask: bool, like y: the entries that count in loss and metrics
+        y: (B, N, C_out), or (B, C_out) where the target is one value per graph; of K classes C_out = K, with 1 at the known one
+        mask: bool, like y: the entries that count in loss and metrics; the same for all classes of a target
     """
 
     x: Tensor
@@ -143,7 +143,7 @@ class Prepared:
     """All that a data module offers once it is set up; made by ``GraphDataModule.build``.
 
     The split "predict" is what a study compares its runs on; ``to_predict`` is what the command ``predict`` runs over, the same
-    samples where it is None.
+    samples where it is None. ``classes`` names those that the targets tell apart; with None the targets are numbers.
     """
 
     graph: Data
@@ -154,6 +154,7 @@ class Prepared:
     target: Target = "node"
     grid_shape: tuple[int, int] | None = None
     to_predict: ToPredict | None = None
+    classes: list[str] | None = None
 
 
 class GraphDataModule(L.LightningDataModule):
@@ -219,9 +220,14 @@ class GraphDataModule(L.LightningDataModule):
     def metrics(self) -> "dict[str, Metric]":
         """What the errors of this data are called, beside the loss: new metrics in physical units, by name.
 
-        Each is updated with ``(prediction, target, mask)``, all (B, N, C'), and computes a number.
+        Each is updated with ``(prediction, target, mask)``, all (B, N, C'), and computes a number. Of classes the predictions
+        are probabilities, and the metrics accuracy and macro F1.
         """
-        return {}
+        if self.classes is None:
+            return {}
+        from gnet.training.metrics import MaskedAccuracy, MaskedF1
+
+        return {"accuracy": MaskedAccuracy(len(self.classes)), "f1_macro": MaskedF1(len(self.classes))}
 
     def setup(self, stage: str | None = None) -> None:
         """Make all splits; a second call does nothing."""
@@ -270,6 +276,11 @@ class GraphDataModule(L.LightningDataModule):
     def target(self) -> Target:
         """Whether there is one target for each node, or one for the whole graph."""
         return self.prepared.target
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes 0..K-1 that the targets tell apart; None where the targets are numbers."""
+        return self.prepared.classes
 
     @property
     def node_ids(self) -> list[str]:

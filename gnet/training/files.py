@@ -1,10 +1,11 @@
-"""A practitioner's own signals and graph: read, split, masked and standardised for one of three tasks."""
+"""A practitioner's own signals and graph: read, split, masked and standardised for one of four tasks."""
 
 import hashlib
 import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -14,15 +15,16 @@ from gnet.errors import ConfigError, DataError
 from gnet.graphs.proximity import correlation_graph, directed_graph, distance_graph, knn_graph, symmetric_graph
 from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
+from gnet.training.classes import listed, names_of, one_hot, per_node_or_graph, unseen
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split, Target, ToPredict
-from gnet.training.reading import Signals, read_edges, read_positions, read_signals, read_targets
+from gnet.training.reading import Signals, Targets, read_class_targets, read_edges, read_positions, read_signals, read_targets
 from gnet.training.standardise import Scaling, Standardiser
 from gnet.training.table import Delimiter
 from gnet.training.tasks import ImputeSamples, WindowSamples, check_fractions, hidden_blocks, hidden_entries, window_starts
 from gnet.training.timeline import check_order, continued
 
 GraphKind = Literal["edges", "knn", "distance", "correlation"]
-Task = Literal["impute", "forecast", "regress"]
+Task = Literal["impute", "forecast", "regress", "classify"]
 MaskKind = Literal["entries", "block"]
 Order = Literal["random", "time"]
 Rows = dict[Literal["train", "val", "test"], Tensor]
@@ -41,16 +43,17 @@ class FromFiles(GraphDataModule):
     part as it is, every other one a bootstrap sample of it; with ``num_train`` each draw is another subset of that size.
 
     The command ``predict`` runs over the whole file, in its order: it fills what is missing, with nothing hidden; makes a
-    forecast from every row that has ``horizon_in`` rows up to it, the last ones beyond the end of the file; or regresses every
-    row, whether its target is known or not. One row is enough, or ``horizon_in`` of them. Rows that the net was trained on are
-    among them: how good it is, ``test`` says. With a checkpoint the units are those of the checkpoint, whatever is in the files.
+    forecast from every row that has ``horizon_in`` rows up to it, the last ones beyond the end of the file; or regresses or
+    classifies every row, whether its target is known or not. One row is enough, or ``horizon_in`` of them. Rows that the net was
+    trained on are among them: how good it is, ``test`` says. With a checkpoint the units are those of the checkpoint, and so are
+    the classes, whatever is in the files.
 
     Args:
         signals: ``.npz`` with ``x`` (T, N, C) and optional ``y``, ``mask``, ``time``, ``node_ids``; or ``.csv`` with a row for
             each sample and the node ids in the header.
         edges: ``.csv`` with ``source,target[,weight]``, ids as in the signals.
         positions: ``.csv`` with ``node,x,y[,z]``.
-        targets: ``.csv`` with a row for each sample, for ``task="regress"`` where the signals hold no ``y``.
+        targets: ``.csv`` with a row for each sample, for "regress" and "classify" where the signals hold no ``y``.
         time_column: the column of ``signals`` that labels the rows, in a ``.csv``; None is the first one if it has no header, or
             "time", "timestamp", "date", "datetime" or "index".
         delimiter: what separates the cells of every ``.csv``.
@@ -60,12 +63,14 @@ class FromFiles(GraphDataModule):
         sigma: width of the Gaussian weights, for ``graph="distance"``.
         threshold: smallest |correlation|, for ``graph="correlation"``; measured without the test samples.
         directed: keep the direction of the edges in the file; else each counts both ways.
-        task: "impute" hides entries and asks for them; "forecast" asks for the next steps; "regress" for ``y``.
+        task: "impute" hides entries and asks for them; "forecast" asks for the next steps; "regress" for the numbers ``y``;
+            "classify" for the classes ``y``, texts or whole numbers, one for each node (T, N) or for each sample (T,), empty or
+            NaN where not known. All classes of the file are told apart, those that the training part lacks too.
         mask_fraction: share of the entries (or nodes) to hide, for ``task="impute"``.
         mask_kind: hide single entries, or a connected block of nodes.
         horizon_in: steps a forecast sees.
         horizon_out: steps a forecast makes.
-        target: whether a two-dimensional ``y`` is "node" (T, N) or "graph" (T, C'); needed only where C' = N.
+        target: whether a two-dimensional ``y`` is "node" (T, N) or "graph" (T, C'); needed only for numbers with C' = N.
         split: cut the samples at "random" or in "time" order (train, val, test); None is "time" for a forecast, else "random". No
             window of a forecast crosses a cut, and rows must be sorted by time, oldest first.
         val_fraction: share of the samples to choose the epoch by.
@@ -77,7 +82,7 @@ class FromFiles(GraphDataModule):
     Raises:
         ConfigError: settings that contradict each other.
         DataError: a file that is missing, corrupt, or holds something other than promised (when set up).
-        UserWarning: nodes without a reading, or without an edge.
+        UserWarning: nodes without a reading, or without an edge; classes to test on that the training part lacks.
     """
 
     def __init__(
@@ -138,19 +143,22 @@ class FromFiles(GraphDataModule):
             raise ConfigError(f"graph='edges' needs the file edges (source,target[,weight]); without one, take graph='{other}'")
         if self.graph_kind in ("knn", "distance") and self.positions is None:
             raise ConfigError(f"graph={self.graph_kind!r} needs the file positions (node,x,y[,z])")
-        if self.targets is not None and self.task != "regress":
-            raise ConfigError(f"the file targets is for task='regress', got task={self.task!r}")
+        if self.targets is not None and self.task not in ("regress", "classify"):
+            raise ConfigError(f"the file targets is for task='regress' or 'classify', got task={self.task!r}")
 
     def build(self) -> Prepared:
         """Read the files, cut the samples, make the graph, then the task."""
-        signals = read_signals(self._path(self.signals), self.time_column, self.delimiter)
+        kind: Targets | None = None
+        if self.targets is None and self.task in ("regress", "classify"):
+            kind = "numbers" if self.task == "regress" else "classes"
+        signals = read_signals(self._path(self.signals), self.time_column, self.delimiter, targets=kind)
         self._warn(signals, signals.x.isnan().all(2).all(0), "no reading", "drop them, or expect no more than a guess there")
         rows: Rows = {} if self.only_predicts else self._rows(len(signals.x))
         if self.split == "time":
             check_order(self._path(self.signals), signals.time, rows)
         graph = self._graph(signals, rows)
-        make = {"impute": self._impute, "forecast": self._forecast, "regress": self._regress}[self.task]
-        return make(signals, graph, rows)
+        make = {"impute": self._impute, "forecast": self._forecast, "regress": self._regress, "classify": self._classify}
+        return make[self.task](signals, graph, rows)
 
     def describe(self) -> dict[str, Any]:
         """The data card: what was read, how it was cut, and the checksums of the files."""
@@ -165,6 +173,7 @@ class FromFiles(GraphDataModule):
             "splits": f"{samples} by {self.split}, seed {self.seed}, draw {self.draw}; test by study seed {self.study_seed}",
             "checksum": {path: hashlib.sha256(self._path(path).read_bytes()).hexdigest() for path in given},
             "task": self.task,
+            **({} if self.classes is None else {"classes": listed(self.classes)}),
         }
 
     def _path(self, name: str) -> Path:
@@ -310,6 +319,28 @@ class FromFiles(GraphDataModule):
         everything = ToPredict(every, signals.time, ArraySamples(signals.x, truth))
         return self._prepared_from(signals, graph, scaling, samples, used, everything, "node" if y.ndim == 3 else "graph")
 
+    def _classify(self, signals: Signals, graph: Data, rows: Rows) -> Prepared:
+        source = str(self._path(self.targets or self.signals))
+        nodes, texts, known = signals.node_ids, signals.classes, None if self.trained is None else self.trained.classes
+        if self.targets is not None:
+            texts = read_class_targets(source, nodes, len(signals.x), self.time_column, self.delimiter)
+        if texts is None and self.only_predicts and self.trained is not None and known is not None:
+            texts = np.full((len(signals.x), len(nodes)) if self.trained.target == "node" else len(signals.x), "")
+        if texts is None:
+            raise DataError(f"{source}: task='classify' needs 'y' (T, N) or (T,) in the .npz, or a file targets")
+        texts = per_node_or_graph(texts, len(nodes), self.target_kind, source)
+        classes = names_of(texts, source) if known is None else known
+        units = self.trained_units(signals.x.shape[2]) or Standardiser.fit(signals.x[self._fitted(rows)])
+        every = ArraySamples(units.filled(signals.x), *one_hot(texts, classes, source))
+        used = self._used(rows)
+        samples: dict[Split, Samples] = {part: ArraySamples(*every[at]) for part, at in used.items()}
+        if used and (lacking := unseen(every.batch.y, used)):
+            names = listed([classes[place] for place in lacking])
+            warnings.warn(f"{source}: no training sample has the classes {names}, which other samples have", stacklevel=2)
+        scaling, everything = Scaling(units, Standardiser.identity(len(classes))), ToPredict(every, signals.time)
+        target: Target = "node" if texts.ndim == 2 else "graph"
+        return self._prepared_from(signals, graph, scaling, samples, used, everything, target, classes)
+
     def _targets(self, signals: Signals) -> Tensor:
         y, num_nodes = signals.y, len(signals.node_ids)
         if self.targets is not None:
@@ -343,6 +374,7 @@ class FromFiles(GraphDataModule):
         named_rows: Rows,
         everything: ToPredict,
         target: Target = "node",
+        classes: list[str] | None = None,
     ) -> Prepared:
         for part, each in samples.items():
             if not any(bool(each[chunk].mask.any()) for chunk in torch.arange(len(each)).split(256)):
@@ -353,4 +385,4 @@ class FromFiles(GraphDataModule):
         samples["predict"], labels["predict"] = (
             (everything.samples, list(everything.labels)) if self.only_predicts else (samples["test"], labels["test"])
         )
-        return Prepared(graph, scaling, samples, labels, signals.node_ids, target, to_predict=everything)
+        return Prepared(graph, scaling, samples, labels, signals.node_ids, target, to_predict=everything, classes=classes)

@@ -1,4 +1,4 @@
-"""Errors of forecasts with missing entries: means over the entries that count, of a whole split and not of its batches."""
+"""Errors of numbers and of classes with missing entries: over those that count, of a whole split and not of its batches."""
 
 from abc import abstractmethod
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from gnet.errors import ConfigError, ShapeError
 
@@ -159,3 +160,69 @@ class MaskedMAPE(MaskedError):
     def counted(self, target: Tensor, mask: Tensor) -> Tensor:
         """Those of the mask whose target is not 0."""
         return mask & (target.abs() > self.smallest)
+
+
+class MaskedAccuracy(MulticlassAccuracy):
+    """The share of entries whose most probable class is the known one.
+
+    Args:
+        num_classes: K.
+        options: of ``torchmetrics.classification.MulticlassAccuracy``.
+
+    Shapes:
+        prediction, target: (*, K), scores and 1 at the known class    mask: bool, like them    computes: ()
+
+    Raises:
+        ShapeError: from ``update``: shapes that differ, or that are not of K classes.
+
+    Example:
+        >>> accuracy = MaskedAccuracy(2)
+        >>> scores, known = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), torch.tensor([0, 1, 0])
+        >>> mask = torch.tensor([[True], [True], [False]]).expand(3, 2)
+        >>> accuracy.update(scores, torch.nn.functional.one_hot(known), mask)
+        >>> accuracy.compute()
+        tensor(0.5000)
+    """
+
+    def __init__(self, num_classes: int, **options: Any) -> None:
+        super().__init__(num_classes, average="micro", **options)
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:  # type: ignore[override]
+        """Add one batch."""
+        super().update(*_places(self.num_classes, prediction, target, mask))
+
+
+class MaskedF1(MulticlassF1Score):
+    """The mean over classes of F1, the harmonic mean of precision and recall: rare classes weigh as much as frequent ones.
+
+    A class that neither occurs nor is predicted does not enter. Shapes and errors are those of ``MaskedAccuracy``.
+
+    Args:
+        num_classes: K.
+        options: of ``torchmetrics.classification.MulticlassF1Score``.
+
+    Example:
+        >>> f1 = MaskedF1(3)
+        >>> scores, known = torch.eye(3)[[0, 0, 1]], torch.eye(3)[[0, 1, 1]]
+        >>> f1.update(scores, known, torch.ones(3, 3, dtype=torch.bool))
+        >>> f1.compute()
+        tensor(0.6667)
+    """
+
+    def __init__(self, num_classes: int, **options: Any) -> None:
+        super().__init__(num_classes, average="macro", **options)
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:  # type: ignore[override]
+        """Add one batch."""
+        super().update(*_places(self.num_classes, prediction, target, mask))
+
+
+def _places(num_classes: int | None, prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted and known class of every entry that counts."""
+    if not prediction.shape == target.shape == mask.shape or mask.dtype != torch.bool or target.shape[-1] != num_classes:
+        raise ShapeError(
+            f"expected prediction and target of shape (*, {num_classes}) and a bool mask like them, "
+            f"got {tuple(prediction.shape)}, {tuple(target.shape)} and {tuple(mask.shape)} {mask.dtype}"
+        )
+    counted = mask[..., 0]
+    return prediction[counted].argmax(-1), target[counted].argmax(-1)

@@ -1,6 +1,6 @@
-"""The LightningModule: a G-Net trained to reconstruct or regress, with missing entries masked."""
+"""The LightningModule: a G-Net trained to reconstruct, regress or classify, with missing entries masked."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,6 +12,7 @@ from gnet.nn import GNetGRU
 from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, make_record, projected
+from gnet.training.classes import Loss, cross_entropy, loss_for
 from gnet.training.optimizer import advance, advance_plateaus, make_optimizers
 from gnet.training.symmetry import Symmetry, as_symmetry
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 Stage = Literal["train", "val", "test"]
 CHOICES = {
-    "loss": ("mse", "mae"),
+    "loss": get_args(Loss),
     "loss_units": ("model", "data"),
     "architecture": ("gnet", "gru"),
     "lr_interval": ("epoch", "step"),
@@ -53,7 +54,8 @@ class GNetModule(LightningModule):
         diffusion_steps: of the recurrent net.
         sampling_decay: of the recurrent net, how slowly it stops being shown the truth; None never shows it.
         released: the recurrent net as in the published code, whose clusters share one weight by mistake.
-        loss: averaged over the entries that count (``mask``), of a whole epoch in everything logged.
+        loss: averaged over the entries that count (``mask``), of a whole epoch in everything logged; None is the one of the
+            task: "mse", or "cross_entropy" where the targets are classes, which takes no other.
         loss_units: of the model, or of the data (squared for "mse").
         lr: learning rate of Adam, unless ``--optimizer`` says otherwise.
         weight_decay: of Adam.
@@ -97,7 +99,7 @@ class GNetModule(LightningModule):
         diffusion_steps: int = 1,
         sampling_decay: float | None = 2000.0,
         released: bool = False,
-        loss: Literal["mse", "mae"] = "mse",
+        loss: Loss | None = None,
         loss_units: Literal["model", "data"] = "model",
         lr: float = 1e-2,
         weight_decay: float = 0.0,
@@ -117,7 +119,8 @@ class GNetModule(LightningModule):
                 "project_onto averages a linear map of a group; leave architecture, layer and propagate as they are"
             )
         for name, choices in CHOICES.items():
-            check_choice(name, settings[name], choices)
+            if settings[name] is not None:
+                check_choice(name, settings[name], choices)
         if lr <= 0:
             raise ConfigError(f"expected lr > 0, got {lr}")
         if hidden_channels < 1:
@@ -144,10 +147,11 @@ class GNetModule(LightningModule):
         if datamodule is None:
             raise ConfigError("GNetModule takes its graph from a data module: trainer.fit(module, datamodule=...)")
         # Lightning asks for the net in the trainer's precision; its weights are drawn in float32 whatever that is.
-        wanted = torch.get_default_dtype()
+        domain, wanted = Domain.of(datamodule), torch.get_default_dtype()
+        loss_for(self.hparams["loss"], domain.classes)
         torch.set_default_dtype(torch.float32)
         try:
-            self.build(Domain.of(datamodule))
+            self.build(domain)
         finally:
             torch.set_default_dtype(wanted)
         self.to(wanted)
@@ -172,25 +176,37 @@ class GNetModule(LightningModule):
             raise ConfigError("the net is built when a trainer is attached: fit first, load a checkpoint, or call build(domain)")
         return self.net(x)
 
+    @property
+    def loss(self) -> str:
+        """The name of the loss: the one asked for, or the task's."""
+        return loss_for(self.hparams["loss"], None if self.domain is None else self.domain.classes)
+
     def errors(self, output: Tensor, batch: "Batch") -> Tensor:
-        """Loss of every entry, zero where the mask does not count it.
+        """Loss of every entry, zero where the mask does not count it; of classes the terms whose sum is that of an entry.
 
         Shapes:
             output: like ``batch.y``    returns: the same
         """
         # In float32 at least, or sums over thousands of entries would lose their digits.
-        difference = output.float() - batch.y if output.dtype in (torch.bfloat16, torch.float16) else output - batch.y
+        output = output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
+        if self.loss == "cross_entropy":
+            return cross_entropy(output, batch)
+        difference = output - batch.y
         if self.hparams["loss_units"] == "data" and self.domain is not None:
             difference = difference * self.domain.scaling.y.std.to(difference)
-        each = difference.square() if self.hparams["loss"] == "mse" else difference.abs()
+        each = difference.square() if self.loss == "mse" else difference.abs()
         return each.masked_fill(~batch.mask, 0.0)
+
+    def counted(self, mask: Tensor) -> int:
+        """How many entries count: an entry is a number, or a target with all its classes."""
+        return int((mask[..., 0] if self.loss == "cross_entropy" else mask).sum())
 
     def _step(self, batch: "Batch", stage: Stage) -> tuple[Tensor, Tensor]:
         if stage == "train" and isinstance(self.net, GNetGRU):
             output = self.net(batch.x, batch.y)  # which may be shown the truth
         else:
             output = self(batch.x)
-        total, count = self.errors(output, batch).sum(), int(batch.mask.sum())
+        total, count = self.errors(output, batch).sum(), self.counted(batch.mask)
         loss = total / max(count, 1)
         if stage == "train" and not self.log_train_loss:
             return loss, output
@@ -230,12 +246,14 @@ class GNetModule(LightningModule):
         return {"loss": loss, "output": output}
 
     def test_step(self, batch: "Batch", batch_idx: int) -> dict[str, Tensor]:
-        """Log ``test_loss``, and the data's metrics, or the mean absolute error of each channel, in physical units."""
+        """Log ``test_loss``, the data's metrics and, of numbers, the mean absolute error of each channel, in physical units."""
         loss, output = self._step(batch, "test")
         if self.domain is not None:
             units = self.domain.scaling.y.to(output.device)
-            for metric in self._metrics.values():
-                metric.update(units.inverse(output).cpu(), units.inverse(batch.y).cpu(), batch.mask.cpu())  # float64 sums
+            for metric in self._metrics.values():  # float64 sums
+                metric.update(self.domain.in_units(output).cpu(), units.inverse(batch.y).cpu(), batch.mask.cpu())
+        if self.domain is not None and self.domain.classes is None:
+            units = self.domain.scaling.y.to(output.device)
             gaps = (units.inverse(output) - units.inverse(batch.y)).abs().masked_fill(~batch.mask, 0.0)
             counts = batch.mask.flatten(0, -2).sum(0).tolist()
             for channel, (total, count) in enumerate(zip(gaps.flatten(0, -2).sum(0), counts, strict=True)):

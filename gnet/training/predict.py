@@ -39,9 +39,13 @@ class WritePredictions(Callback):
     - ``time``: the time stamp of that step. After the end of the file time stamps go on by their usual step; where they have
       none, or are neither numbers nor ISO dates, "LAST + 2" is two steps after the last one.
 
+    Of classes, each row is a node (or a sample), without a channel: ``prediction`` is the most probable class and ``target`` the
+    known one, by the names of the user's file, and between them stands ``probability``, that of the prediction.
+
     A ``.npz`` file has the keys ``predictions`` and ``targets`` (M, N, C') or (M, C') with NaN where there is no target,
     ``samples`` (M,) and ``nodes`` (N,) as text; ``filled`` like ``predictions``; of forecasts ``times`` (M, H) as text, and
-    C' = H C is step by step, C at a time.
+    C' = H C is step by step, C at a time. Of classes, ``predictions`` and ``targets`` are text, (M, N) or (M,), empty where
+    there is no target, beside ``probabilities`` (M, N, K) or (M, K) and ``classes``, the names of the K.
 
     Args:
         output: the file; ``predictions.csv`` in the folder of the run unless given.
@@ -75,9 +79,9 @@ class WritePredictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the outputs and the targets, in physical units."""
-        units = _domain(pl_module).scaling.y.to(outputs.device)
-        target = units.inverse(batch.y).masked_fill(~batch.mask, torch.nan)
-        self._parts.append((units.inverse(outputs).cpu(), target.cpu()))
+        domain = _domain(pl_module)
+        target = domain.scaling.y.to(outputs.device).inverse(batch.y).masked_fill(~batch.mask, torch.nan)
+        self._parts.append((domain.in_units(outputs).cpu(), target.cpu()))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file and print its path."""
@@ -87,16 +91,20 @@ class WritePredictions(Callback):
         predictions, targets = (torch.cat(each).numpy() for each in zip(*self._parts, strict=True))
         count = len(predictions)  # perhaps not all: --trainer.limit_predict_batches
         given = trainer.datamodule.to_predict  # type: ignore[attr-defined]
-        write_predictions(
-            self.path,
-            predictions,
-            # As they stand in the file, not as they come back from model units.
-            targets if given.truth is None else given.truth[torch.arange(count)].y.numpy(),
-            given.labels[:count],
-            _domain(pl_module).node_ids,
-            fills=given.fills,
-            times=None if given.times is None else given.times[:count],
-        )
+        domain, samples = _domain(pl_module), given.labels[:count]
+        if domain.classes is not None:
+            write_classes(self.path, predictions, targets, domain.classes, samples, domain.node_ids)
+        else:
+            write_predictions(
+                self.path,
+                predictions,
+                # As they stand in the file, not as they come back from model units.
+                targets if given.truth is None else given.truth[torch.arange(count)].y.numpy(),
+                samples,
+                domain.node_ids,
+                fills=given.fills,
+                times=None if given.times is None else given.times[:count],
+            )
         print(f"predictions of {count} samples: {self.path}")
 
 
@@ -156,6 +164,48 @@ def write_predictions(
                     step, row[2] = divmod(channel, predictions.shape[-1] // len(moments))
                     row += [step + 1, moments[step]]
                 writer.writerow(row)
+
+
+def write_classes(
+    path: Path,
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    samples: Sequence[str],
+    nodes: Sequence[str],
+) -> None:
+    """Write the most probable classes by their names; see ``WritePredictions`` for the two formats.
+
+    Shapes:
+        probabilities, targets: (M, N, K), or (M, K) for one class per graph; a target is 1 at the known class, NaN without one
+        classes: K names    samples: M names    nodes: N names
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "predictions.csv"
+        >>> known = np.array([[[1.0, 0.0], [np.nan, np.nan]]])
+        >>> write_classes(path, np.array([[[0.75, 0.25], [0.5, 0.5]]]), known, ["dry", "wet"], ["08:00"], ["a", "b"])
+        >>> print(path.read_text().strip())
+        sample,node,prediction,probability,target
+        08:00,a,dry,0.75,dry
+        08:00,b,dry,0.5,
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = np.array([*classes, ""])
+    predicted = names[probabilities.argmax(-1)]
+    known = names[np.where(np.isnan(targets).any(-1), len(classes), np.nan_to_num(targets).argmax(-1))]
+    if path.suffix == ".npz":
+        arrays = {"predictions": predicted, "targets": known, "probabilities": probabilities, "classes": names[:-1]}
+        np.savez_compressed(path, **arrays, samples=np.array(samples), nodes=np.array(nodes))
+        return
+    highest = probabilities.max(-1).astype(str)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sample", "node", "prediction", "probability", "target"])
+        for sample, *rows in zip(samples, predicted, highest, known, strict=True):
+            columns = (np.atleast_1d(row).tolist() for row in rows)
+            entries = zip(nodes if predicted.ndim == 2 else [""], *columns, strict=True)
+            writer.writerows([sample, *entry] for entry in entries)
 
 
 def _entries(nodes: Sequence[str], predicted: np.ndarray, target: np.ndarray) -> Iterator[tuple[str, int, str, str]]:

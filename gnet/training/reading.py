@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, DataError
+from gnet.training.classes import Texts, class_texts
 from gnet.training.table import Delimiter, columns, existing, number, read_table
+
+Targets = Literal["numbers", "classes"]
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime", "index", "")
 """Headers of a first column that labels the rows and is no node, where no other column is named."""
@@ -30,6 +33,7 @@ class Signals:
 
     Shapes:
         readings: (T, N, C)    y: (T, N, C') or (T, C'), or None    time: T strings    node_ids: N strings
+        classes: ``y`` as text where it was asked for as classes, (T, ...), or None
     """
 
     readings: Tensor
@@ -37,6 +41,7 @@ class Signals:
     time: list[str]
     node_ids: list[str]
     first_grows: bool = False
+    classes: Texts | None = None
     x: Tensor = field(init=False)
     """The readings as the net takes them: (T, N, C) float32."""
 
@@ -44,10 +49,13 @@ class Signals:
         object.__setattr__(self, "x", self.readings.float())
 
 
-def read_signals(path: str | Path, time_column: str | None = None, delimiter: Delimiter = "comma") -> Signals:
+def read_signals(
+    path: str | Path, time_column: str | None = None, delimiter: Delimiter = "comma", *, targets: Targets | None = "numbers"
+) -> Signals:
     """Signals from ``.npz`` (``x``, optional ``y mask time node_ids``) or ``.csv`` (rows samples, header node ids).
 
     The column ``time_column`` of a .csv labels the rows; None is a first column with one of the headers ``TIME_NAMES``.
+    ``targets`` says what ``y`` is; with None nobody asks for it, so it is not looked at.
 
     Raises:
         ConfigError: ``time_column`` for a .npz, or a delimiter that has no name.
@@ -59,7 +67,7 @@ def read_signals(path: str | Path, time_column: str | None = None, delimiter: De
         raise DataError(f"{file}: expected signals as .npz or .csv, got {file.suffix or 'no ending'!r}; convert the file")
     if file.suffix == ".npz" and time_column is not None:
         raise ConfigError(f"time_column={time_column!r} is for signals in a .csv; in {file} the key 'time' labels the samples")
-    signals = _signals_from_npz(file) if file.suffix == ".npz" else _signals_from_csv(file, time_column, delimiter)
+    signals = _signals_from_npz(file, targets) if file.suffix == ".npz" else _signals_from_csv(file, time_column, delimiter)
     check_unique(signals.node_ids, f"{file}: node id")
     if "" in signals.node_ids:
         raise DataError(
@@ -154,8 +162,7 @@ def read_targets(
     """
     file = existing(path, "targets")
     header, _, values = _numeric_csv(file, delimiter, time_column, needed=False)
-    if len(values) != num_samples:
-        raise DataError(f"{file}: expected one row for each of the {num_samples} samples, got {len(values)}")
+    _check_rows(file, len(header), len(values), num_samples)
     other, absent = ([each for each in one if each not in two] for one, two in ((header, node_ids), (node_ids, header)))
     if target == "graph" or (target is None and len(other) == len(header)):
         return torch.from_numpy(values)
@@ -166,6 +173,40 @@ def read_targets(
         )
     check_unique(header, f"{file}: column")
     return torch.from_numpy(values[:, [header.index(name) for name in node_ids]]).unsqueeze(2)
+
+
+def read_class_targets(
+    path: str | Path,
+    node_ids: Sequence[str],
+    num_samples: int,
+    time_column: str | None = None,
+    delimiter: Delimiter = "comma",
+) -> Texts:
+    """Classes from a ``.csv`` with a row for each sample: one column per node (its header the ids), or a single one.
+
+    A column that labels the rows is left out. An empty cell, or NaN, is no class.
+
+    Shapes:
+        returns: (T, N) where the header holds just the node ids, else (T, 1)
+
+    Raises:
+        DataError: another number of rows or columns, fractions.
+    """
+    file = existing(path, "targets")
+    header, rows = read_table(file, delimiter)
+    labels = _labels_at(file, header, time_column, needed=False)
+    at = [column for column in range(len(header)) if column != labels]
+    names = [header[column] for column in at]
+    _check_rows(file, len(names), len(rows), num_samples)
+    if set(names) == set(node_ids):
+        check_unique(names, f"{file}: column")
+        at = [at[names.index(name)] for name in node_ids]
+    elif len(names) != 1:
+        raise DataError(
+            f"{file}, line 1: expected one column of classes, or one for each of the {len(node_ids)} nodes, got {len(names)}: "
+            f"{names[:5]}{' ...' if len(names) > 5 else ''}"
+        )
+    return class_texts(np.array([[row[column] for column in at] for _, row in rows]), str(file))
 
 
 def check_unique(names: Iterable[str], what: str) -> None:
@@ -183,7 +224,13 @@ def check_unique(names: Iterable[str], what: str) -> None:
         raise DataError(f"{what} {twice[0]!r} occurs twice ({len(twice)} such in all); every node needs its own")
 
 
-def _signals_from_npz(file: Path) -> Signals:
+def _check_rows(file: Path, num_columns: int, count: int, num_samples: int) -> None:
+    if count != num_samples:
+        hint = "; in a file of one column an empty line is no row: write NaN there" if num_columns == 1 else ""
+        raise DataError(f"{file}: expected one row for each of the {num_samples} samples, got {count}{hint}")
+
+
+def _signals_from_npz(file: Path, targets: Targets | None) -> Signals:
     arrays = _load_npz(file)
     known = ("x", "y", "mask", "time", "node_ids")
     if "x" not in arrays:
@@ -194,8 +241,12 @@ def _signals_from_npz(file: Path) -> Signals:
         raise DataError(f"{file}: expected x (T, N, C) with at least one sample, node and channel, got {x.shape}")
     if "mask" in arrays:
         x = _where_observed(file, x, arrays["mask"])
-    y = None
-    if "y" in arrays:
+    y, texts = None, None
+    if "y" in arrays and targets == "classes":
+        texts = class_texts(arrays["y"], f"{file}: y")
+        if len(texts.shape) == 0 or len(texts) != samples:
+            raise DataError(f"{file}: expected a class for each of the {samples} samples, or of their nodes, got y {texts.shape}")
+    elif "y" in arrays and targets == "numbers":
         y = _floats(file, "y", arrays["y"], (1, 2, 3), "(T, N, C') or (T, C')")
         y = y[:, None] if y.ndim == 1 else y
         if len(y) != samples or (y.ndim == 3 and y.shape[1] != nodes):
@@ -206,9 +257,8 @@ def _signals_from_npz(file: Path) -> Signals:
         if values.shape != (count,):
             raise DataError(f"{file}: expected {name} of shape ({count},) to go with x {x.shape}, got {values.shape}")
         labels[name] = [str(value) for value in values.tolist()] if values.dtype.kind != "M" else [str(value) for value in values]
-    return Signals(
-        torch.from_numpy(x), None if y is None else torch.from_numpy(y), time=labels["time"], node_ids=labels["node_ids"]
-    )
+    known_y = None if y is None else torch.from_numpy(y)
+    return Signals(torch.from_numpy(x), known_y, time=labels["time"], node_ids=labels["node_ids"], classes=texts)
 
 
 def _load_npz(file: Path) -> dict[str, np.ndarray]:
@@ -225,7 +275,8 @@ def _floats(file: Path, name: str, array: np.ndarray, ndims: tuple[int, ...], sh
     if array.ndim not in ndims:
         raise DataError(f"{file}: expected {name} of shape {shape}, got {array.shape}")
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{file}: expected numbers in {name}, got {array.dtype}; missing entries are NaN")
+        advice = "classes are for task='classify'" if name == "y" and array.dtype.kind in "US" else "missing entries are NaN"
+        raise DataError(f"{file}: expected numbers in {name}, got {array.dtype}; {advice}")
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
@@ -259,8 +310,8 @@ def _numeric_csv(
         raise DataError(
             f"{file}: expected a header of node ids and a row for each sample, got {len(rows)} rows below {header[:5]}"
         )
-    hints = [""] * len(header)
-    if labels is None:
+    hints = ["" if needed else "; classes are for task='classify'"] * len(header)
+    if labels is None and (needed or len(header) > 1):
         hints[0] = f"; if this column labels the rows, say time_column={header[0]!r}"
     values = np.array([[number(file, line, header[at], row[at], hints[at]) for at in numeric] for line, row in rows])
     return [header[at] for at in numeric], None if labels is None else [row[labels] for _, row in rows], values

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from gnet.errors import ConfigError
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
+from gnet.training.checkpoint import Domain
+from gnet.training.classes import as_probabilities
 from gnet.training.module import GNetModule
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ class TrialResult:
     """What a trial leaves behind.
 
     Shapes:
-        predictions: (M, N, C'), or (M, C') for one value per graph, in model units, in the order of the split "predict"
+        predictions: (M, N, C'), or (M, C') for one value per graph, in model units, in the order of the split "predict"; of
+            classes their probabilities
     """
 
     val_loss: float
@@ -129,16 +132,16 @@ def loss_on(batches: Iterable["Batch"], module: GNetModule) -> float:
     for batch in batches:
         batch = type(batch)(*(part.to(module.device) for part in batch))
         total += float(module.errors(output_of(module, batch.x), batch).double().sum())
-        count += int(batch.mask.sum())
+        count += module.counted(batch.mask)
     return total / max(count, 1)
 
 
 @torch.no_grad()
 def metrics_of(outputs: Iterable[tuple[Tensor, "Batch"]], datamodule: "GraphDataModule") -> dict[str, float]:
     """The metrics of the data module over batches and the outputs for them, both in model units."""
-    metrics, units = datamodule.metrics(), datamodule.scaling.y
+    metrics, domain = datamodule.metrics(), Domain.of(datamodule)
     for output, batch in outputs if metrics else ():
-        prediction, target = units.inverse(output.cpu()), units.inverse(batch.y)
+        prediction, target = domain.in_units(output.cpu()), domain.scaling.y.inverse(batch.y)
         for metric in metrics.values():
             metric.update(prediction, target, batch.mask)
     return {name: float(metric.compute()) for name, metric in metrics.items()}
@@ -152,9 +155,10 @@ def metrics_on_test(module: GNetModule, datamodule: "GraphDataModule") -> dict[s
 
 @torch.no_grad()
 def predictions_of(module: GNetModule, datamodule: "GraphDataModule") -> np.ndarray:
-    """The outputs on the split "predict", in order, in model units."""
+    """The outputs on the split "predict", in order, in model units; of classes their probabilities."""
     loader = datamodule.loader(datamodule.samples("predict"))
-    return torch.cat([output_of(module, batch.x).cpu() for batch in loader]).numpy()
+    outputs = torch.cat([output_of(module, batch.x).cpu() for batch in loader])
+    return as_probabilities(outputs, datamodule.classes).numpy()
 
 
 def output_of(module: GNetModule, x: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ def test_project_onto_averages_invariant_weights(rng: torch.Generator):
 def test_bad_settings_are_refused_where_they_are_made():
     with pytest.raises(ConfigError, match="expected lr > 0"):
         small_module(lr=0.0)
-    with pytest.raises(ConfigError, match="expected loss to be one of 'mse', 'mae', got 'rmse'"):
+    with pytest.raises(ConfigError, match="expected loss to be one of 'mse', 'mae', 'cross_entropy', got 'rmse'"):
         small_module(loss="rmse")
 
 
