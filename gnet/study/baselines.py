@@ -5,7 +5,7 @@
 | `gcn`          | graph convolutions (Kipf and Welling), depth and width of the config's net     | 1: weights shared    |
 | `mlp_per_node` | a multilayer perceptron of its own for each node, which sees that node alone   | N                    |
 | `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
-| `mean`         | the training mean of every output, whatever the input                          | N                    |
+| `mean`         | the training mean of every output, or frequency of every class                 | N                    |
 | `last_value`   | forecasts only: the last step of the input, for every step ahead               | N                    |
 | `historical_average` | where the data has one: the training mean at that time of the week       | N                    |
 
@@ -27,6 +27,7 @@ from torch_geometric.nn.resolver import activation_resolver
 from gnet.randomness import derive_seed
 from gnet.study.plan import choose_baselines
 from gnet.training.checkpoint import Domain
+from gnet.training.classes import as_probabilities, cross_entropy, loss_for
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Symmetric, Symmetry, Trivial
 from gnet.training.trial import TrialResult, instantiate, metrics_of, run_trial
@@ -248,6 +249,23 @@ def fit_mean(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
     return lambda x: mean.to(x).expand(len(x), *mean.shape), 0
 
 
+def fit_frequencies(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:
+    """The logarithms of the frequencies of the classes in training, of every output, whatever the input.
+
+    One more sample, spread evenly over the classes, keeps the logarithm of what did not occur finite.
+
+    Example:
+        >>> from gnet.training.data import Batch
+        >>> y = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> predict, _ = fit_frequencies(Batch(y[..., None], y, torch.ones_like(y, dtype=torch.bool)), None, "cross_entropy")
+        >>> predict(torch.zeros(1, 2, 1)).exp()
+        tensor([[0.8333, 0.1667]])
+    """
+    counts = train.y.double().masked_fill(~train.mask, 0.0).sum(0) + 1 / train.y.shape[-1]
+    logits = (counts / counts.sum(-1, keepdim=True)).log().float()
+    return lambda x: logits.to(x).expand(len(x), *logits.shape), 0
+
+
 def last_value(channels: int, horizon: int, out_channels: int | None = None) -> Predictor:
     """Forecast the last step of the input for every step ahead, also known as persistence.
 
@@ -269,7 +287,9 @@ FITS: dict[str, Fit] = {"ridge": fit_ridge, "mean": fit_mean}
 
 
 def masked_loss(output: Tensor, batch: "Batch", loss: str, scale: Tensor | None = None) -> float:
-    """Mean loss over the entries that count, of errors times ``scale`` (C',)."""
+    """Mean loss over the entries that count, of errors times ``scale`` (C',); a target with all its classes is one entry."""
+    if loss == "cross_entropy":
+        return float(cross_entropy(output.double(), batch).sum() / batch.mask[..., 0].sum())
     difference = (output - batch.y).double()
     difference = (difference if scale is None else difference * scale)[batch.mask]
     return float(difference.square().mean() if loss == "mse" else difference.abs().mean())
@@ -288,7 +308,7 @@ def _fit(name: str, config: dict[str, Any]) -> Trained:
     start = time.perf_counter()
     datamodule = instantiate(config["data"])
     choose_baselines([name], datamodule)
-    loss = config["model"].get("loss") or "mse"
+    loss = loss_for(config["model"].get("loss"), datamodule.classes)
     scale = datamodule.scaling.y.std if config["model"].get("loss_units") == "data" else None
     batches = {"val": datamodule.val_arrays(), "test": datamodule.test_arrays(), "predict": datamodule.predict_arrays()}
     num_weights = 0
@@ -302,14 +322,15 @@ def _fit(name: str, config: dict[str, Any]) -> Trained:
             seen, made = datamodule.in_channels // datamodule.horizon_in, datamodule.out_channels // datamodule.horizon_out
             function = last_value(seen, datamodule.horizon_out, made)
         else:
-            function, num_weights = FITS[name](datamodule.train_arrays(), batches["val"], loss)
+            fit = FITS[name] if datamodule.classes is None else fit_frequencies
+            function, num_weights = fit(datamodule.train_arrays(), batches["val"], loss)
         outputs = {split: function(batch.x) for split, batch in batches.items()}
     return Trained(
         val_loss=masked_loss(outputs["val"], batches["val"], loss, scale),
         test_loss=masked_loss(outputs["test"], batches["test"], loss, scale),
         num_weights=num_weights,
         num_clusters=int(datamodule.graph.num_nodes),
-        predictions=outputs["predict"].numpy(),
+        predictions=as_probabilities(outputs["predict"], datamodule.classes).numpy(),
         function=function,
         datamodule=datamodule,
         metrics=metrics_of([(outputs["test"], batches["test"])], datamodule),

@@ -197,6 +197,7 @@ def make_plan(
     Raises:
         ConfigError: an unknown key under ``study:``, a value of the wrong kind, or settings that fit no plan.
     """
+    from gnet.training.classes import loss_for
     from gnet.training.trial import instantiate
 
     if given.get("clusters") and given.get("only"):
@@ -220,6 +221,8 @@ def make_plan(
         named=chosen_variants(settings["variants"] or {}, given.get("only", [])),
         baselines=choose_baselines(settings["baselines"], datamodule),
     )
+    for variant in variants:
+        loss_for(variant.config["model"].get("loss"), datamodule.classes)  # before all its trials fail
     name = Path(configs[-1].removeprefix("gnet:")).stem if configs else type(datamodule).__name__.lower()
     plan = Plan(
         variants=variants,

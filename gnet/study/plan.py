@@ -239,22 +239,27 @@ def chosen_variants(named: Mapping[str, Any], names: Sequence[str]) -> dict[str,
 def choose_baselines(names: Sequence[str] | None, datamodule: object) -> tuple[str, ...]:
     """The baselines called ``names``; with None those of the task: the last value for a forecast, else the mean.
 
-    A data module with a method ``historical_average(split)`` has that baseline too.
+    A data module with a method ``historical_average(split)`` has that baseline too. Where the targets are classes there are the
+    nets and the mean, the frequencies of the classes.
 
     Raises:
-        ConfigError: an unknown name, ``last_value`` where nothing is forecast, or ``historical_average`` without history.
+        ConfigError: an unknown name, ``last_value`` where nothing is forecast, ``historical_average`` without history, or a
+            baseline of numbers where the targets are classes.
 
     Example:
         >>> choose_baselines(None, object()), choose_baselines(["ridge"], object())
         (('gcn', 'mlp_per_node', 'ridge', 'mean'), ('ridge',))
     """
     forecast, history = is_forecast(datamodule), hasattr(datamodule, "historical_average")
+    of_numbers = set() if getattr(datamodule, "classes", None) is None else {"ridge", "last_value", "historical_average"}
     if names is None:
-        left_out = {"mean" if forecast else "last_value"} | (set() if history else {"historical_average"})
+        left_out = {"mean" if forecast else "last_value"} | (set() if history else {"historical_average"}) | of_numbers
         return tuple(name for name in BASELINES if name not in left_out)
     for name in names:
         if name not in BASELINES:
             raise ConfigError(f"unknown baseline {name}{did_you_mean(name, BASELINES)} Expected some of {', '.join(BASELINES)}")
+    if wrong := [name for name in names if name in of_numbers]:
+        raise ConfigError(f"the baseline {wrong[0]} predicts numbers, the targets are classes; take gcn, mlp_per_node or mean")
     if "last_value" in names and not forecast:
         raise ConfigError("the baseline last_value repeats the last step before a forecast, and this is none; take mean")
     if "historical_average" in names and not history:

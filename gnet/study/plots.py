@@ -22,6 +22,7 @@ NUM_SAMPLES = 6
 NUM_NODES = 4
 NUM_STEPS = 200
 NUM_POSES = 4
+LOSS_NAMES = {"cross_entropy": "cross-entropy"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Outputs:
         inputs: (M, N, C)    target: (M, N, C') or (M, C')    mask: like target, the entries that count
         predictions: each like target    bones: (2, E), none where targets are no positions in space
         units: mean and standard deviation of each target channel, (C',) each
+        classes: of targets that are classes, whose channels are probabilities
     """
 
     inputs: NDArray[np.floating]
@@ -42,6 +44,7 @@ class Outputs:
     node_ids: Sequence[str]
     bones: NDArray[np.integer] = field(default_factory=lambda: np.empty((2, 0), dtype=np.int64))
     units: tuple[NDArray[np.floating], NDArray[np.floating]] = field(default_factory=lambda: (np.zeros(1), np.ones(1)))
+    classes: Sequence[str] = ()
 
     @property
     def hidden(self) -> NDArray[np.bool_]:
@@ -73,7 +76,7 @@ def plot_bias_variance(summaries: Sequence[Summary], path: Path, title: str, los
     trials = sorted({summary.n for summary in symmetries})
     units = np.array([summary.num_draws if summary.num_draws > 1 else summary.n for summary in symmetries])
     for label, name, colour, marker in (
-        ("test loss" if loss == "mse" else f"test loss ({loss})", "test_loss", LOSS, "o"),
+        ("test loss" if loss == "mse" else f"test loss ({LOSS_NAMES.get(loss, loss)})", "test_loss", LOSS, "o"),
         ("bias^2 + irreducible", "bias2", BIAS2, "s"),
         ("variance", "variance", VARIANCE, "^"),
     ):
@@ -84,7 +87,10 @@ def plot_bias_variance(summaries: Sequence[Summary], path: Path, title: str, los
             np.array(places)[order], values[order], yerr=errors[order], color=colour, marker=marker, capsize=3, label=label
         )
     _draw_baselines(axes, summaries, highest=max(summary.test_loss for summary in symmetries))
-    axes.set_ylabel(f"{'squared error' if loss == 'mse' else f'squared error, or {loss}'}, mean per entry, model units")
+    if loss == "cross_entropy":
+        axes.set_ylabel("Brier score, or cross-entropy in nats, mean per target")
+    else:
+        axes.set_ylabel(f"{'squared error' if loss == 'mse' else f'squared error, or {loss}'}, mean per entry, model units")
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     counted = str(trials[0]) if len(trials) == 1 else f"{trials[0]} to {trials[-1]}"
     data = "one training set" if draws == 1 else f"{draws} training sets"
@@ -185,7 +191,9 @@ def _curves(outputs: Outputs) -> Figure:
             axes.plot(
                 steps, values, color=COLOURS[number % 6], linestyle=["-", "--", "-.", ":"][number % 4], linewidth=1, label=name
             )
-        axes.set_ylabel(f"node {outputs.node_ids[node]}" if outputs.target.ndim == 3 else "output", fontsize=8)
+        shown = f"P({outputs.classes[0]})" if outputs.classes else "output"
+        named = f"node {outputs.node_ids[node]}"
+        axes.set_ylabel(shown if outputs.target.ndim < 3 else f"{named}: {shown}" if outputs.classes else named, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("test sample")
     panels[0].legend(frameon=False, fontsize=7, ncols=4)

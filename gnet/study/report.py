@@ -13,20 +13,32 @@ from gnet.study.provenance import Provenance
 from gnet.study.run import StudyResult, trial_path
 from gnet.study.tables import FEW, SUMMARY_COLUMNS, Summary, markdown_table, shared_trials, summarise, text_table, verdict
 from gnet.study.variance import Decomposition, decompose, residual_gram
+from gnet.training.classes import loss_for
 
 PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png": "inputs, outputs and targets"}
 
 
 def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
-    """Bias^2 and variance of every variant, from its predictions on the common test set."""
+    """Bias^2 and variance of every variant, from its predictions on the common test set.
+
+    Per entry, which is a number, or a target with all its classes: of those it is a sum over the classes.
+    """
     with np.load(out / "test_set.npz") as stored:
         target, mask = stored["y"], stored["mask"]
+    classes = classes_of(out)
+    per_entry = 1 if classes is None else len(classes)
     parts = {}
     for name in dict.fromkeys(row.symmetry for row in rows):
         mine = [row for row in rows if row.symmetry == name]
         predictions = [np.load(trial_path(out, row.key), mmap_mode="r") for row in mine]
-        parts[name] = decompose(residual_gram(predictions, target, mask), [row.draw for row in mine])
+        parts[name] = decompose(per_entry * residual_gram(predictions, target, mask), [row.draw for row in mine])
     return parts
+
+
+def classes_of(out: Path) -> list[str] | None:
+    """The classes of a study's targets; None where they are numbers."""
+    with np.load(out / "test_set.npz") as stored:
+        return [str(name) for name in stored["classes"]] if "classes" in stored.files else None
 
 
 def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], title: str) -> str:
@@ -37,11 +49,13 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
     summaries = summarise(rows, decompositions(out, rows))
     write_atomically(out / "summary.csv", csv_text(SUMMARY_COLUMNS, (summary.cells() for summary in summaries)))
     config = result.manifest["variants"][result.manifest["reference"]]["config"]
-    plot_bias_variance(summaries, out / "bias_variance.png", title, config["model"].get("loss") or "mse")
-    _plot_outputs(out, rows, title)
+    classes = classes_of(out)
+    plot_bias_variance(summaries, out / "bias_variance.png", title, loss_for(config["model"].get("loss"), classes))
+    _plot_outputs(out, rows, title, classes or ())
     pictures = [name for name in PICTURES if (out / name).exists()]
     sentence = verdict(rows, log_orders(result.manifest))
-    write_atomically(out / "report.md", report_text(result, summaries, sentence, data_card, title, pictures))
+    text = report_text(result, summaries, sentence, data_card, title, pictures, of_classes=classes is not None)
+    write_atomically(out / "report.md", text)
     files = ["results.csv", "summary.csv", "report.md", *pictures]
     return "\n".join([text_table(summaries), "", sentence, "", f"Written to {out}: {', '.join(files)}."])
 
@@ -51,7 +65,7 @@ def log_orders(manifest: dict[str, Any]) -> dict[str, float]:
     return {name: float(entry["log_order"]) for name, entry in manifest["variants"].items() if entry["kind"] == "symmetry"}
 
 
-def _plot_outputs(out: Path, rows: Sequence[Row], title: str) -> None:
+def _plot_outputs(out: Path, rows: Sequence[Row], title: str, classes: Sequence[str]) -> None:
     first: dict[str, Row] = {}
     for row in shared_trials(rows):
         first.setdefault(row.symmetry, row)
@@ -70,8 +84,9 @@ def _plot_outputs(out: Path, rows: Sequence[Row], title: str) -> None:
             },
             grid_shape=(shape[0], shape[1]) if shape else None,
             node_ids=[str(node) for node in stored["node_ids"]],
-            bones=stored["bones"],
+            bones=stored["bones"] if "bones" in stored else np.empty((2, 0), dtype=np.int64),
             units=(stored["y_mean"], stored["y_std"]),
+            classes=classes,
         )
     shown = next(iter(trials.values())) if together else "of different trials"
     plot_outputs(outputs, out / "outputs.png", f"{title}: test samples; one net of each symmetry, {shown}")
@@ -84,6 +99,8 @@ def report_text(
     data_card: dict[str, Any],
     title: str,
     pictures: Sequence[str],
+    *,
+    of_classes: bool = False,
 ) -> str:
     """``report.md``: the question, the answer, and every item that someone who repeats the study needs."""
     manifest = result.manifest
@@ -92,7 +109,7 @@ def report_text(
         f"Study: {title}": "How much symmetry is best for these data? Each row of the table is a net that shares its weights "
         "according to one group; the larger the group, the fewer weights, and as a rule the more bias and the less variance.",
         "Answer": sentence,
-        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws)}",
+        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws, of_classes)}",
         "Pictures": "\n\n".join(f"![{PICTURES[name]}]({name})" for name in pictures),
         "Failed trials": _failures(result),
         "Protocol": _protocol(manifest, summaries),
@@ -104,8 +121,29 @@ def report_text(
     return "\n".join(parts)
 
 
-def _reading(num_draws: int) -> str:
+OF_NUMBERS = (
+    "Losses are in the standardised units of each trial's own training set.",
+    "- bias^2: `|mean - y|^2 - var / D` per entry, `mean` the prediction averaged over trials, `var` the variance "
+    "(over D - 1) of the D draws' means. y is the measured target, so **bias^2 contains the irreducible part** "
+    "(the noise of y), which is the same for every row. Units are those of the first trial.",
+    "- variance: of one trained net's prediction, per entry; bias^2 + variance is the expected squared error on the "
+    "common test set.",
+)
+OF_CLASSES = (
+    "Losses are cross-entropies in nats, per target.",
+    "- bias^2: of the predicted probabilities, `|mean - y|^2 - var / D` per target, summed over its classes; y is 1 for the "
+    "known class and 0 for all others, `mean` the probabilities averaged over trials, `var` the variance (over D - 1) of the D "
+    "draws' means. **bias^2 contains the irreducible part** (what the input leaves open about the class), the same for every "
+    "row.",
+    "- variance: of one trained net's probabilities, summed likewise; bias^2 + variance is the **expected Brier score** on the "
+    "common test set, between 0 and 2. It is not the test loss, which is the cross-entropy of the same probabilities.",
+)
+"""How losses, bias^2 and variance are to be read, for either kind of targets."""
+
+
+def _reading(num_draws: int, of_classes: bool) -> str:
     units = "seeds" if num_draws == 1 else "draws"
+    losses, bias2, variance = OF_CLASSES if of_classes else OF_NUMBERS
     if num_draws == 1:
         scope = (
             "There is one draw of the training set, so seeds take the place of draws: **bias^2 and variance are both conditional "
@@ -120,12 +158,9 @@ def _reading(num_draws: int) -> str:
         [
             "- val loss, test loss: means over trials, +- the standard deviation (n - 1). A net has the weights of its epoch of "
             "lowest validation loss (unless `keep` is `last`). The best symmetry is that of the lowest mean validation loss; the "
-            "test loss had no part in the choice. Losses are in the standardised units of each trial's own training set.",
-            "- bias^2: `|mean - y|^2 - var / D` per entry, `mean` the prediction averaged over trials, `var` the variance "
-            "(over D - 1) of the D draws' means. y is the measured target, so **bias^2 contains the irreducible part** "
-            "(the noise of y), which is the same for every row. Units are those of the first trial.",
-            "- variance: of one trained net's prediction, per entry; bias^2 + variance is the expected squared error on the "
-            "common test set. Errors in `summary.csv` are jackknife errors; the test set is taken as given.",
+            f"test loss had no part in the choice. {losses}",
+            bias2,
+            f"{variance} Errors in `summary.csv` are jackknife errors; the test set is taken as given.",
             f"- {scope}",
             "- less best symmetry: test loss less that of the best symmetry, paired by (draw, seed), so negative where it is "
             f"lower; in brackets the 95 % bootstrap interval. What is independent are {units}: with fewer than {FEW} of them "

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from gnet.study.journal import Journal, Key, Row, metrics_text
 from gnet.study.plan import Plan, Variant, group_of, largest_group, run_seed, slug, trial_config
 from gnet.study.pool import Failure, run_tasks
 from gnet.study.provenance import Provenance, Record
+from gnet.training.classes import loss_for
 
 if TYPE_CHECKING:
     from gnet.study.baselines import Trained
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 NUM_INPUTS = 64  # test inputs that the equivariance error is measured on
 NUM_ELEMENTS = 16  # group elements, the same for every trial
-TEST_SET = ("x", "y", "mask", "y_mean", "y_std", "grid_shape", "node_ids", "bones")  # arrays of test_set.npz
+TEST_SET = ("x", "y", "mask", "y_mean", "y_std", "grid_shape", "node_ids")
+"""Arrays of test_set.npz; of classes their names too, of poses the bones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,19 +251,20 @@ def _write_test_set(path: Path, datamodule: "GraphDataModule") -> tuple[int, ...
             raise DataError(f"{path} is damaged; delete it, and the same command makes it again") from error
         return tuple(shapes["y"])
     batch, scale = datamodule.predict_arrays(), datamodule.scaling.y
+    arrays: dict[str, Any] = {
+        "x": batch.x.numpy(),
+        "y": batch.y.numpy(),
+        "mask": batch.mask.numpy(),
+        "y_mean": scale.mean.numpy(),
+        "y_std": scale.std.numpy(),
+        "grid_shape": np.array(datamodule.grid_shape or (), dtype=np.int64),
+        "node_ids": np.array([str(node) for node in datamodule.node_ids]),
+    }
+    arrays |= {} if datamodule.classes is None else {"classes": np.array(datamodule.classes)}
+    arrays |= {} if datamodule.bones is None else {"bones": datamodule.bones.numpy()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
-        np.savez_compressed(
-            file,
-            x=batch.x.numpy(),
-            y=batch.y.numpy(),
-            mask=batch.mask.numpy(),
-            y_mean=scale.mean.numpy(),
-            y_std=scale.std.numpy(),
-            grid_shape=np.array(datamodule.grid_shape or (), dtype=np.int64),
-            node_ids=np.array([str(node) for node in datamodule.node_ids]),
-            bones=np.empty((2, 0), dtype=np.int64) if datamodule.bones is None else datamodule.bones.numpy(),
-        )
+        np.savez_compressed(file, **arrays)
     os.replace(temporary, path)
     return tuple(batch.y.shape)
 
@@ -292,9 +295,8 @@ def _merge_manifest(plan: Plan, datamodule: "GraphDataModule") -> dict[str, Any]
     for variant in plan.variants:
         entry = _manifest_entry(variant)
         if variant.name in known:
-            journal.check_same(
-                _without_root(known[variant.name]["config"]), _without_root(entry["config"]), variant.name, plan.out
-            )
+            there, here = (_comparable(each["config"], datamodule.classes) for each in (known[variant.name], entry))
+            journal.check_same(there, here, variant.name, plan.out)
         known[variant.name] = entry
     manifest["variants"] = dict(sorted(known.items(), key=lambda item: item[1]["kind"] == "baseline"))
     start = Provenance.now(plan.command)
@@ -318,11 +320,12 @@ def _manifest_entry(variant: Variant) -> dict[str, Any]:
     )
 
 
-def _without_root(config: dict[str, Any]) -> dict[str, Any]:
-    """A config but for the folder of the data, which may move."""
-    data = config["data"]
+def _comparable(config: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
+    """A config but for the folder of the data, which may move, and with the loss by its name, said or not."""
+    data, model = config["data"], config["model"]
     arguments = {key: value for key, value in data["init_args"].items() if key != "root"}
-    return {**config, "data": {**data, "init_args": arguments}}
+    model = {**model, "loss": loss_for(model.get("loss"), classes)}
+    return {**config, "model": model, "data": {**data, "init_args": arguments}}
 
 
 def _write_failures(out: Path, failures: dict[Key, Failure]) -> None:

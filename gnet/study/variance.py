@@ -5,7 +5,8 @@ entries of the test set that count,
 
     E mean (p_ds - y)^2 = mean (E p - y)^2 + Var p = bias^2 + variance .
 
-bias^2 is measured against the noisy y, so it contains the irreducible part: the variance of y given the input.
+bias^2 is measured against the noisy y, so it contains the irreducible part: the variance of y given the input. Where p are
+probabilities of classes and y is 1 for the known one, the sum over classes of both is the expected Brier score.
 """
 
 import math

@@ -75,6 +75,14 @@ def test_a_study_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     assert again.rows == run(out).rows  # nothing is trained twice, seconds included
 
 
+def test_the_loss_of_the_task_goes_by_its_name_too(tmp_path: Path) -> None:
+    """A folder whose configs spell the loss out goes on with a config that leaves it to the task, and no other loss does."""
+    before = run(tmp_path, symmetry("S64", Symmetric(), loss="mse")).rows
+    assert run(tmp_path, symmetry("S64", Symmetric(), loss=None)).rows == before
+    with pytest.raises(ConfigError, match=r"S64 has model\.loss = 'mse' there, 'mae' now"):
+        run(tmp_path, symmetry("S64", Symmetric(), loss="mae"))
+
+
 def test_rows_stand_in_canonical_order(tmp_path: Path) -> None:
     rows = run(tmp_path, draws=2).rows
     assert [(row.symmetry, row.draw, row.seed) for row in rows] == [
