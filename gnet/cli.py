@@ -1,4 +1,4 @@
-"""The command line: ``fit validate test predict`` are Lightning's, ``study`` is ours, built on the same arguments.
+"""The command line: ``fit validate test predict`` are Lightning's, ``study`` and ``simulate`` ours.
 
 Nothing heavy is imported before the first word is known, so that ``--help`` and ``--version`` answer at once.
 """
@@ -24,7 +24,10 @@ RUNS = {
     "test": "measure a trained net on the test split",
     "predict": "write a trained net's outputs to a file, in physical units",
 }
-COMMANDS = RUNS | {"study": "train many symmetries, seeds and draws, and say which symmetry is best"}
+COMMANDS = RUNS | {
+    "study": "train many symmetries, seeds and draws, and say which symmetry is best",
+    "simulate": "draw data whose truth is known, and measure beside theory",
+}
 
 HELP = """usage: {program} {{{words}}} [options]
 
@@ -104,11 +107,16 @@ def _dispatch(arguments: list[str]) -> int:
         meant = f"; did you mean {near[0]}?" if near else "."
         raise ConfigError(f"there is no command {word!r}{meant} The commands are {', '.join(COMMANDS)}")
     rest = with_config_paths(arguments[1:])
+    _check_command(word, rest)
     _import_datasets()
     if word == "study":
         from gnet.study.command import main as study
 
         return study(rest, resolve_config)
+    if word == "simulate":
+        from gnet.study.simulate import main as simulate
+
+        return simulate(rest)
     from gnet.training.arguments import run
 
     run(word, rest)
@@ -192,6 +200,20 @@ def _check_text(path: Path) -> None:
         raise ConfigError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     if all(line.split("#")[0].strip() in ("", "---") for line in lines):
         raise ConfigError(f"the config {path} is empty; write settings into it, or leave --config out")
+
+
+def _check_command(word: str, arguments: Sequence[str]) -> None:
+    """Refuse a config of a simulation elsewhere, and configs of nets for ``simulate``: the parsers would name some key in it."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    for before, each in pairs:
+        name = each if before in ("--config", "-c") else each.removeprefix("--config=")
+        if name is each and before not in ("--config", "-c"):
+            continue
+        is_simulation = any(line.startswith("simulation:") for line in Path(name).read_text(encoding="utf-8").splitlines())
+        if is_simulation and word != "simulate":
+            raise ConfigError(f"{name} is the config of a simulation; run: {_program()} simulate --config {name}")
+        if word == "simulate" and not is_simulation:
+            raise ConfigError(f"{name} has no key simulation; it is a config for {_program()} fit or study")
 
 
 def version() -> str:

@@ -15,7 +15,8 @@ from gnet.training.symmetry import Coarsened, as_symmetry
 from gnet.training.trial import instantiate
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+SIMULATIONS = sorted((ROOT / "configs" / "simulation").glob("*.yaml"))
+CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SIMULATIONS))
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -208,6 +209,13 @@ def test_configs_resolve_and_open_with_their_figure_and_command(path: Path):
     config = resolve_config([f"--config={path}"])
     assert instantiate(config["model"]["symmetry"])
     assert "1e-" not in path.read_text().replace("1.0e-", "")
+
+
+@pytest.mark.parametrize("path", SIMULATIONS, ids=lambda path: path.stem)
+def test_simulations_and_nets_are_not_mixed_up(path: Path, capsys: pytest.CaptureFixture[str]):
+    for word in ("fit", "study"):
+        assert f"run: python -m gnet simulate --config {path}" in error_of(capsys, word, f"--config={path}")
+    assert f"{CONFIGS[0]} has no key simulation; it is a config for" in error_of(capsys, "simulate", "-c", str(CONFIGS[0]))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion"])

@@ -144,6 +144,12 @@ def test_config_builds(path, monkeypatch):
     from gnet.training.trial import instantiate
 
     monkeypatch.chdir(ROOT)
+    if "simulation" in yaml.safe_load((ROOT / path).read_text()):
+        from gnet.study.simulate import parser
+
+        words = parser()
+        assert words.instantiate(words.parse_args(["--config", str(path)]))["simulation"] is not None
+        return
     config = resolve_config(["--config", str(path)])
     module = GNetModule(**instantiate(config["model"]))
     datamodule = instantiate(config["data"])

@@ -59,6 +59,13 @@ class Outputs:
         return differ & ~self.inputs[differ].any()
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, which needs no screen and can be written as PDF, SVG or PNG."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def plot_bias_variance(summaries: Sequence[Summary], path: Path, title: str, loss: str = "mse") -> None:
     """Bias^2, variance and mean test loss of every symmetry against its number of clusters, with one standard error.
 

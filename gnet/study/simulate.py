@@ -1,9 +1,10 @@
 """``python train.py simulate``: experiments whose truth is known, measured beside what theory says, as a table and a picture."""
 
-import sys
 from abc import ABC, abstractmethod
+from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ import yaml
 
 from gnet.errors import ConfigError
 from gnet.study.journal import csv_text, write_atomically
-from gnet.study.plan import did_you_mean
 from gnet.study.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -62,10 +62,13 @@ def main(argv: Sequence[str]) -> int:
         ConfigError: no config, or one without a simulation.
     """
     words = parser()
-    settings = words.parse_args(_with_quick(list(argv)))
+    try:
+        settings = words.parse_args(_with_quick(list(argv)))
+    except ArgumentError as error:
+        raise ConfigError(" ".join(str(error).split())) from error
     if not settings.get("simulation"):
         raise ConfigError("expected a config with a simulation; give --config configs/simulation/r3.yaml")
-    simulation = words.instantiate_classes(settings)["simulation"]
+    simulation = words.instantiate(settings)["simulation"]
     out = Path(settings.out or Path("studies") / Path(_configs(argv)[-1] if _configs(argv) else "simulation").stem)
     start = Provenance.now(" ".join(["simulate", *argv]))
     lines = simulation.run()
@@ -77,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     for kind in ("pdf", "png"):
         figure.savefig(out / f"figure.{kind}", dpi=150)
     text = simulation.summary(lines)
-    write_atomically(out / "report.md", _report(text, start, words.dump(settings, skip_none=False)))
+    write_atomically(out / "report.md", _report(text, start, words.dump(settings)))
     print(f"{text}\n\nWritten to {out}: results.csv, figure.pdf, figure.png, report.md.")
     return 0
 
@@ -98,8 +101,9 @@ def parser() -> "ArgumentParser":
 
 
 def _configs(argv: Sequence[str]) -> list[str]:
-    pairs = zip(argv, argv[1:], strict=False)
-    return [b for a, b in pairs if a in ("--config", "-c")] + [a.partition("=")[2] for a in argv if a.startswith("--config=")]
+    return [b for a, b in pairwise(argv) if a in ("--config", "-c")] + [
+        a.partition("=")[2] for a in argv if a.startswith("--config=")
+    ]
 
 
 def _with_quick(argv: list[str]) -> list[str]:
@@ -111,8 +115,8 @@ def _with_quick(argv: list[str]) -> list[str]:
         found |= (yaml.safe_load(Path(name).read_text()) or {}).get("quick") or {}
     if not found:
         raise ConfigError("--quick needs a config with the key quick; leave it out")
-    rest = [word for word in argv if word != "--quick"]
-    return rest + [f"--simulation.init_args.{name}={value}" for name, value in found.items()]
+    at = argv.index("--quick")
+    return [*argv[:at], *(f"--simulation.init_args.{name}={value}" for name, value in found.items()), *argv[at + 1 :]]
 
 
 def _report(text: str, start: Provenance, config: str) -> str:
@@ -120,18 +124,3 @@ def _report(text: str, start: Provenance, config: str) -> str:
     where = f"{start.processor}, {start.cores} cores, {start.system}; {versions}; git revision {start.revision}; {start.date}"
     body = f"{text}\n\n![figure](figure.png)\n\n## Command, code and machine\n\n    {start.command}\n\n{where}"
     return f"# Simulation\n\n{body}\n\n## Configuration\n\n```yaml\n{config}```\n"
-
-
-def check_names(given: Sequence[str], known: Sequence[str], what: str) -> None:
-    """Refuse a name that is not known.
-
-    Raises:
-        ConfigError: with the nearest one.
-    """
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"unknown {what} {name}{did_you_mean(name, known)} Expected some of {', '.join(known)}")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

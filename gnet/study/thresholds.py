@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,7 @@ class RegressionThresholds(Simulation):
         seed: int = 0,
     ) -> None:
         self.sizes = list(range(10, 40, 2)) if sizes is None else sorted(sizes)
-        dimensions = {len(each) for each in (*targets.values(), *groups.values())}
+        dimensions = {len(beta) for beta in targets.values()} | {len(labels) for labels in groups.values()}
         if len(dimensions) != 1 or not targets or not groups:
             raise ConfigError(f"expected targets and groups of one dimension, got {sorted(dimensions)}")
         self.dim = dimensions.pop()
@@ -113,16 +114,15 @@ class RegressionThresholds(Simulation):
                 output="invariant",
                 estimator=estimator,  # type: ignore[arg-type]
             )
-            for one, other in zip(names, names[1:], strict=False)
+            for one, other in pairwise(names)
             for estimator in ESTIMATORS
         }
 
     def summary(self, lines: Sequence[Measured]) -> str:
         """How often theory lies within two standard errors, and the thresholds."""
         gaps = [abs(line.measured - line.expected) / line.standard_error for line in lines if line.standard_error > 0]
-        text = [
-            f"{len(lines)} means over {self.num_trials} trials; {np.mean(np.array(gaps) < 2):.0%} within 2 standard errors of theory."
-        ]
+        near = np.mean(np.array(gaps) < 2)
+        text = [f"{len(lines)} means over {self.num_trials} trials; {near:.0%} within 2 standard errors of theory."]
         for target in self.targets:
             for (one, other, estimator), n in self.thresholds(target).items():
                 until = "for every n" if math.isinf(n) else f"for n < {n:.2f}"
@@ -134,7 +134,7 @@ class RegressionThresholds(Simulation):
         from gnet.study.plots import COLOURS, new_figure
 
         figure = new_figure(3.4 * len(self.targets), 3.4)
-        panels = figure.subplots(1, len(self.targets), squeeze=False, sharey=True)[0]
+        panels = figure.subplots(1, len(self.targets), squeeze=False)[0]
         for axes, target in zip(panels, self.targets, strict=True):
             for number, name in enumerate(self.groups):
                 for estimator, style, filled in (("constrained", "-", True), ("projected", "--", False)):
