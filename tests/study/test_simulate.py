@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from gnet.cli import main
 from gnet.errors import ConfigError
-from gnet.study.partial_symmetry import PartialSymmetry, _distance_to_uniform
+from gnet.study.partial_symmetry import PartialSymmetry, _distances_to_uniform
 from gnet.study.thresholds import RegressionThresholds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +71,8 @@ def test_the_distance_to_the_uniform_distribution(width: float) -> None:
     gaps = np.abs(fine[:, None] - grid)
     costs = np.minimum(gaps, width - gaps)
     rows, columns = linear_sum_assignment(costs)
-    assert _distance_to_uniform(points, width) == pytest.approx(costs[rows, columns].mean(), rel=0.02)
-    assert _distance_to_uniform((np.arange(8) + 0.3) / 8, 1.0) == pytest.approx(1 / 32)
+    assert _distances_to_uniform(points[None], width)[0] == pytest.approx(costs[rows, columns].mean(), rel=0.02)
+    assert _distances_to_uniform((np.arange(8)[None] + 0.3) / 8, 1.0)[0] == pytest.approx(1 / 32)
 
 
 @pytest.mark.parametrize(
