@@ -116,6 +116,29 @@ class Group(ABC):
         """A basis of the Lie algebra of a matrix group; empty for finite groups."""
         return ()
 
+    def elements(self, limit: int = 10_000) -> Tensor:
+        """All elements of a small group, (order, ...), made from its generators; matrices closer than 1e-6 are one.
+
+        Raises:
+            GroupError: more than ``limit`` of them, or no generators.
+        """
+        if self.order() > limit:
+            raise GroupError(
+                f"expected at most {limit} elements to list, {self.name} has {self.order_text()}; draw some with sample(num), "
+                "or raise limit"
+            )
+        if self.order() != 1 and not len(self.generators):
+            raise GroupError(f"{self.name} knows no generators, so its elements cannot be listed; define generators")
+        found = {_rounded(self.identity): self.identity}
+        fresh = [self.identity]
+        while fresh and len(found) <= self.order():
+            products = {_rounded(gh): gh for g in self.generators for h in fresh for gh in [self.compose(g, h)]}
+            fresh = [element for key, element in products.items() if key not in found]
+            found |= products
+        if len(found) != self.order():
+            raise GroupError(f"{self.name}: the generators give {len(found)} elements, the order says {self.order()}")
+        return torch.stack(list(found.values()))
+
     def contains(self, g: Tensor) -> bool:
         """Whether ``g`` is an element.
 
@@ -162,6 +185,11 @@ class Group(ABC):
         if isinstance(order, int) and order.bit_length() > 256:  # Python refuses to print more than 4300 digits
             return f"about 10^{math.floor(math.log10(order))}"
         return str(order)
+
+
+def _rounded(g: Tensor) -> tuple[int, ...]:
+    """What equal elements share, whatever the rounding of the products that made them."""
+    return tuple((g.double() * 1e6).round().long().flatten().tolist())
 
 
 def _is_square(g: Tensor) -> bool:
