@@ -1,6 +1,18 @@
-"""Measurements on functions and signals: how far from equivariant, and the nearest equivariant one."""
+"""Measurements on functions and signals: errors of model and data, the nearest equivariant map, bias and variance of a fit."""
 
-from gnet.measures.equivariance import EquivarianceError, equivariance_error, linear_equivariance_error
+from gnet.measures.equivariance import EquivarianceError, equivariance_error, pointwise_errors
+from gnet.measures.layers import LayerEquivarianceError, layer_equivariance_errors
+from gnet.measures.linear import channel_equivariance_errors, linear_equivariance_error
 from gnet.measures.projection import AveragedModule, project
 
-__all__ = ["AveragedModule", "EquivarianceError", "equivariance_error", "linear_equivariance_error", "project"]
+__all__ = [
+    "AveragedModule",
+    "EquivarianceError",
+    "LayerEquivarianceError",
+    "channel_equivariance_errors",
+    "equivariance_error",
+    "layer_equivariance_errors",
+    "linear_equivariance_error",
+    "pointwise_errors",
+    "project",
+]

@@ -6,11 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ShapeError
-from gnet.groups import TRIVIAL_ACTION, Action, NodeGroup, SymmetricGroup
-from gnet.measures import equivariance_error, linear_equivariance_error, project
+from gnet.errors import GroupError, ShapeError
+from gnet.graphs import Partition
+from gnet.groups import TRIVIAL_ACTION, Action, ClusterGroup, NodeGroup, SymmetricGroup
+from gnet.measures import AveragedModule, equivariance_error, linear_equivariance_error, pointwise_errors, project
 from gnet.nn import GNet, InvariantLinear
+from gnet.testing import enumerate_elements
 from tests.laws.cases import GROUPS
+from tests.laws.test_matrix_group import TURN, QuarterTurns, Scalings
 
 
 @pytest.fixture(params=[name for name, group in GROUPS.items() if group.order() > 1])
@@ -165,3 +168,156 @@ def test_exact_error_vanishes_on_projections_only(group, rng):
 def test_inputs_that_hold_nothing_are_refused(x, got):
     with pytest.raises(ShapeError, match=f"expected a batch of inputs as a tensor, got {got}"):
         equivariance_error(lambda signal: signal, x, SymmetricGroup(4))
+
+
+# --- every element ---
+
+SMALL = {name: group for name, group in GROUPS.items() if 1 < group.order() <= 200}
+
+
+@pytest.fixture(params=SMALL)
+def small(request: pytest.FixtureRequest) -> NodeGroup:
+    return SMALL[request.param]
+
+
+def test_all_elements_are_those_that_the_generators_make():
+    turns = QuarterTurns()
+    assert {tuple(g.flatten().tolist()) for g in turns.elements()} == {
+        tuple((g + 0.0).flatten().tolist()) for g in enumerate_elements(turns)
+    }
+    with pytest.raises(GroupError, match=r"expected at most 3 elements to list, C4 has 4; draw some"):
+        turns.elements(limit=3)
+    with pytest.raises(GroupError, match=r"R\+ has inf"):
+        Scalings().elements()
+
+
+class NoTurn(QuarterTurns):
+    """Says that it has four elements, and generates two."""
+
+    generators = (TURN @ TURN,)
+
+
+def test_an_order_that_lies_is_caught():
+    with pytest.raises(GroupError, match="C4: the generators give 2 elements, the order says 4"):
+        NoTurn().elements()
+
+
+def test_enumeration_is_the_mean_over_the_group(small, rng):
+    x = signals(small, rng)
+    elements = enumerate_elements(small)
+    moved = torch.stack([small.act(torch.argsort(g), per_node(small.act(g, x))) for g in elements])
+    squares = (moved - per_node(x)).square().sum((2, 3))
+    error = equivariance_error(per_node, x, small, num_samples=None)
+    assert error.mean_square == pytest.approx(float(squares.mean()))
+    assert error.sup == pytest.approx(float(squares.max().sqrt()))
+    assert error.variance == pytest.approx(float((moved - moved.mean(0)).square().sum((2, 3)).mean()))
+    per_item = (moved - moved.mean(0)).square().sum((2, 3)).mean(0)
+    assert error.variance_standard_error == pytest.approx(float(per_item.std() / math.sqrt(len(x))))
+    assert error.total_standard_error == error.standard_error
+    assert error.rms <= error.sup
+    assert error.num_samples == len(elements)
+
+
+def test_invariant_inputs_have_twice_the_squared_rest(small, rng):
+    """E e^2 = 2 V = 2 ||f - f averaged||^2 on whole orbits; on one item of an orbit it is a liar's identity."""
+    elements = enumerate_elements(small)
+    x = signals(small, rng, batch=2)
+    bent = lambda s: torch.tanh(per_node(s)).cumsum(-2)  # noqa: E731
+    orbits = torch.cat([small.act(g, x) for g in elements])
+    error = equivariance_error(bent, orbits, small, num_samples=None)
+    averaged = AveragedModule(bent, small, elements, small.action, small.action)
+    rest = float((bent(orbits) - averaged(orbits)).square().sum((1, 2)).mean())
+    assert error.mean_square == pytest.approx(2 * rest)
+    assert error.variance == pytest.approx(rest)
+    alone = equivariance_error(bent, x[:1], small, num_samples=None)
+    assert alone.mean_square != pytest.approx(2 * alone.variance, rel=1e-3)
+
+
+def test_variance_is_unbiased_over_all_pairs_of_elements(small, rng):
+    """With K = 2 the estimate is |u_1 - u_2|^2 / 2; its mean over all pairs of draws is V, and that over distinct ones is not."""
+    x = signals(small, rng, batch=1)
+    elements = small.elements()
+    u = torch.stack([small.act(torch.argsort(g), per_node(small.act(g, x))).flatten() for g in elements])
+    halves = torch.cdist(u, u, compute_mode="donot_use_mm_for_euclid_dist").square() / 2
+    exact = equivariance_error(per_node, x, small, num_samples=None).variance
+    assert float(halves.mean()) == pytest.approx(exact)
+    size = len(elements)
+    assert float(halves.sum()) / (size * (size - 1)) == pytest.approx(exact * size / (size - 1))
+
+
+def test_pointwise_errors_are_those_of_each_element_and_input(small, rng):
+    x = signals(small, rng, batch=3)
+    elements = small.elements()
+    found = pointwise_errors(per_node, x, small)
+    assert found.shape == (len(elements), 3)
+    for g, row in zip(elements, found, strict=True):
+        by_hand = (per_node(small.act(g, x)) - small.act(g, per_node(x))).flatten(1).norm(dim=1)  # the other side of g
+        torch.testing.assert_close(row, by_hand)
+    assert pointwise_errors(per_node, x, small, []).shape == (0, 3)
+
+
+def test_quarter_turns_are_enumerated_too(rng):
+    x = torch.randn(9, 2, dtype=torch.float64, generator=rng)
+    stretch = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
+    error = equivariance_error(lambda v: v @ stretch, x, QuarterTurns(), num_samples=None)
+    # Odd turns swap 1 and 3, which moves x by 2 |x|; even ones commute.
+    assert error.mean_square == pytest.approx(2 * float(x.square().sum(1).mean()))
+    length = equivariance_error(lambda v: v.norm(dim=-1), x, QuarterTurns(), action_out=TRIVIAL_ACTION, num_samples=None)
+    assert length.relative < 1e-12
+
+
+# --- standard errors ---
+
+
+def test_errors_count_items_and_elements(rng):
+    """Many items share few elements: the spread of repeated measurements is the total error, and the one over items is a liar."""
+    group = ClusterGroup(Partition([0, 0, 0, 1, 1, 2]))
+    few = []
+    for _ in range(400):
+        x = torch.randn(40, 6, 1, dtype=torch.float64, generator=rng)
+        few.append(equivariance_error(per_node, x, group, num_samples=4, generator=rng))
+    spread = torch.tensor([each.mean_square for each in few], dtype=torch.float64).std()
+    total = math.sqrt(sum(each.total_standard_error**2 for each in few) / len(few))
+    over_items = math.sqrt(sum(each.standard_error**2 for each in few) / len(few))
+    assert total == pytest.approx(float(spread), rel=0.25)
+    assert over_items < 0.75 * float(spread)
+
+
+def test_one_item_has_an_error_over_elements_alone(rng):
+    x = torch.randn(1, 5, 1, dtype=torch.float64, generator=rng)
+    error = equivariance_error(per_node, x, SymmetricGroup(5), num_samples=16, generator=rng)
+    assert math.isnan(error.standard_error) and math.isnan(error.variance_standard_error)
+    assert error.total_standard_error > 0
+
+
+# --- what may go wrong ---
+
+
+def test_nan_stays_nan():
+    error = equivariance_error(lambda x: x * torch.nan, torch.ones(2, 3, 1), SymmetricGroup(3))
+    assert all(math.isnan(each) for each in (error.mean_square, error.relative, error.sup, error.variance))
+
+
+def test_nothing_here_but_something_on_the_moved_input_is_infinite():
+    x = torch.tensor([[[0.0], [1.0]]])
+    first = lambda s: torch.cat([s[:, :1], torch.zeros_like(s[:, :1])], 1)  # noqa: E731
+    assert equivariance_error(first, x, SymmetricGroup(2), num_samples=None).relative == math.inf
+
+
+def test_functions_that_write_over_their_input_leave_it_alone(rng):
+    x = torch.randn(4, 3, 1, generator=rng)
+    kept = x.clone()
+    assert equivariance_error(nn.ReLU(inplace=True), x, SymmetricGroup(3), generator=rng).mean_square == 0
+    assert equivariance_error(nn.ReLU(inplace=True), x, SymmetricGroup(3), TRIVIAL_ACTION, TRIVIAL_ACTION).mean_square == 0
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize(("f", "got"), [(lambda x: x.sum(), r"\(\)"), (lambda x: x[:1], r"\(1, 3, 1\)"), (lambda x: [x], "list")])
+def test_functions_of_the_batch_are_refused(f, got):
+    with pytest.raises(ShapeError, match=f"expected f to return a tensor with one output for each of 2 inputs, got {got}"):
+        equivariance_error(f, torch.ones(2, 3, 1), SymmetricGroup(3))
+
+
+def test_a_large_group_is_not_enumerated():
+    with pytest.raises(GroupError, match="expected at most 10000 elements to list, S9 has"):
+        equivariance_error(torch.tanh, torch.ones(2, 9, 1), SymmetricGroup(9), num_samples=None)
