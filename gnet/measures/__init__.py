@@ -4,15 +4,21 @@ from gnet.measures.equivariance import EquivarianceError, equivariance_error, po
 from gnet.measures.layers import LayerEquivarianceError, layer_equivariance_errors
 from gnet.measures.linear import channel_equivariance_errors, linear_equivariance_error
 from gnet.measures.projection import AveragedModule, project
+from gnet.measures.stabiliser import ElementErrors, Stabiliser, approximate_stabiliser, model_error, stabiliser_of
 
 __all__ = [
     "AveragedModule",
+    "ElementErrors",
     "EquivarianceError",
     "LayerEquivarianceError",
+    "Stabiliser",
+    "approximate_stabiliser",
     "channel_equivariance_errors",
     "equivariance_error",
     "layer_equivariance_errors",
     "linear_equivariance_error",
+    "model_error",
     "pointwise_errors",
     "project",
+    "stabiliser_of",
 ]
