@@ -1,5 +1,6 @@
 """Measurements on functions and signals: errors of model and data, the nearest equivariant map, bias and variance of a fit."""
 
+from gnet.measures.data import DataError, HeldOutGap, data_error, held_out_risk_gap
 from gnet.measures.equivariance import EquivarianceError, equivariance_error, pointwise_errors
 from gnet.measures.layers import LayerEquivarianceError, layer_equivariance_errors
 from gnet.measures.linear import channel_equivariance_errors, linear_equivariance_error
@@ -8,13 +9,17 @@ from gnet.measures.stabiliser import ElementErrors, Stabiliser, approximate_stab
 
 __all__ = [
     "AveragedModule",
+    "DataError",
     "ElementErrors",
     "EquivarianceError",
+    "HeldOutGap",
     "LayerEquivarianceError",
     "Stabiliser",
     "approximate_stabiliser",
     "channel_equivariance_errors",
+    "data_error",
     "equivariance_error",
+    "held_out_risk_gap",
     "layer_equivariance_errors",
     "linear_equivariance_error",
     "model_error",
