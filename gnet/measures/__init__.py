@@ -5,24 +5,29 @@ from gnet.measures.equivariance import EquivarianceError, equivariance_error, po
 from gnet.measures.layers import LayerEquivarianceError, layer_equivariance_errors
 from gnet.measures.linear import channel_equivariance_errors, linear_equivariance_error
 from gnet.measures.projection import AveragedModule, project
+from gnet.measures.shift import EnergyShift, MomentShift, energy_shift, moment_shift
 from gnet.measures.stabiliser import ElementErrors, Stabiliser, approximate_stabiliser, model_error, stabiliser_of
 
 __all__ = [
     "AveragedModule",
     "DataError",
     "ElementErrors",
+    "EnergyShift",
     "EquivarianceError",
     "HeldOutGap",
     "LayerEquivarianceError",
+    "MomentShift",
     "Stabiliser",
     "approximate_stabiliser",
     "channel_equivariance_errors",
     "data_error",
+    "energy_shift",
     "equivariance_error",
     "held_out_risk_gap",
     "layer_equivariance_errors",
     "linear_equivariance_error",
     "model_error",
+    "moment_shift",
     "pointwise_errors",
     "project",
     "stabiliser_of",
