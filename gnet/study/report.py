@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from gnet.measures.decomposition import Decomposition, decompose, residual_gram
 from gnet.study.journal import Row, csv_text, json_text, write_atomically
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
 from gnet.study.provenance import Provenance
 from gnet.study.run import StudyResult, trial_path
 from gnet.study.tables import FEW, SUMMARY_COLUMNS, Summary, markdown_table, shared_trials, summarise, text_table, verdict
-from gnet.study.variance import Decomposition, decompose, residual_gram
 from gnet.training.classes import loss_for
 
 PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png": "inputs, outputs and targets"}

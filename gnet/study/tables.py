@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from gnet.measures.decomposition import Decomposition
 from gnet.study.journal import Row
-from gnet.study.variance import Decomposition
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95

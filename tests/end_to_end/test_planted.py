@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from gnet.measures.decomposition import Decomposition
 from gnet.study.plan import Plan, Variant
 from gnet.study.report import decompositions
 from gnet.study.run import run_study
-from gnet.study.variance import Decomposition
 from gnet.training.planted import Planted
 from gnet.training.symmetry import GivenPartition, Trivial
 

@@ -17,7 +17,7 @@ from gnet.study.journal import read_rows
 from gnet.study.plan import choose_baselines
 from gnet.study.report import classes_of, decompositions
 from gnet.study.run import trial_path
-from gnet.study.variance import decompose, residual_gram
+from gnet.measures import decompose, residual_gram
 from gnet.training.checkpoint import load
 from gnet.training.datamodule import Batch
 

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from gnet.measures.decomposition import decompose, residual_gram
 from gnet.study.journal import Row
 from gnet.study.tables import SUMMARY_COLUMNS, best_symmetry, markdown_table, paired_difference, summarise, text_table, verdict
-from gnet.study.variance import decompose, residual_gram
 
 NAMES = {"S8": 1, "S4^2": 2, "trivial": 8}
 LOG_ORDERS = {"S8": math.log(40320), "S4^2": math.log(576), "trivial": 0.0}

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from gnet.errors import ShapeError
-from gnet.study.variance import decompose, residual_gram
+from gnet.errors import ConfigError, ShapeError
+from gnet.groups import SymmetricGroup
+from gnet.measures import bias_variance, fitted_bias_variance, project
+from gnet.measures.decomposition import decompose, residual_gram
+from gnet.theory import LeastSquares
 
 BIAS, DRAW_STD, SEED_STD, ENTRIES = 0.7, 0.5, 0.9, 6
 
@@ -93,7 +97,7 @@ def test_entries_outside_the_mask_do_not_count(generator: np.random.Generator, m
     mask[0, 0, 0] = True
     expected = residual_gram([p[mask] for p in predictions], target[mask])
     target[~mask] = np.nan
-    monkeypatch.setattr("gnet.study.variance.CHUNK_ENTRIES", 30)  # several pieces
+    monkeypatch.setattr("gnet.measures.decomposition.CHUNK_ENTRIES", 30)  # several pieces
     assert residual_gram(list(predictions), target, mask) == pytest.approx(expected)
 
 
@@ -108,3 +112,69 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         residual_gram([np.ones(2)], np.ones(3))
     with pytest.raises(ShapeError, match="a mask without any"):
         residual_gram([np.ones(3)], np.ones(3), np.zeros(3, dtype=bool))
+
+
+def test_stacks_of_tensors_and_arrays_agree(generator: np.random.Generator) -> None:
+    predictions, target, draws = simulate(generator, 3, 2)
+    mask = np.array([True, True, False, True, True, False])
+    expected = decompose(residual_gram(list(predictions), target, mask), draws)
+    assert bias_variance(predictions, target, draws, mask) == expected
+    tensors = [torch.from_numpy(each) for each in (predictions, target, mask)]
+    assert bias_variance(tensors[0], tensors[1], draws, tensors[2]) == expected
+    assert bias_variance(predictions, target).num_draws == 6
+
+
+def test_least_squares_has_the_bias_and_variance_of_the_theorem(rng: torch.Generator) -> None:
+    """Averaged over S_3, n = 20: bias^2 of a prediction at x is (theta_lost x)^2, its variance |x_kept|^2 s^2 / (n - p - 1)."""
+    theta, group, n = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64), SymmetricGroup(3), 20
+    x = torch.randn(50, 3, dtype=torch.float64, generator=rng)
+    start = int(torch.randint(2**31, (), generator=rng))
+
+    def fit(averaged: bool, draw: int):
+        source = torch.Generator().manual_seed(start + draw)
+        inputs = torch.randn(n, 3, dtype=torch.float64, generator=source)
+        targets = inputs @ theta + 0.5 * torch.randn(n, dtype=torch.float64, generator=source)
+        weights = LeastSquares.fit(inputs, targets).theta.flatten()
+        weights = project(weights, group, output="invariant") if averaged else weights
+        return lambda x: x @ weights
+
+    for averaged in (False, True):
+        parts = fitted_bias_variance(lambda draw, a=averaged: fit(a, draw), x, x @ theta, num_draws=100)
+        lost = (theta - theta.mean()) if averaged else torch.zeros(3, dtype=torch.float64)
+        kept = x.mean(1).square() * 3 if averaged else x.square().sum(1)
+        assert abs(parts.bias2 - float((x @ lost).square().mean())) < 5 * parts.bias2_error
+        assert abs(parts.variance - 0.25 * float(kept.mean()) / (n - 3 - 1)) < 5 * parts.variance_error
+
+
+def test_seeds_and_draws_are_told_apart() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    class Predictor(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value, self.drop = value, nn.Dropout(0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.drop(torch.full_like(x, self.value))
+
+    def fit(draw: int, seed: int) -> Predictor:
+        calls.append((draw, seed))
+        return Predictor([0.0, 3.0][draw] + [-1.0, 1.0][seed])
+
+    parts = fitted_bias_variance(fit, torch.zeros(4), torch.zeros(4), num_draws=2, num_seeds=2)
+    assert calls == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert parts.between_seeds == pytest.approx(2.0)  # of -1 and 1
+    assert parts.between_draws == pytest.approx(4.5 - 2.0 / 2)  # of 0 and 3, less what the seeds leave
+    masked = fitted_bias_variance(
+        fit, torch.zeros(4), torch.tensor([0.0, 0, 0, torch.nan]), num_draws=2, num_seeds=2, mask=[True, True, True, False]
+    )
+    assert masked == parts
+
+
+def test_stacks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"expected a stack \(T, M, ...\) of predictions, got \(3,\)"):
+        bias_variance(np.ones(3), np.ones(3))
+    with pytest.raises(ShapeError, match="expected the draw of each of 2 predictions, got 3"):
+        bias_variance(np.ones((2, 3)), np.ones(3), draws=[0, 1, 2])
+    with pytest.raises(ConfigError, match="expected at least two fits, got num_draws=1 and num_seeds=None"):
+        fitted_bias_variance(lambda draw: torch.tanh, torch.zeros(3), torch.zeros(3), num_draws=1)
