@@ -11,6 +11,9 @@ _ROOMS = {
     "inpainting": ("ImageInpainting",),
     "standardise": ("Scaling", "Standardiser"),
     "module": ("GNetModule",),
+    "callbacks": ("LogEquivariance", "read_equivariance_errors"),
+    "symmetry_metrics": ("EquivarianceErrorMetric", "LayerEquivarianceErrorMetric", "StabiliserMetric"),
+    "data_metrics": ("BiasVarianceMetric", "DataErrorMetric", "EnergyShiftMetric", "MomentShiftMetric", "RiskGapMetric"),
     "symmetry": ("Automorphism", "Coarsened", "GivenPartition", "Grid", "Symmetric", "Symmetry", "Trivial"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -159,6 +159,8 @@ class GNetCLI(LightningCLI):
         if config.get("enable_checkpointing") is not False and not any(isinstance(each, Checkpoint) for each in given):
             ours.append(WriteCheckpoints(best))
         config = dict(config, callbacks=[*given, *ours, *([] if best in given else [best])])
+        if any(isinstance(each, LogEquivariance) for each in given):  # two would log under the same names
+            callbacks = [each for each in callbacks if not isinstance(each, LogEquivariance)]
         if config.get("logger") in (None, True):
             config["logger"] = default_loggers(config.get("default_root_dir"))
         return super()._instantiate_trainer(config, callbacks)

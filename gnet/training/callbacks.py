@@ -1,6 +1,7 @@
 """Callbacks: keep the best weights in memory, stop on NaN, log the equivariance error."""
 
 import copy
+import csv
 import math
 import time
 from pathlib import Path
@@ -11,15 +12,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from gnet.errors import ConfigError, NonFiniteError
+from gnet.errors import ConfigError, DataError, NonFiniteError
 from gnet.groups import TRIVIAL_ACTION, NodeGroup
-from gnet.measures import equivariance_error
+from gnet.measures import equivariance_error, layer_equivariance_errors
 from gnet.randomness import derive_seed
 from gnet.training.symmetry import Symmetry
 
 if TYPE_CHECKING:
     from gnet.training.data import Batch
     from gnet.training.module import GNetModule
+
+LOGGED = ("equivariance_error", "reference_equivariance_error")
+"""Names of what ``LogEquivariance`` logs; those of layers follow after a slash."""
 
 
 class BestWeights(Callback):
@@ -184,20 +188,50 @@ class LogEquivariance(Callback):
     """Logs how far the net is from commuting with its own group, and with a reference group if one is given.
 
     The error is relative: root mean square of f(g x) - g f(x) over that of f(x), in float64, on the first batch of validation
-    (or test), for the same random elements every time.
+    (or test; before any, or without a validation split, the first of training), for the same random elements every time. One
+    measurement copies the net and runs it ``num_samples`` + 1 times on that batch for each group; with ``layers`` each layer runs
+    as often once more, or has its dense map made where that is small.
+
+    What is logged, by name: ``equivariance_error``, ``reference_equivariance_error``, and with ``layers`` one
+    ``equivariance_error/NAME`` for each layer (``reference_equivariance_error/NAME``), with NAME as in ``net.named_modules()``.
+    ``read_equivariance_errors`` reads them back from ``metrics.csv``.
 
     Args:
         every: log at the end of validation every this many epochs; 0 only at the end of the fit.
         reference: a second group to measure against, logged as ``reference_equivariance_error``.
         num_samples: group elements drawn.
+        every_steps: log every this many optimiser steps too; 0 never. Goes straight to the loggers, however often they log.
+        layers: log each layer too, on the inputs that reach it.
+
+    Raises:
+        ConfigError: a negative interval, or fewer than two samples.
+
+    References:
+        ``gnet.measures.equivariance_error`` and ``gnet.measures.layer_equivariance_errors``.
+
+    Example:
+        >>> LogEquivariance(every=1, layers=True).every
+        1
     """
 
-    def __init__(self, every: int = 0, reference: Symmetry | None = None, num_samples: int = 8) -> None:
+    def __init__(
+        self,
+        every: int = 0,
+        reference: Symmetry | None = None,
+        num_samples: int = 8,
+        every_steps: int = 0,
+        layers: bool = False,
+    ) -> None:
         if every < 0 or num_samples < 2:
             raise ConfigError(f"expected every >= 0 and num_samples >= 2, got {every} and {num_samples}")
+        if every_steps < 0:
+            raise ConfigError(f"expected every_steps >= 0, got {every_steps}")
         self.every, self.reference, self.num_samples = every, reference, num_samples
+        self.every_steps, self.layers = every_steps, layers
         self._x: Tensor | None = None
+        self._last_step = 0
 
+    @torch.no_grad()
     def measure(self, module: "GNetModule") -> dict[str, float]:
         """The relative errors, by the name they are logged under; empty before any batch was seen."""
         if self._x is None or module.net is None or module.domain is None or module.group is None:
@@ -211,16 +245,29 @@ class LogEquivariance(Callback):
         found = {}
         for name, group in groups.items():
             generator = torch.Generator().manual_seed(derive_seed(module.hparams["seed"], "noise", "equivariance"))
-            with torch.no_grad():
-                error = equivariance_error(
-                    net, x, group, action_out=action_out, num_samples=self.num_samples, generator=generator
-                )
+            error = equivariance_error(net, x, group, action_out=action_out, num_samples=self.num_samples, generator=generator)
             found[name] = float(error.relative)
+            if self.layers:
+                parts = layer_equivariance_errors(net, x, group, num_samples=self.num_samples, generator=generator)
+                # A net of one layer is that layer, and has no name in itself.
+                found |= {f"{name}/{part.name}": part.error.relative for part in parts if part.name}
         return found
 
     def _see(self, batch: "Batch", batch_idx: int) -> None:
         if batch_idx == 0:
             self._x = batch.x
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember the first batch, as long as there is none of validation."""
+        if self._x is None:
+            self._see(batch, 0)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log every ``every_steps`` optimiser steps; several batches may make one step."""
+        step = trainer.global_step
+        if self.every_steps and step != self._last_step and step % self.every_steps == 0:
+            self._last_step = step
+            self._write(trainer, pl_module)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -247,8 +294,37 @@ class LogEquivariance(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the net that the fit leaves behind."""
-        found = self.measure(pl_module)  # type: ignore[arg-type]
+        self._write(trainer, pl_module)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = self.measure(pl_module) if trainer.loggers else {}  # type: ignore[arg-type]
         for logger in trainer.loggers:
             if found:
                 logger.log_metrics(found, step=trainer.global_step)
                 logger.save()
+
+
+def read_equivariance_errors(path: str | Path) -> dict[str, list[tuple[int, float]]]:
+    """What ``LogEquivariance`` left in a ``metrics.csv``: for each name the steps and values, in the order of steps.
+
+    Args:
+        path: of the file, or of the folder of the run that holds it.
+
+    Raises:
+        DataError: there is no such file, or it has no equivariance error.
+
+    Example:
+        >>> rows = ["equivariance_error,equivariance_error/blocks.0,step", ",,0", "0.5,0.25,9"]
+        >>> _ = Path("metrics.csv").write_text(chr(10).join(rows))
+        >>> read_equivariance_errors("metrics.csv")
+        {'equivariance_error': [(9, 0.5)], 'equivariance_error/blocks.0': [(9, 0.25)]}
+    """
+    file = Path(path) / "metrics.csv" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise DataError(f"expected a metrics.csv, or the folder of a run that has one, got {path}")
+    with open(file, newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    names = [name for name in (rows[0] if rows else ()) if name.partition("/")[0] in LOGGED]
+    if not names:
+        raise DataError(f"{file} has no equivariance error; fit with --log_equivariance.every=1")
+    return {name: sorted((int(row["step"]), float(row[name])) for row in rows if row[name]) for name in names}

@@ -109,7 +109,8 @@ def _check_logged(who: str, monitor: str, trainer: Trainer, module: "GNetModule"
     logs = [each for each in parts if isinstance(each, LogEquivariance) and each.every]
     known += ["equivariance_error"] if logs else []
     known += ["reference_equivariance_error"] if any(each.reference is not None for each in logs) else []
-    if monitor not in known:
+    of_layer = any(each.layers for each in logs) and monitor.partition("/")[0] in known
+    if monitor not in known and not of_layer:
         near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.4)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{who} watches {monitor!r}, expected one of {', '.join(known)}, which a fit logs{meant}")
