@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "plugins"}
 MAY_IMPORT["__main__"] = {"cli"}
-# The public names come from anywhere but the plug-ins and the tests' own laws; `test_import_gnet_is_light` holds it to be lazy.
+# The public names come from anywhere but the plug-ins and the tests' own laws; `test_import_is_light` holds it to be lazy.
 MAY_IMPORT["__init__"] = set(MAY_IMPORT) - {"testing", "cli", "__main__"}
 
 # Imported only where its room is (any room may import torch, numpy ...).
@@ -165,11 +165,12 @@ def test_table_has_no_cycle():
     assert order[0] == "errors"
 
 
-def test_import_gnet_is_light():
+@pytest.mark.parametrize("module", ["gnet", "gnet.measures"])
+def test_import_is_light(module):
     heavy = ("lightning", "networkx", "sklearn", "matplotlib", "jsonargparse", "torchmetrics", "pooch")
     # PyG and torch bring some of these along by themselves; only what gnet adds to them counts.
     code = (
-        "import sys, torch, torch_geometric.data; before = set(sys.modules); import gnet; "
+        f"import sys, torch, torch_geometric.data; before = set(sys.modules); import {module}; "
         f"print(sorted(name for name in set(sys.modules) - before if name in {heavy}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from gnet.cli import main
 from gnet.errors import ConfigError
+from gnet.measures import decompose, residual_gram
 from gnet.study.baselines import fit_frequencies, masked_loss, train_baseline
 from gnet.study.journal import read_rows
 from gnet.study.plan import choose_baselines
 from gnet.study.report import classes_of, decompositions
 from gnet.study.run import trial_path
-from gnet.measures import decompose, residual_gram
 from gnet.training.checkpoint import load
 from gnet.training.datamodule import Batch
 
