@@ -129,10 +129,9 @@ class InvariantKernelRidge(RegressorMixin, BaseEstimator):
             if self.num_samples < 1:
                 raise ConfigError(f"expected num_samples >= 1, or None for all elements, got {self.num_samples}")
             return list(self.group.sample(self.num_samples, torch.Generator().manual_seed(self.random_state)))
-        if not isinstance(self.group, NodeGroup) or self.group.order() > LARGEST:
+        if not self.group.is_finite or self.group.order() > LARGEST:
             raise ConfigError(
-                f"{self.group.name} has more than {LARGEST} elements, or none that can be listed; say how many to draw: "
-                "num_samples=64"
+                f"{self.group.name} has more than {LARGEST} elements, too many to list; say how many to draw: num_samples=64"
             )
         return list(self.group.elements(LARGEST))
 

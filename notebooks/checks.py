@@ -1,0 +1,123 @@
+"""What the exercises of the notebooks are checked against. Try first, look later."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from gnet import ClusterGroup, GNet, PairOrbits, Partition, SymmetricGroup, equivariance_error, grid_group
+from gnet.nn import NodeBatchNorm
+from gnet.theory import crossover_sample_size, dim_hom, filter_bound, optimal_shrinkage
+
+Answer = Any
+
+
+def check(exercise: str, answer: Answer, **given: Any) -> None:
+    """Say whether an answer is right; an ellipsis is none yet.
+
+    Example:
+        >>> check("custom 1", ...), check("custom 1", 12)
+        custom 1: not answered yet
+        custom 1: right
+        (None, None)
+    """
+    if answer is ...:
+        print(f"{exercise}: not answered yet")
+        return
+    print(f"{exercise}: {'right' if CHECKS[exercise](answer, **given) else 'not right, try again'}")
+
+
+def _near(value: float, tolerance: float = 1e-3) -> Callable[[float], bool]:
+    return lambda answer: math.isclose(float(answer), value, rel_tol=tolerance)
+
+
+def _weights(answer: int, partition: Partition) -> bool:
+    return int(answer) == dim_hom(ClusterGroup(partition))
+
+
+def _lowest(answer: int, risks: dict[int, float]) -> bool:
+    return int(answer) == min(risks, key=risks.__getitem__)
+
+
+def _refines(answer: Sequence[Partition]) -> bool:
+    fine, coarse = sorted(answer, key=lambda each: -each.num_clusters)
+    return fine.num_clusters == 9 and coarse.num_clusters == 3 and fine.refines(coarse)
+
+
+def _threshold(answer: float, theta: torch.Tensor, smaller: ClusterGroup, larger: ClusterGroup, sigma_xi: float) -> bool:
+    return _near(crossover_sample_size(theta, smaller, larger, sigma_xi=sigma_xi))(answer)
+
+
+def _factor(answer: float, theta: torch.Tensor, group: ClusterGroup, n: int, sigma_xi: float) -> bool:
+    return _near(optimal_shrinkage(theta, group, n, sigma_xi=sigma_xi).factors[0])(answer)
+
+
+def _separate(answer: int) -> bool:
+    return int(answer) == 0
+
+
+def _own_share(answer: float) -> bool:
+    return math.isclose(float(answer), 1 / 3, abs_tol=0.02)
+
+
+def _heard(answer: Sequence[int]) -> bool:
+    return sorted(answer) == [0, 1, 2]
+
+
+def _bound(answer: float, graph: Any, partition: Partition, coefficients: Sequence[float]) -> bool:
+    return _near(filter_bound(graph, partition, coefficients, target="reynolds"))(answer)
+
+
+def _order(answer: Sequence[str]) -> bool:
+    return [each.strip().lower() for each in answer] == ["cut", "operator", "frobenius"]
+
+
+def _gain(answer: float, errors: dict[int, float]) -> bool:
+    return _near(errors[min(errors)] / errors[max(errors)], 0.02)(answer)
+
+
+def _dihedral(answer: Any) -> bool:
+    return answer.degree == 12 and answer.order() == 24 and PairOrbits.of(answer).count == 7
+
+
+def _translations(answer: int) -> bool:
+    return int(answer) == PairOrbits.of(grid_group((4, 3), "translations")).count
+
+
+def _keeps(answer: Any) -> bool:
+    net = GNet(SymmetricGroup(5), 2, 4, 1, norm=answer) if isinstance(answer, str) else None
+    return net is not None and any(isinstance(module, NodeBatchNorm) for module in net.modules())
+
+
+def _pyg_shape(answer: Sequence[int]) -> bool:
+    return tuple(answer) == (20 * 64, 1)
+
+
+def _exact(answer: Any) -> bool:
+    x = torch.randn(6, 64, 1, dtype=torch.float64)
+    return (
+        equivariance_error(answer.double(), x, answer.group).relative < 1e-9 and 1 < answer.group.node_orbits().num_clusters < 64
+    )
+
+
+CHECKS: dict[str, Callable[..., bool]] = {
+    "coarsening 1": _weights,
+    "coarsening 2": _lowest,
+    "coarsening 3": _refines,
+    "variance 1": _threshold,
+    "variance 2": _factor,
+    "variance 3": _near(21.53125),
+    "published 1": _separate,
+    "published 2": _own_share,
+    "published 3": _heard,
+    "bounds 1": _bound,
+    "bounds 2": _order,
+    "bounds 3": _gain,
+    "custom 1": lambda answer: int(answer) == 12,
+    "custom 2": _dihedral,
+    "custom 3": _translations,
+    "pyg 1": _pyg_shape,
+    "pyg 2": _keeps,
+    "pyg 3": _exact,
+}

@@ -1,0 +1,1 @@
+"""The notebooks run, and their exercises can be solved."""

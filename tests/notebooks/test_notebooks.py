@@ -1,0 +1,93 @@
+"""Every notebook is executed whole; exercises say right to right answers and wrong to others."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+QUICK = {  # smaller numbers for the parameter cells, so that all notebooks together take about a minute
+    "bias_and_variance": "NUM_TRIALS = 40",
+    "approximate_symmetry": "NUM_TRIALS = 10",
+    "choosing_a_coarsening": "NUM_SAMPLES = 500",
+    "gnet_in_a_pyg_pipeline": "NUM_EPOCHS = 12",
+    "what_the_published_code_computes": "NUM_STEPS = 30",
+}
+SOLUTIONS = {
+    "coarsening 1": "chosen.num_clusters**2 + int((chosen.sizes > 1).sum())",
+    "coarsening 2": "min(risks, key=lambda size: risks[size].risk)",
+    "coarsening 3": "chain(graph, num_clusters=[3, 9])",
+    "variance 1": 'crossover_sample_size(theta, pairs, halves, sigma_xi=SIGMA_XI, estimator="projected")',
+    "variance 2": "optimal_shrinkage(theta, halves, 20, sigma_xi=SIGMA_XI).factors[0]",
+    "variance 3": "crossover_sample_size(torch.tensor([1, 1, 0.92]).double() / 2.8464**0.5, ClusterGroup(Partition([0, 0, 1])), "
+    "ClusterGroup(Partition([0, 0, 0])), sigma_xi=1 / 6, output='invariant', estimator='constrained')",
+    "published 1": "0",
+    "published 2": 'float(supports["self"][0, 0])',
+    "published 3": '(supports["edge_weights"][1] > 0).nonzero().flatten().tolist()',
+    "bounds 1": 'filter_bound(grid, partitions[2], [1.0, 1.0], target="reynolds")',
+    "bounds 2": '["cut", "operator", "Frobenius"]',
+    "bounds 3": "gains[1].mean() / gains[120].mean()",
+    "custom 1": "PairOrbits.of(group).count",
+    "custom 2": "PermutationGroup([turn, (-torch.arange(12)) % 12])",
+    "custom 3": 'PairOrbits.of(grid_group((4, 3), "translations")).count',
+    "pyg 1": 'nets["GNet, districts"][0](torch.randn(20 * 64, 1)).shape',
+    "pyg 2": '"batch"',
+    "pyg 3": "GNet(ClusterGroup(districts), 1, 8, 1)",
+}
+WRONG = {
+    "coarsening 3": "chain(graph, num_clusters=[4, 9])",
+    "published 3": "[1]",
+    "bounds 2": '["operator", "cut", "Frobenius"]',
+    "custom 2": "group",
+    "pyg 1": "(20, 64, 1)",
+    "pyg 2": '"layer"',
+    "pyg 3": "GNet(TrivialGroup(64), 1, 8, 1)",
+}
+
+
+def sources(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells]
+
+
+def run(path: Path, answers: dict[str, str]) -> dict[str, str]:
+    """Execute a notebook with answers in place of the dots, and return what each exercise said."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        found = re.search(r'check\("([^"]+)"', cell.source)
+        if found and cell.cell_type == "code" and "answer = ..." in cell.source:
+            cell.source = cell.source.replace("answer = ...", f"answer = {answers.get(found[1], '...')}")
+        if cell.source.startswith("# Parameters"):
+            cell.source += "\n" + QUICK.get(path.stem, "")
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    client.execute(env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"})
+    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    return dict(re.findall(r"^(\w+ \d): (.*)$", said, re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_right_answers_are_right(path: Path) -> None:
+    said = run(path, SOLUTIONS)
+    assert len(said) == 3 and set(said.values()) == {"right"}, said
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_form(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = notebook.cells
+    question = cells[0].source.splitlines()[0]
+    assert cells[0].cell_type == "markdown" and question.startswith("# ") and question.endswith("?")
+    assert [cell.source.startswith("# Parameters") for cell in cells].index(True) == 1
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells), "commit notebooks without outputs"
+    assert sum('check("' in cell.source for cell in cells) == 3
+    assert path.stem in (ROOT / "README.md").read_text()
+
+
+def test_wrong_answers_and_none_are_not_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one notebook by running it; the others by their checks."""
+    said = run(ROOT / "notebooks" / "a_custom_group.ipynb", {"custom 1": "144", "custom 2": WRONG["custom 2"]})
+    assert said == {"custom 1": "not right, try again", "custom 2": "not right, try again", "custom 3": "not answered yet"}
