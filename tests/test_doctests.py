@@ -76,10 +76,10 @@ def test_an_example_that_lies_is_caught():
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL))
-def test_readme_block_runs(block, tmp_path, monkeypatch):
+def test_readme_block_runs(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "readme"}
     exec(compile(block, "README.md", "exec"), names)
     modules = [value for value in names.values() if isinstance(value, torch.nn.Module)]
-    assert modules
+    assert modules or capsys.readouterr().out, "a block makes a net, or prints what it found"
     assert all(p.isfinite().all() for module in modules for p in module.parameters())
