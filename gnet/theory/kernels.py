@@ -35,7 +35,7 @@ def averaged_kernel(x: Tensor, other: Tensor, moves: Callable[[Tensor], list[Ten
 
     Example:
         >>> swap = lambda batch: [batch, batch.flip(1)]
-        >>> x = torch.tensor([[1.0, 0.0]])
+        >>> x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
         >>> averaged_kernel(x, x, swap, lambda a, b: a @ b.T, both=False)
         array([[0.5]])
     """
