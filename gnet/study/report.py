@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from gnet.measures.decomposition import Decomposition, decompose, residual_gram
 from gnet.study.journal import Row, csv_text, json_text, write_atomically
-from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs
+from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs, save
 from gnet.study.provenance import Provenance
 from gnet.study.run import StudyResult, trial_path
 from gnet.study.tables import FEW, SUMMARY_COLUMNS, Summary, markdown_table, shared_trials, summarise, text_table, verdict
 from gnet.training.classes import loss_for
 
 PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png": "inputs, outputs and targets"}
+"""Shown in the report; each is written as .pdf too, for papers and slides."""
 
 
 def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
@@ -50,19 +52,26 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
     write_atomically(out / "summary.csv", csv_text(SUMMARY_COLUMNS, (summary.cells() for summary in summaries)))
     config = result.manifest["variants"][result.manifest["reference"]]["config"]
     classes = classes_of(out)
-    plot_bias_variance(summaries, out / "bias_variance.png", title, loss_for(config["model"].get("loss"), classes))
+    if any(summary.kind == "symmetry" for summary in summaries):
+        _write(plot_bias_variance(summaries, title, loss_for(config["model"].get("loss"), classes)), out / "bias_variance.png")
     _plot_outputs(out, rows, title, classes or ())
     pictures = [name for name in PICTURES if (out / name).exists()]
     sentence = verdict(rows, log_orders(result.manifest))
     text = report_text(result, summaries, sentence, data_card, title, pictures, of_classes=classes is not None)
     write_atomically(out / "report.md", text)
-    files = ["results.csv", "summary.csv", "report.md", *pictures]
+    vectors = [Path(name).with_suffix(".pdf").name for name in pictures]
+    files = ["results.csv", "summary.csv", "report.md", *pictures, *vectors]
     return "\n".join([text_table(summaries), "", sentence, "", f"Written to {out}: {', '.join(files)}."])
 
 
 def log_orders(manifest: dict[str, Any]) -> dict[str, float]:
     """Logarithm of the group order of every symmetry of a study."""
     return {name: float(entry["log_order"]) for name, entry in manifest["variants"].items() if entry["kind"] == "symmetry"}
+
+
+def _write(figure: Figure, picture: Path) -> None:
+    save(figure, picture)
+    save(figure, picture.with_suffix(".pdf"))
 
 
 def _plot_outputs(out: Path, rows: Sequence[Row], title: str, classes: Sequence[str]) -> None:
@@ -89,7 +98,7 @@ def _plot_outputs(out: Path, rows: Sequence[Row], title: str, classes: Sequence[
             classes=classes,
         )
     shown = next(iter(trials.values())) if together else "of different trials"
-    plot_outputs(outputs, out / "outputs.png", f"{title}: test samples; one net of each symmetry, {shown}")
+    _write(plot_outputs(outputs, f"{title}: test samples; one net of each symmetry, {shown}"), out / "outputs.png")
 
 
 def report_text(
@@ -110,7 +119,7 @@ def report_text(
         "according to one group; the larger the group, the fewer weights, and as a rule the more bias and the less variance.",
         "Answer": sentence,
         "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws, of_classes)}",
-        "Pictures": "\n\n".join(f"![{PICTURES[name]}]({name})" for name in pictures),
+        "Pictures": "\n\n".join([*(f"![{PICTURES[name]}]({name})" for name in pictures), *_vectors(pictures)]),
         "Failed trials": _failures(result),
         "Protocol": _protocol(manifest, summaries),
         "Data and splits (of the first draw and seed)": "\n".join(f"- {key}: {value}" for key, value in data_card.items()),
@@ -119,6 +128,12 @@ def report_text(
     }
     parts = [f"{'#' if number == 0 else '##'} {head}\n\n{text}\n" for number, (head, text) in enumerate(sections.items()) if text]
     return "\n".join(parts)
+
+
+def _vectors(pictures: Sequence[str]) -> list[str]:
+    """The sentence on the vector versions, where there are pictures."""
+    names = [Path(name).with_suffix(".pdf").name for name in pictures]
+    return [f"For print: {', '.join(f'[{name}]({name})' for name in names)}."] if names else []
 
 
 OF_NUMBERS = (

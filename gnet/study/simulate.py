@@ -76,9 +76,12 @@ def main(argv: Sequence[str]) -> int:
     names = list(dict.fromkeys(name for line in lines for name in line.settings))
     header = ["quantity", *names, "measured", "standard_error", "expected", "kind"]
     write_atomically(out / "results.csv", csv_text(header, (line.cells(names) for line in lines)))
-    figure = simulation.draw(lines)
+    from gnet.study.plots import save, styled  # here, since they bring matplotlib
+
+    with styled():
+        figure = simulation.draw(lines)
     for kind in ("pdf", "png"):
-        figure.savefig(out / f"figure.{kind}", dpi=150)
+        save(figure, out / f"figure.{kind}")
     text = simulation.summary(lines)
     write_atomically(out / "report.md", _report(text, start, words.dump(settings)))
     print(f"{text}\n\nWritten to {out}: results.csv, figure.pdf, figure.png, report.md.")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from gnet.study import report
-from gnet.study.plots import Outputs
+from gnet.study.plots import Outputs, plot_outputs
 from gnet.study.run import StudyResult, trial_path
 from tests.study.test_run import FULL, NONE, RIDGE, run
 
@@ -37,7 +38,12 @@ def test_outputs_side_by_side_are_those_of_one_trial(
     study: tuple[Path, StudyResult], monkeypatch: pytest.MonkeyPatch, rows: list[int], shown: str, seeds: dict[str, int]
 ) -> None:
     drawn: list[tuple[Outputs, str]] = []
-    monkeypatch.setattr(report, "plot_outputs", lambda outputs, path, title: drawn.append((outputs, title)))
+
+    def noted(outputs: Outputs, title: str) -> Figure:
+        drawn.append((outputs, title))
+        return plot_outputs(outputs, title)
+
+    monkeypatch.setattr(report, "plot_outputs", noted)
     write(*study, rows)
     [(outputs, title)] = drawn
     assert title.endswith(shown)
@@ -56,7 +62,12 @@ def test_the_report_says_how_the_best_was_chosen(study: tuple[Path, StudyResult]
 
 def test_only_pictures_that_exist_are_linked(study: tuple[Path, StudyResult]) -> None:
     out, result = study
-    for name in report.PICTURES:
+    vectors = [out / name.replace(".png", ".pdf") for name in report.PICTURES]
+    for name in (*report.PICTURES, *vectors):
         (out / name).unlink(missing_ok=True)
-    assert "![" not in write(out, result, [4, 5])  # baselines alone make no picture
-    assert write(out, result, slice(None)).count("![") == 2
+    text = write(out, result, [4, 5])  # baselines alone make no picture
+    assert "![" not in text and "For print" not in text
+    text = write(out, result, slice(None))
+    assert text.count("![") == 2
+    assert "For print: [bias_variance.pdf](bias_variance.pdf), [outputs.pdf](outputs.pdf)." in text
+    assert all(vector.read_bytes().startswith(b"%PDF") for vector in vectors)
