@@ -155,3 +155,12 @@ HUMAN36M_16 = Skeleton(
     right=(1, 2, 3, 13, 14, 15),
 )
 """The 16 joints that lifting on Human3.6M uses: its 17 moving ones without Neck/Nose, the shoulders hung on the thorax."""
+
+STANCE_16 = torch.tensor(
+    [
+        *([0.0, 0.0], [-0.17, -0.14], [-0.2, -0.55], [-0.24, -0.95], [0.17, -0.14], [0.2, -0.55], [0.24, -0.95]),
+        *([0.0, 0.25], [0.0, 0.5], [0.0, 0.75], [0.2, 0.46], [0.42, 0.26], [0.62, 0.04]),
+        *([-0.2, 0.46], [-0.42, 0.26], [-0.62, 0.04]),
+    ]
+)
+"""The joints of ``HUMAN36M_16`` in the plane, (16, 2), to draw them: a person seen from the front, about in metres."""

@@ -6,10 +6,14 @@ column or page. ``save`` writes PDF, SVG or PNG. No screen is needed, and matplo
 ==========================  =====================================================================================
 plot_bias_variance          bias^2, variance and test loss of every symmetry of a study
 plot_outputs                what the nets of a study put out, beside the truth
+plot_coarsening             a graph, its coarsened graph, and the blow-up
+plot_sensor_map             clusters of a graph on the ground
 ==========================  =====================================================================================
 """
 
 from gnet.study.plots.bias_variance import plot_bias_variance, read_summary
+from gnet.study.plots.coarsening import plot_coarsening, plot_sensor_map
+from gnet.study.plots.layout import layout
 from gnet.study.plots.outputs import Outputs, plot_outputs
 from gnet.study.plots.style import COLOURS, COLUMN, LINES, MARKERS, PAGE, new_figure, save, styled
 
@@ -20,9 +24,12 @@ __all__ = [
     "MARKERS",
     "PAGE",
     "Outputs",
+    "layout",
     "new_figure",
     "plot_bias_variance",
+    "plot_coarsening",
     "plot_outputs",
+    "plot_sensor_map",
     "read_summary",
     "save",
     "styled",
