@@ -8,12 +8,14 @@ plot_bias_variance          bias^2, variance and test loss of every symmetry of 
 plot_outputs                what the nets of a study put out, beside the truth
 plot_coarsening             a graph, its coarsened graph, and the blow-up
 plot_sensor_map             clusters of a graph on the ground
+plot_pair_orbits            which weights of a layer are one, and a weight sorted by the orbits of its nodes
 ==========================  =====================================================================================
 """
 
 from gnet.study.plots.bias_variance import plot_bias_variance, read_summary
 from gnet.study.plots.coarsening import plot_coarsening, plot_sensor_map
 from gnet.study.plots.layout import layout
+from gnet.study.plots.orbits import plot_pair_orbits
 from gnet.study.plots.outputs import Outputs, plot_outputs
 from gnet.study.plots.style import COLOURS, COLUMN, LINES, MARKERS, PAGE, new_figure, save, styled
 
@@ -29,6 +31,7 @@ __all__ = [
     "plot_bias_variance",
     "plot_coarsening",
     "plot_outputs",
+    "plot_pair_orbits",
     "plot_sensor_map",
     "read_summary",
     "save",
