@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -282,18 +282,8 @@ def _number_clusters(axes: Axes, where: Array, labels: NDArray[np.int64], look: 
         side = sides[int(np.argmax(np.minimum(room, 7.0)))]
         taken.append(where[node] * scale + side)
         box = {"boxstyle": "round,pad=0.08", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-        axes.annotate(
-            str(cluster),
-            where[node],
-            tuple(side),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            bbox=box,
-            zorder=3,
-            annotation_clip=False,
-        )
+        at: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(str(cluster), where[node], tuple(side), fontsize=6.5, bbox=box, zorder=3, **at)
 
 
 def medoid(where: Array, nodes: NDArray[np.int64]) -> int:
