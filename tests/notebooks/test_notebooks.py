@@ -82,7 +82,9 @@ def test_form(path: Path) -> None:
     question = cells[0].source.splitlines()[0]
     assert cells[0].cell_type == "markdown" and question.startswith("# ") and question.endswith("?")
     assert [cell.source.startswith("# Parameters") for cell in cells].index(True) == 1
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells), "commit notebooks without outputs"
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells), (
+        "commit notebooks without outputs"
+    )
     assert sum('check("' in cell.source for cell in cells) == 3
     assert path.stem in (ROOT / "README.md").read_text()
 
