@@ -34,7 +34,7 @@ from gnet.theory.generalisation import (
     optimal_model_error,
     sorted_within,
 )
-from gnet.theory.linear_maps import dim_hom, split_map
+from gnet.theory.linear_maps import Split, dim_hom, split_map
 from gnet.theory.regression import crossover_sample_size, expected_excess_risk, expected_risk_gap
 from gnet.theory.risk import RiskGap, linear_risk_gap
 from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
@@ -54,6 +54,7 @@ __all__ = [
     "RiskGap",
     "Shrinkage",
     "ShrunkEquivariantRegression",
+    "Split",
     "adjacency",
     "approximation_gap",
     "coarse_approximation",
@@ -96,3 +97,7 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'gnet.theory' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
