@@ -21,7 +21,7 @@ export TORCH_INDEX
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build tables clean
+.PHONY: help demo test lint build tables docs clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -46,8 +46,12 @@ build: $(VENV)/.installed-dev  ## make sdist and wheel in dist/, then try the wh
 tables: $(VENV)/.installed  ## write the tables of README.md again from configs/results/*.csv
 	$(BIN)/python configs/tables.py
 
+docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 clean:  ## remove what building and testing leave behind; environments and runs stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist docs/_build docs/notebooks .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 # --- the environment -------------------------------------------------------------------------------------------------
@@ -74,4 +78,8 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --no-compile --editable '.[dev,igraph,metis]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --no-compile --editable '.[docs]'
 	@touch $@

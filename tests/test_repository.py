@@ -196,7 +196,7 @@ def test_make_alone_lists_the_targets():
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    for target in ("demo", "test", "lint", "build", "tables"):
+    for target in ("demo", "test", "lint", "build", "tables", "docs"):
         assert f"make {target} " in done.stdout
 
 
