@@ -46,8 +46,9 @@ build: $(VENV)/.installed-dev  ## make sdist and wheel in dist/, then try the wh
 tables: $(VENV)/.installed  ## write the tables of README.md again from configs/results/*.csv
 	$(BIN)/python configs/tables.py
 
+# Afresh every time: Sphinx forgets the warnings of pages that it does not read again.
 docs: $(VENV)/.installed-docs  ## build the documentation into docs/_build/html; a warning is an error
-	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
+	$(BIN)/python -m sphinx --builder html --fresh-env --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 clean:  ## remove what building and testing leave behind; environments and runs stay

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import rooms
 
+import gnet
+
 FIELDS = ("Args", "Attributes", "Raises")
 HEADER = re.compile(r"(Args|Attributes|Raises|Returns|References|Example|Shapes|Units|Shapes, units):(?: (.+))?")
 NAMED = re.compile(r"[A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)*: ")
@@ -75,7 +77,7 @@ def prose(lines: list[str]) -> list[str]:
     return made
 
 
-def fields(lines: list[str]) -> list[str]:
+def fields(lines: list[str], errors: bool = False) -> list[str]:
     """``name: text`` entries with the text escaped, one for each name of an entry."""
     made: list[str] = []
     entries: list[list[str]] = []
@@ -88,7 +90,9 @@ def fields(lines: list[str]) -> list[str]:
         names, _, first = entry[0].partition(": ")
         text = escape("\n".join([first, *entry[1:]])).split("\n")
         for name in names.split(", "):
-            made += [f"{name}: {text[0]}", *text[1:]]
+            # Another room may have a result called as an error is.
+            shown = f"~gnet.errors.{name}" if errors and hasattr(gnet.errors, name) else name
+            made += [f"{shown}: {text[0]}", *text[1:]]
     return made
 
 
@@ -108,7 +112,7 @@ def convert(lines: list[str]) -> list[str]:
             continue
         named = name in FIELDS and all(NAMED.match(line) for line in body if line.strip() and not line.startswith(" "))
         if named:
-            inside = fields(body)
+            inside = fields(body, errors=name == "Raises")
         elif name == "Shapes":
             inside = ["::", "", *(f"    {line}" for line in body)]
         else:

@@ -112,12 +112,24 @@ def test_plain_text_mathematics_is_escaped(docstrings):
 
 
 def test_sections_of_a_docstring(docstrings):
-    text = ["Sum.", "", "    x * y", "", "Shapes:", "    x: (*, N)", "", "Units: those of x.", "", "Raises:", "    A, B: no."]
+    text = [
+        "Sum.",
+        "",
+        "    x * y",
+        "",
+        "Shapes:",
+        "    x: (*, N)",
+        "",
+        "Units: those of x.",
+        "",
+        "Raises:",
+        "    ShapeError, B: no.",
+    ]
     made = docstrings.convert(text)
     assert made[:5] == ["Sum.", "", "::", "", "        x * y"]
     assert made[6:10] == ["Shapes:", "    ::", "", "        x: (*, N)"]
     assert made[made.index("Units:") + 1] == "    those of x."
-    assert made[made.index("Raises:") + 1 :][:2] == ["    A: no.", "    B: no."]
+    assert made[made.index("Raises:") + 1 :][:2] == ["    ~gnet.errors.ShapeError: no.", "    B: no."]
 
 
 # --- the pages ---
