@@ -4,6 +4,7 @@
 #   TORCH_INDEX  where torch comes from, e.g. https://download.pytorch.org/whl/cpu for the build without CUDA
 #   GNET_DATA    folder of real data (mnist/, fashion-mnist/): tests that need it are skipped without it
 #   JOBS         processes of a test run
+#   NOTEBOOKS    off: build the documentation without executing the notebooks
 
 VENV ?= .venv
 PYTHON ?=
@@ -17,6 +18,7 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TORCH_INDEX
+export NOTEBOOKS ?= cache
 # One thread per process: the processes share the cores, and sums keep their order.
 export OMP_NUM_THREADS ?= 1
 

@@ -1,6 +1,7 @@
 """How Sphinx builds this site: ``make docs``, every warning is an error, and nothing is read from the network."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -86,7 +87,7 @@ nitpick_ignore_regex = [
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-nb_execution_mode = "cache"
+nb_execution_mode = os.environ.get("NOTEBOOKS", "cache")  # "off" leaves out what a notebook would print
 nb_execution_cache_path = str(DOCS / "_build" / "notebooks")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
@@ -113,6 +114,8 @@ def relink(app: Sphinx, path: Path, docname: str, content: list[str]) -> None:
         text, where = match[1], match[2]
         if where in PAGE_OF:
             return f"[{text}](/{PAGE_OF[where]}.md)"
+        if where.startswith("notebooks/"):
+            return f"[{text}](/{where})"
         return f"{{download}}`{text} <../{where}>`" if (ROOT / where).is_file() else match[0]
 
     content[0] = re.sub(r"\[([^\]]+)\]\(([^)\s:]+)\)", target, content[0])
