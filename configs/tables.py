@@ -125,6 +125,8 @@ POSE = {
     "trivial": ("41.60 ± 0.3", "31.69 ± 0.1"),
     "S16, self": ("", ""),
     "(S2)^2, self": ("", ""),
+    "ridge": ("", ""),
+    "mean": ("", ""),
 }
 
 
@@ -334,7 +336,7 @@ def pose_table(recorded: Sequence[Trial]) -> str:
         lines.append((name, weights, str(len(trials)), *errors, mpjpe or "-", p_mpjpe or "-"))
     header = ("group", "weights", "seeds", "MPJPE, mm", "P-MPJPE, mm", "published MPJPE", "published P-MPJPE")
     command = (
-        "    .venv/bin/python train.py study --config configs/pose/cmu.yaml --seeds 3 --no-baselines \\\n"
+        "    .venv/bin/python train.py study --config configs/pose/cmu.yaml --seeds 3 --baselines ridge mean \\\n"
         "        --record configs/results/pose_cmu.csv --out runs/cmu"
     )
     return f"{markdown(header, lines)}\n\n{source_text(used) if used else 'Not run yet.'}\n\n{command}"
