@@ -38,6 +38,7 @@ from gnet.theory.linear_maps import Split, dim_hom, split_map
 from gnet.theory.regression import crossover_sample_size, expected_excess_risk, expected_risk_gap
 from gnet.theory.risk import RiskGap, linear_risk_gap
 from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
+from gnet.theory.weighted import weighted_split
 
 if TYPE_CHECKING:
     from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
@@ -84,6 +85,7 @@ __all__ = [
     "shrinkage_factor",
     "sorted_within",
     "split_map",
+    "weighted_split",
 ]
 
 _LATER = {

@@ -24,6 +24,7 @@ from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.isotypic import isotypic_decomposition
 from gnet.theory.least_norm import least_norm_gap
 from gnet.theory.linear_maps import Output, Split, as_float64, check_covariance, split_map
+from gnet.theory.weighted import weighted_split
 
 Estimator = Literal["ols", "projected", "constrained"]
 ESTIMATORS = ("ols", "projected", "constrained")
@@ -38,6 +39,7 @@ def expected_risk_gap(
     sigma_xi: float = 1.0,
     output: Output = "equivariant",
     covariance: ArrayLike | Tensor | None = None,
+    weighted: bool = False,
 ) -> float:
     """The expected risk of least squares less that of its average over the group: positive where the symmetry helps.
 
@@ -50,6 +52,7 @@ def expected_risk_gap(
         sigma_xi: standard deviation of each entry of the noise.
         output: "equivariant" maps signals to signals, "invariant" to one number.
         covariance: of the inputs, in place of ``sigma_x``; one that the group leaves as it is.
+        weighted: of any covariance, with the nearest map in the norm of the inputs in place of the average: ``weighted_split``.
 
     Shapes:
         theta: (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` (N,) or (N, C)
@@ -72,6 +75,8 @@ def expected_risk_gap(
         >>> round(expected_risk_gap(beta, SymmetricGroup(3), 20, sigma_xi=1 / 6, output="invariant"), 8)
         0.00197325
     """
+    if weighted:
+        return _weighted_gap(theta, group, n, sigma_xi, output, covariance)
     task = _Task.of(theta, group, n, sigma_x, sigma_xi, output, covariance)
     p = task.split.in_dim
     if n > p + 1:
@@ -243,6 +248,24 @@ class _Task:
             values = check_covariance(covariance, group, split.in_dim)
             bias, scale = (float(((each @ values) * each).sum()) for each in (split.lost, split.whole))
         return cls(split, bias, scale, sigma_x**2, sigma_xi**2, covariance is None)
+
+
+def _weighted_gap(
+    theta: ArrayLike | Tensor,
+    group: NodeGroup,
+    n: int,
+    sigma_xi: float,
+    output: Output,
+    covariance: ArrayLike | Tensor | None,
+) -> float:
+    """In coordinates in which inputs are white, least squares errs alike in all directions, and the projection is orthogonal."""
+    if covariance is None:
+        raise ConfigError("weighted=True is for inputs with a covariance; give covariance")
+    split = weighted_split(theta, group, covariance, output)
+    if n <= split.in_dim + 1:
+        raise ConfigError(f"expected n > p + 1 = {split.in_dim + 1} samples with weighted=True, got {n}")
+    bias = float(((split.lost @ as_float64(covariance)) * split.lost).sum())
+    return sigma_xi**2 * split.lost_dim / (n - split.in_dim - 1) - bias
 
 
 def _least_squares_risk(task: _Task, n: int) -> float:
