@@ -8,7 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from gnet.errors import PartitionError
+from gnet.errors import PartitionError, ShapeError
 
 
 def _as_labels(labels: Tensor | Iterable[int]) -> Tensor:
@@ -133,6 +133,35 @@ class Partition:
         if not 0 <= cluster < self.num_clusters:
             raise PartitionError(f"expected a cluster in 0..{self.num_clusters - 1}, got {cluster}")
         return self.order[self.ptr[cluster] : self.ptr[cluster + 1]]
+
+    def sum(self, values: Tensor, dim: int = 0) -> Tensor:
+        """Sums over the nodes of each cluster along an axis of length N, which has length k afterwards.
+
+        Raises:
+            ShapeError: that axis has another length.
+
+        Example:
+            >>> Partition([0, 0, 1]).sum(torch.tensor([1.0, 2.0, 4.0]))
+            tensor([3., 4.])
+        """
+        if values.shape[dim] != self.num_nodes:
+            raise ShapeError(f"expected {self.num_nodes} nodes along axis {dim}, got {tuple(values.shape)}")
+        shape = list(values.shape)
+        shape[dim] = self.num_clusters
+        return values.new_zeros(shape).index_add(dim, self.labels.to(values.device), values)
+
+    def average(self, values: Tensor) -> Tensor:
+        """Each node's value replaced by the mean of its cluster, (N, ...) -> (N, ...).
+
+        Raises:
+            ShapeError: not N rows.
+
+        Example:
+            >>> Partition([0, 0, 1]).average(torch.tensor([1.0, 2.0, 4.0]))
+            tensor([1.5000, 1.5000, 4.0000])
+        """
+        sizes = self.sizes.to(values).reshape(-1, *[1] * (values.ndim - 1))
+        return (self.sum(values) / sizes)[self.labels.to(values.device)]
 
     def refines(self, other: "Partition") -> bool:
         """Whether every cluster of this partition lies inside one cluster of ``other``."""

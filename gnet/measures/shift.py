@@ -136,9 +136,7 @@ def lost_moment(moment: Tensor, group: NodeGroup) -> Tensor:
     """A moment (N, C, N, C) or (N, C) less its average over the group."""
     if moment.ndim == 4:
         return moment - PairOrbits.of(group).mean(moment)
-    orbits = group.node_orbits()
-    sums = torch.zeros(orbits.num_clusters, moment.shape[1], dtype=moment.dtype).index_add(0, orbits.labels, moment)
-    return moment - (sums / orbits.sizes[:, None])[orbits.labels]
+    return moment - group.node_orbits().average(moment)
 
 
 def shift_of(square: float, own: float, num: int) -> float:

@@ -191,11 +191,11 @@ def coarse_approximation(graph: "Data | ArrayLike | Tensor", partition: Partitio
     values = adjacency(graph)
     if len(values) != partition.num_nodes:
         raise PartitionError(f"expected a partition of {len(values)} nodes, got one of {partition.num_nodes}")
-    labels, sizes, k = partition.labels, partition.sizes.double(), partition.num_clusters
-    sums = torch.zeros(k, k, dtype=torch.float64).index_put((labels[:, None], labels[None, :]), values, accumulate=True)
+    labels, sizes = partition.labels, partition.sizes.double()
+    sums = partition.sum(partition.sum(values), 1)
     if target == "blowup":
         return (sums / (sizes[:, None] * sizes))[labels][:, labels]
-    own = torch.zeros(k, dtype=torch.float64).index_add(0, labels, values.diagonal())
+    own = partition.sum(values.diagonal())
     inside = torch.where(sizes > 1, (sums.diagonal() - own) / (sizes * (sizes - 1)).clamp(min=1), own)
     means = torch.diagonal_scatter(sums / (sizes[:, None] * sizes), inside)[labels][:, labels]
     return torch.diagonal_scatter(means, (own / sizes)[labels])

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
+from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.orbits import PairOrbits
@@ -93,7 +94,7 @@ class LeastSquares:
         channels = self.inverse_gram.shape[0] // size
         by_node = torch.einsum("icjc->ij", self.inverse_gram.reshape(size, channels, size, channels))
         if self.is_invariant:
-            return _mean_within(by_node, group.node_orbits().labels)
+            return _mean_within(by_node, group.node_orbits())
         return self.theta.shape[1] * _trace(by_node, group)
 
 
@@ -196,22 +197,21 @@ def estimate_shrinkage(fit: LeastSquares, groups: NodeGroup | Sequence[NodeGroup
     return theta.reshape(fit.theta.shape), tuple(factors)
 
 
-def _mean_within(by_node: Tensor, labels: Tensor) -> float:
+def _mean_within(by_node: Tensor, clusters: Partition) -> float:
     """Sum over clusters of the sum of a block over its size."""
-    k = int(labels.max()) + 1
-    rows = torch.zeros(k, by_node.shape[1], dtype=by_node.dtype).index_add(0, labels, by_node)
-    blocks = torch.zeros(k, k, dtype=by_node.dtype).index_add(1, labels, rows)
-    return float((blocks.diagonal() / torch.bincount(labels, minlength=k)).sum())
+    return float((_sums_within(by_node, clusters) / clusters.sizes).sum())
+
+
+def _sums_within(by_node: Tensor, clusters: Partition) -> Tensor:
+    """The sum of each cluster's block, (k,)."""
+    return clusters.sum(clusters.sum(by_node), 1).diagonal()
 
 
 def _trace(by_node: Tensor, group: NodeGroup) -> float:
     """tr[Psi o (C x I)] for one channel out, C (N, N)."""
     if isinstance(group, ClusterGroup) and group.swaps is None:
-        labels, sizes = group.partition.labels, group.partition.sizes.double()
-        k = len(sizes)
-        rows = torch.zeros(k, len(labels), dtype=torch.float64).index_add(0, labels, by_node)
-        sums = torch.zeros(k, k, dtype=torch.float64).index_add(1, labels, rows).diagonal()
-        own = torch.zeros(k, dtype=torch.float64).index_add(0, labels, by_node.diagonal())
+        sizes, k = group.partition.sizes.double(), group.partition.num_clusters
+        sums, own = _sums_within(by_node, group.partition), group.partition.sum(by_node.diagonal())
         others = torch.where(sizes > 1, ((sizes - 2) * sums + own) / (sizes * (sizes - 1)).clamp(min=1), 0.0)
         return float((own / sizes + others + (k - 1) * sums / sizes).sum())
     orbits = PairOrbits.of(group)
@@ -221,7 +221,5 @@ def _trace(by_node: Tensor, group: NodeGroup) -> float:
     total = 0.0
     for receiver, count in zip(nodes.order[nodes.ptr[:-1]].tolist(), nodes.sizes.tolist(), strict=True):
         mine, where = torch.unique(labels[receiver], return_inverse=True)
-        rows = torch.zeros(len(mine), len(labels), dtype=torch.float64).index_add(0, where, mean)
-        blocks = torch.zeros(len(mine), len(mine), dtype=torch.float64).index_add(1, where, rows)
-        total += count * float((blocks.diagonal() * share[mine]).sum())
+        total += count * float((_sums_within(mean, Partition(where, len(mine))) * share[mine]).sum())
     return total

@@ -1,6 +1,7 @@
 """Linear estimators of scikit-learn's kind that know a group: ridge among its maps, and least squares shrunk towards them."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from gnet.theory.solvers import Solver, ridge, solver_of
 Array = NDArray[np.float64]
 
 
-class _Linear(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class _Linear(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     """Shapes in and out, and the intercept: what both estimators share."""
 
     def _checked(self, X: ArrayLike, y: ArrayLike, group: NodeGroup | None, output: str | None) -> tuple[Tensor, Tensor]:
@@ -51,11 +52,13 @@ class _Linear(MultiOutputMixin, RegressorMixin, BaseEstimator):
         x = torch.tensor(flat).reshape(len(flat), self._nodes, -1)
         return self._apply(x).reshape(len(flat), -1).add(self._offset.reshape(1, -1)).numpy().reshape(len(flat), *self._y_shape)
 
+    @abstractmethod
     def _apply(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The map without offset, (n, N, C) -> (n, ...)."""
 
+    @abstractmethod
     def _dense(self) -> Tensor:
-        raise NotImplementedError
+        """The map as a matrix, (out, in)."""
 
     @property
     def coef_(self) -> Array:

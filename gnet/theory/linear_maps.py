@@ -80,7 +80,7 @@ def split_map(theta: ArrayLike | Tensor, group: NodeGroup, output: Output = "equ
             raise ShapeError(f"expected an invariant theta ({size},) or ({size}, C), got {tuple(values.shape)}")
         weights = values.reshape(size, -1)
         orbits = group.node_orbits()
-        kept = _orbit_means(weights, orbits.labels, orbits.sizes)[orbits.labels].reshape(1, -1)
+        kept = orbits.average(weights).reshape(1, -1)
         return Split(kept, values.reshape(1, -1) - kept, orbits.num_clusters * weights.shape[1])
     if values.ndim not in (2, 4) or values.shape[0] != size or values.shape[values.ndim // 2] != size:
         hint = '; for a theta of one number say output="invariant"' if values.ndim == 1 else ""
@@ -151,8 +151,3 @@ def check_covariance(covariance: ArrayLike | Tensor, group: NodeGroup, in_dim: i
             f"{away:.1e} of its largest entry; take a smaller group, or PairOrbits.of(group).mean(covariance)"
         )
     return values
-
-
-def _orbit_means(values: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
-    sums = torch.zeros(len(sizes), values.shape[1], dtype=values.dtype).index_add(0, labels, values)
-    return sums / sizes[:, None]

@@ -101,7 +101,7 @@ class Invariant(Solver):
     def fixed_mean(self, values: Tensor) -> Tensor:
         """Over orbits for signals, over samples alone for numbers."""
         mean = values.mean(0)
-        return mean if values.ndim == 2 else _orbit_mean(mean, self.orbits)
+        return mean if values.ndim == 2 else self.orbits.average(mean)
 
     def _coordinates(self, x: Tensor) -> Tensor:
         return _normalised_sums(x, self.orbits).flatten(1)
@@ -142,7 +142,7 @@ class Clusters(Solver):
 
     def fixed_mean(self, values: Tensor) -> Tensor:
         """Over the nodes of each orbit."""
-        return _orbit_mean(values.mean(0), self.nodes)
+        return self.nodes.average(values.mean(0))
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         means = _normalised_sums(x, self.partition)  # (n, k, C)
@@ -160,7 +160,7 @@ class Clusters(Solver):
             )
             for other in (x_rest, y_rest)
         )
-        copies = torch.zeros(count, dtype=x.dtype).index_add(0, self.tied.labels, self.partition.sizes.double() - 1)
+        copies = self.tied.sum(self.partition.sizes.to(x.dtype) - 1)
         penalised = gram + (alpha * copies)[:, None, None] * torch.eye(x.shape[2], dtype=x.dtype)
         # Of least norm where there is nothing to learn from: singletons, and no penalty.
         self.deviations = torch.linalg.pinv(penalised, hermitian=True) @ cross  # (orbits, C, C')
@@ -192,7 +192,7 @@ class Isotypic(Solver):
 
     def fixed_mean(self, values: Tensor) -> Tensor:
         """Over the nodes of each orbit."""
-        return _orbit_mean(values.mean(0), self.orbits)
+        return self.orbits.average(values.mean(0))
 
     @staticmethod
     def _inputs(component: IsotypicComponent, x: Tensor) -> Tensor:
@@ -232,11 +232,4 @@ def _by_units(solver: Solver, nodes: int, channels: int) -> Tensor:
 
 def _normalised_sums(x: Tensor, partition: Partition) -> Tensor:
     """Sums over clusters divided by the square root of their sizes: (n, N, C) -> (n, k, C)."""
-    sums = x.new_zeros(len(x), partition.num_clusters, x.shape[2]).index_add(1, partition.labels, x)
-    return sums / partition.sizes.double().sqrt()[:, None]
-
-
-def _orbit_mean(values: Tensor, orbits: Partition) -> Tensor:
-    """(N, C), each node with the mean of its orbit."""
-    sums = values.new_zeros(orbits.num_clusters, values.shape[1]).index_add(0, orbits.labels, values)
-    return (sums / orbits.sizes.double()[:, None])[orbits.labels]
+    return partition.sum(x, 1) / partition.sizes.double().sqrt()[:, None]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gnet.errors import PartitionError
+from gnet.errors import PartitionError, ShapeError
 from gnet.graphs import Partition
 
 
@@ -72,3 +72,13 @@ def test_numbers_are_whole():
         Partition([0, 1, 2], num_clusters=3.0)
     with pytest.raises(PartitionError, match=r"expected num_nodes as an integer >= 1, got 2\.5"):
         Partition.whole(2.5)
+
+
+def test_sums_and_averages_are_those_of_the_indicator_matrix():
+    partition, values = Partition([1, 0, 1, 2, 0]), torch.randn(5, 5, 3, dtype=torch.float64)
+    indicator = torch.nn.functional.one_hot(partition.labels).double()
+    torch.testing.assert_close(partition.sum(values, 1), torch.einsum("bnc,nk->bkc", values, indicator))
+    means = indicator @ torch.diag(1 / indicator.sum(0)) @ indicator.mT
+    torch.testing.assert_close(partition.average(values), torch.einsum("mn,nbc->mbc", means, values))
+    with pytest.raises(ShapeError, match=r"expected 5 nodes along axis 1, got \(2, 4\)"):
+        partition.sum(torch.zeros(2, 4), 1)
