@@ -1,0 +1,233 @@
+"""Ask of single symmetries whether data allow them, with confidence intervals, and put those that pass together as a group."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.graphs.partition import Partition
+from gnet.groups.base import Action, Group, check_permutation
+from gnet.groups.cluster import ClusterGroup, SymmetricGroup
+from gnet.groups.permutation import PermutationGroup
+from gnet.measures.equivariance import check_inputs, evaluating, output_of
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Losses of the items of a batch, (B,), from outputs and targets."""
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean square over the entries of each item.
+
+    Example:
+        >>> squared_error(torch.zeros(2, 3), torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]]))
+        tensor([3., 0.], dtype=torch.float64)
+    """
+    return (outputs.double() - targets.double()).reshape(len(outputs), -1).square().mean(1)
+
+
+@dataclass(frozen=True, eq=False)
+class SymmetryTests:
+    """What moving the data by each candidate does to the risk of a function, with confidence limits.
+
+    Shapes:
+        elements: (K, ...)    excess, lower, upper, p_values: (K,) float64
+
+    Attributes:
+        excess: mean over samples of loss(f(g x), g y) - loss(f(x), y), in units of the loss.
+        lower, upper: confidence limits of its expectation.
+        p_values: of "the expectation is at most epsilon", for each candidate alone.
+        risk: mean loss on the data as they are.
+    """
+
+    elements: Tensor
+    excess: Tensor
+    lower: Tensor
+    upper: Tensor
+    p_values: Tensor
+    risk: float
+    epsilon: float
+    confidence: float
+
+    @property
+    def rejected(self) -> Tensor:
+        """Candidates whose lower limit is above epsilon: the data speak against them, (K,) bool."""
+        return self.lower > self.epsilon
+
+    @property
+    def certified(self) -> Tensor:
+        """Candidates whose upper limit is at most epsilon: the data vouch for them, (K,) bool."""
+        return self.upper <= self.epsilon
+
+
+def check_symmetries(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    candidates: Iterable[Tensor],
+    group: Group | None = None,
+    action_in: Action | None = None,
+    action_out: Action | None = None,
+    *,
+    epsilon: float = 0.0,
+    confidence: float = 0.95,
+    simultaneous: bool = False,
+    loss: Loss = squared_error,
+    num_subsets: int = 1999,
+    generator: torch.Generator | None = None,
+) -> SymmetryTests:
+    """Is the risk of f on the data moved by g that on the data themselves? One test for each candidate g.
+
+    If g is a symmetry of the distribution of (x, y), both risks are the same, whatever f is; a better f sees smaller defects. f
+    must not have seen these samples. The limits are quantiles of means over random subsets of the samples, which is a test by
+    random signs turned into an interval: exact at any number of samples if g is its own inverse, as are the exchanges of two
+    nodes, for then a pair of losses and the same pair exchanged are equally likely; for other g if the differences are symmetric
+    about their mean, and in the limit of many samples.
+
+    Args:
+        f: fitted to other samples.
+        candidates: group elements, such as permutations (K, N).
+        group: whose elements they are; None for permutations of nodes.
+        action_in: of g on x; None is the group's own.
+        action_out: of g on y and f(x); ``gnet.groups.TRIVIAL_ACTION`` for numbers that do not move.
+        epsilon: a growth of the risk that would be accepted.
+        confidence: of each two-sided pair of limits.
+        simultaneous: all pairs of limits hold at once with this confidence (Bonferroni).
+        loss: of each item, (B,) from outputs and targets.
+        num_subsets: random subsets of samples.
+
+    Shapes:
+        x: (B, ...)    y: shaped as f(x)
+
+    Units: epsilon and all results in those of the loss.
+
+    Raises:
+        ConfigError: no candidate, a confidence outside (0, 1), or too few subsets for it.
+        GroupError: candidates that are no permutations, without a group.
+        ShapeError: x without batch axis, fewer than two samples, or y of another shape than f(x).
+
+    References:
+        Hartigan (1969), doi:10.1080/01621459.1969.10501057, on typical values: means over random subsets cut the line into
+        intervals that are equally likely to hold the centre.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> x = torch.randn(200, 3, 1, generator=generator)
+        >>> y = x * torch.tensor([[1.0], [1.0], [3.0]])
+        >>> tests = check_symmetries(lambda x: 0.9 * x, x, y, [[1, 0, 2], [2, 1, 0]], generator=generator)
+        >>> tests.rejected
+        tensor([False, False])
+        >>> check_symmetries(lambda x: x * torch.tensor([[1.0], [1.0], [3.0]]), x, y, [[1, 0, 2], [2, 1, 0]]).rejected
+        tensor([False,  True])
+    """
+    chosen = [torch.as_tensor(each) for each in candidates]
+    if not chosen:
+        raise ConfigError("expected at least one candidate, got none")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"expected confidence in (0, 1), got {confidence}")
+    if group is None:
+        if chosen[0].ndim != 1:
+            raise GroupError("expected permutations (K, N); say whose elements others are with group=")
+        group = SymmetricGroup(len(chosen[0]))
+        chosen = [check_permutation(each, group.degree, f"candidate {place}") for place, each in enumerate(chosen)]
+    check_inputs(x, group, action_in, None)
+    if len(x) < 2:
+        raise ShapeError(f"expected at least two samples, got {len(x)}")
+    tail = (1 - confidence) / 2 / (len(chosen) if simultaneous else 1)
+    rank = math.floor(tail * (num_subsets + 1))
+    if rank < 1:
+        raise ConfigError(
+            f"expected num_subsets >= {math.ceil(1 / tail) - 1} for limits at {tail:.2g} on each side, got {num_subsets}"
+        )
+    before, after = action_in or group.action, action_out or group.action
+    with evaluating(f):
+        plain = output_of(f, x)
+        if plain.shape != y.shape:
+            raise ShapeError(f"expected y of the shape of f(x), {tuple(plain.shape)}, got {tuple(y.shape)}")
+        losses = loss(plain, y)
+        moved = torch.stack([loss(f(before(g, x).clone()), after(g, y)) for g in chosen])
+    changes = (moved - losses).double().cpu()  # (K, B)
+    means = _subset_means(changes, num_subsets, generator)
+    ordered = means.sort(1).values
+    at_most = (means <= epsilon).sum(1)
+    return SymmetryTests(
+        torch.stack(chosen),
+        changes.mean(1),
+        ordered[:, rank - 1],
+        ordered[:, -rank],
+        (at_most + 1).double() / (num_subsets + 1),
+        float(losses.double().mean()),
+        epsilon,
+        confidence,
+    )
+
+
+SUBSET_ENTRIES = 2**24
+"""Most entries of subsets x samples that are held at a time: 128 MB."""
+
+
+def _subset_means(values: Tensor, num_subsets: int, generator: torch.Generator | None) -> Tensor:
+    """Means of the rows (K, B) over random subsets, (K, subsets): each sample is in with probability 1/2, and one is at least."""
+    num = values.shape[1]
+    found = []
+    for start in range(0, num_subsets, step := max(1, SUBSET_ENTRIES // num)):
+        inside = torch.rand(min(step, num_subsets - start), num, generator=generator) < 0.5
+        empty = ~inside.any(1)
+        inside[empty, torch.randint(num, (int(empty.sum()),), generator=generator)] = True
+        weights = inside.double()
+        found.append(values @ (weights / weights.sum(1, keepdim=True)).mT)
+    return torch.cat(found, 1)
+
+
+def exchanges(partition: Partition) -> Tensor:
+    """All exchanges of two nodes of one cluster, (K, N): they generate the cluster group.
+
+    Example:
+        >>> exchanges(Partition([0, 1, 0]))
+        tensor([[2, 1, 0]])
+    """
+    pairs = torch.nonzero((partition.labels[:, None] == partition.labels).triu(1))
+    perms = torch.arange(partition.num_nodes).repeat(len(pairs), 1)
+    rows = torch.arange(len(pairs))
+    perms[rows, pairs[:, 0]], perms[rows, pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
+    return perms
+
+
+def group_of_accepted(tests: SymmetryTests) -> ClusterGroup:
+    """The group of what was not rejected: clusters of nodes all of whose exchanges passed, and what moves these clusters whole.
+
+    A node joins the first cluster with every member of which its exchange was tested and not rejected; exchanges that were not
+    tested count as rejected. Other candidates that passed become swaps if they map these clusters onto each other.
+
+    Raises:
+        GroupError: candidates that are no permutations.
+
+    Example:
+        >>> x = torch.randn(500, 3, 1, generator=torch.Generator().manual_seed(0))
+        >>> slopes = torch.tensor([[1.0], [1.0], [3.0]])
+        >>> group_of_accepted(check_symmetries(lambda x: slopes * x, x, slopes * x, exchanges(Partition.whole(3))))
+        ClusterGroup(S2 x S1, order 2)
+    """
+    if tests.elements.ndim != 2 or tests.elements.is_floating_point():
+        raise GroupError("expected tests of permutations of nodes (K, N), got other elements")
+    kept = tests.elements[~tests.rejected]
+    size = tests.elements.shape[1]
+    moved = kept != torch.arange(size)
+    allowed = torch.eye(size, dtype=torch.bool)
+    for pair in kept[moved.sum(1) == 2]:
+        first, second = torch.nonzero(pair != torch.arange(size)).flatten().tolist()
+        allowed[first, second] = allowed[second, first] = True
+    clusters: list[list[int]] = []
+    for node in range(size):
+        home = next((cluster for cluster in clusters if bool(allowed[node, cluster].all())), None)
+        if home is None:
+            clusters.append([node])
+        else:
+            home.append(node)
+    group = ClusterGroup(Partition.from_clusters(clusters))
+    for perm in kept[moved.sum(1) > 2]:
+        if group.partition == Partition(group.partition.labels[perm]):
+            group = group.extended_by(PermutationGroup([perm]))
+    return group
