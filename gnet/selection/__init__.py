@@ -1,0 +1,24 @@
+"""Which symmetry: candidates on a graph, estimates of their risk, learned clusters, tests of single symmetries, stability."""
+
+from gnet.selection.candidates import candidate_groups, cluster_chain
+from gnet.selection.discovery import SymmetryTests, check_symmetries, exchanges, group_of_accepted
+from gnet.selection.merging import MergePath, merge_clusters
+from gnet.selection.select import Candidate, SymmetrySelection, UnstablePartitionWarning
+from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
+
+__all__ = [
+    "Candidate",
+    "MergePath",
+    "Stability",
+    "SymmetrySelection",
+    "SymmetryTests",
+    "UnstablePartitionWarning",
+    "bootstrap_stability",
+    "candidate_groups",
+    "check_symmetries",
+    "cluster_chain",
+    "exchanges",
+    "group_of_accepted",
+    "merge_clusters",
+    "partition_stability",
+]

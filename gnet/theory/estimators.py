@@ -40,6 +40,8 @@ class EquivariantRidge(NodeRegressor):
     Attributes:
         coef_, intercept_: as in ``sklearn.linear_model.Ridge``
         num_weights_: dimension of the maps among which it looked.
+        num_offsets_: of the offsets, 0 without intercept.
+        min_samples_: from how many samples on least squares has one solution, for inputs in general position.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, whose regression trains within the group; Hoerl and Kennard (1970).
@@ -71,14 +73,23 @@ class EquivariantRidge(NodeRegressor):
             self._solver.fixed_mean(each) if self.fit_intercept else torch.zeros_like(each[0]) for each in (x, targets)
         )
         self._solver.fit(x - x_mean, targets - y_mean, float(self.alpha))
-        self._offset = y_mean - self._solver.apply(x_mean[None])[0]
+        self.offset = y_mean - self._solver.apply(x_mean[None])[0]
         self.num_weights_ = self._solver.num_weights
+        self.min_samples_ = self._solver.min_samples(x.shape[1], x.shape[2]) + int(self.fit_intercept)
+        if not self.fit_intercept:
+            self.num_offsets_ = 0
+        elif self.group is None or self._is_invariant:
+            self.num_offsets_ = targets[0].numel()
+        else:
+            self.num_offsets_ = self.group.node_orbits().num_clusters * targets.shape[2]
         return self
 
-    def _apply(self, x: Tensor) -> Tensor:
+    def linear(self, x: Tensor) -> Tensor:
+        """The fitted map without its offset."""
         return self._solver.apply(x)
 
-    def _dense(self) -> Tensor:
+    def dense(self) -> Tensor:
+        """That map as a matrix, (out, in)."""
         return self._solver.dense()
 
 
@@ -138,7 +149,7 @@ class ShrunkEquivariantRegression(NodeRegressor):
             self._weights = ridge((x - x_mean).flatten(1), (targets - y_mean).flatten(1), 0.0).mT
         else:
             self._weights = torch.cat([each.reshape(-1, x[0].numel()) for each in self._shrunk(x, targets, chain)])
-        self._offset = y_mean.flatten() - self._weights @ x_mean.flatten()
+        self.offset = y_mean.flatten() - self._weights @ x_mean.flatten()
         return self
 
     def _shrunk(self, x: Tensor, targets: Tensor, chain: Sequence[NodeGroup]) -> list[Tensor]:
@@ -151,8 +162,10 @@ class ShrunkEquivariantRegression(NodeRegressor):
             found.append(theta if self._is_invariant else theta.flatten(2).flatten(0, 1))
         return found
 
-    def _apply(self, x: Tensor) -> Tensor:
+    def linear(self, x: Tensor) -> Tensor:
+        """The fitted map without its offset."""
         return x.flatten(1) @ self._weights.mT
 
-    def _dense(self) -> Tensor:
+    def dense(self) -> Tensor:
+        """That map as a matrix, (out, in)."""
         return self._weights

@@ -19,8 +19,10 @@ Array = NDArray[np.float64]
 class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     """Base of linear estimators from signals to signals, or to numbers: shapes in and out, and the intercept.
 
-    A subclass calls ``checked`` in ``fit``, sets ``_offset``, and says how its map is applied.
+    A subclass calls ``checked`` in ``fit``, sets ``offset``, and says how its map is applied.
     """
+
+    offset: Tensor
 
     def checked(self, X: ArrayLike, y: ArrayLike, group: NodeGroup | None, output: str | None) -> tuple[Tensor, Tensor]:
         """X as (n, N, C) and y as (n, N, C'), or (n, C') for an invariant output; without a group N is 1.
@@ -55,28 +57,32 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         flat = validate_data(self, _flat(X), dtype=np.float64, reset=False)
         x = torch.tensor(flat).reshape(len(flat), self._nodes, -1)
-        return self._apply(x).reshape(len(flat), -1).add(self._offset.reshape(1, -1)).numpy().reshape(len(flat), *self._y_shape)
+        return self.outputs(x).numpy().reshape(len(flat), *self._y_shape)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """The fitted map of signals (n, N, C), as (n, out)."""
+        return self.linear(x).reshape(len(x), -1) + self.offset.flatten()
 
     @abstractmethod
-    def _apply(self, x: Tensor) -> Tensor:
-        """The map without offset, (n, N, C) -> (n, ...)."""
+    def linear(self, x: Tensor) -> Tensor:
+        """The fitted map without its offset, (n, N, C) -> (n, ...)."""
 
     @abstractmethod
-    def _dense(self) -> Tensor:
-        """The map as a matrix, (out, in)."""
+    def dense(self) -> Tensor:
+        """That map as a matrix, (out, in)."""
 
     @property
     def coef_(self) -> Array:
         """The map as a matrix, (out, in), or (in,) where y was (n,); made when asked for."""
         check_is_fitted(self)
-        dense = self._dense().numpy()
+        dense = self.dense().numpy()
         return dense[0] if not self._y_shape else dense
 
     @property
     def intercept_(self) -> Array | float:
         """The offset, (out,), or a number where y was (n,)."""
         check_is_fitted(self)
-        offset = self._offset.reshape(-1).numpy()
+        offset = self.offset.flatten().numpy()
         return offset if self._y_shape else float(offset[0])
 
 

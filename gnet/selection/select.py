@@ -1,0 +1,350 @@
+"""How much symmetry do the data want? An estimator of scikit-learn's kind that tries groups and keeps what serves best."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.optimize import nnls
+from sklearn.model_selection import check_cv
+from torch import Tensor
+
+from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.groups.base import NodeGroup, check_node_group
+from gnet.groups.cluster import ClusterGroup, TrivialGroup
+from gnet.selection.candidates import candidate_groups
+from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
+from gnet.selection.stability import Stability, partition_stability
+from gnet.theory.estimates import LeastSquares
+from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
+from gnet.theory.regressor import NodeRegressor
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+Method = Literal["averaging", "validation", "estimate", "shrinkage"]
+METHODS: tuple[Method, ...] = ("averaging", "validation", "estimate", "shrinkage")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known of one group, in mean squared errors of one entry of y, the noise included.
+
+    Attributes:
+        predicted: Mallows' estimate from the training data alone; NaN where least squares has no single solution.
+        validated: by cross-validation, with its standard error over samples.
+        penalty: of ridge regression, the best by cross-validation.
+        weight: share in the average of all candidates, or the factor of the step from this group to the next larger one.
+    """
+
+    group: NodeGroup
+    num_weights: int
+    predicted: float
+    validated: float
+    standard_error: float
+    penalty: float
+    weight: float = math.nan
+
+
+class UnstablePartitionWarning(UserWarning):
+    """Other samples would have given other clusters."""
+
+
+class SymmetrySelection(NodeRegressor):
+    """Linear regression on a graph with as much symmetry as the data want.
+
+    Every candidate group is fitted by ridge regression among its maps (``EquivariantRidge``), judged by cross-validation and,
+    where least squares has one solution, by Mallows' unbiased estimate of its risk. What is kept, by ``method``:
+
+    - "averaging": the convex combination of all candidates with the lowest cross-validated error. Needs no nesting and no more
+      samples than inputs.
+    - "validation": the candidate of the lowest cross-validated error.
+    - "estimate": least squares in the candidate of the lowest estimate.
+    - "shrinkage": least squares without symmetry, shrunk along a chain of groups by as much as the data say
+      (``ShrunkEquivariantRegression``). Needs nested groups and more samples than inputs.
+
+    Args:
+        groups: the candidates, all on the same nodes; "merge" learns nested clusters from the data by ``merge_clusters``; None
+            takes those that ``candidate_groups`` finds on the graph given to ``fit``, and the trivial group alone without one.
+        alphas: ridge penalties to try, 0 for least squares (of least norm).
+        cv: folds, or a splitter of scikit-learn's: ``TimeSeriesSplit`` for series.
+        num_candidates: about how many cluster groups a graph or a merge path gives.
+        fit_intercept: whether there is an offset.
+        output: see ``EquivariantRidge``.
+
+    Shapes:
+        X, y: see ``EquivariantRidge``
+
+    Raises:
+        ConfigError: an unknown method, no group, no penalty.
+        GroupError: groups that are not nested, with "shrinkage".
+        ShapeError: shapes that do not fit the groups, or too few samples for what was asked for.
+
+    Attributes:
+        best_group_: the group that ``method`` ranks first.
+        path_: a ``Candidate`` for each group, in the order given, chains smallest first.
+        cv_results_: the same as arrays, as scikit-learn's searches have it.
+        weights_: shares (averaging) or factors (shrinkage) of the candidates.
+        merge_path_: what merging went through, or None.
+        stability_: agreement of the clusters that merging found in each fold, or None; a warning is given where it is low.
+        coef_, intercept_: of the fitted map.
+
+    References:
+        Mallows (1973), doi:10.1080/00401706.1973.10489103; Breiman (1996), doi:10.1007/BF00117832, and Hansen and Racine (2012),
+        doi:10.1016/j.jeconom.2011.06.019, for averaging by cross-validation.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.standard_normal((60, 6))
+        >>> y = x * [1, 1, 1, 3, 3, 3] + 0.5 * rng.standard_normal((60, 6))
+        >>> groups = [TrivialGroup(6), ClusterGroup(Partition([0, 0, 0, 1, 1, 1])), SymmetricGroup(6)]
+        >>> selection = SymmetrySelection(groups, method="validation").fit(x, y)
+        >>> selection.best_group_, [candidate.num_weights for candidate in selection.path_]
+        (ClusterGroup(S3 x S3, order 36), [36, 6, 2])
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[NodeGroup] | Literal["merge"] | None = None,
+        method: Method = "averaging",
+        *,
+        alphas: Sequence[float] = (0.0, 0.1, 1.0, 10.0, 100.0),
+        cv: Any = 5,
+        num_candidates: int = 8,
+        fit_intercept: bool = True,
+        output: str | None = None,
+    ) -> None:
+        self.groups = groups
+        self.method = method
+        self.alphas = alphas
+        self.cv = cv
+        self.num_candidates = num_candidates
+        self.fit_intercept = fit_intercept
+        self.output = output
+
+    def fit(self, X: ArrayLike, y: ArrayLike, graph: "Data | None" = None) -> Self:
+        """Fit all candidates, judge them, and keep what ``method`` says, fitted to all samples."""
+        if self.method not in METHODS:
+            raise ConfigError(f"expected method in {', '.join(METHODS)}, got {self.method!r}")
+        if not len(self.alphas) or not all(0 <= alpha < math.inf for alpha in self.alphas):
+            raise ConfigError(f"expected finite ridge penalties >= 0 in alphas, got {self.alphas!r}; (0.0,) is least squares")
+        given = self._given(graph)
+        degree = given[0].degree if given else num_nodes_in(X) if self.groups == "merge" else None
+        x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
+        scale = float((x - x.mean(0)).square().mean())
+        self._penalties = [alpha * scale for alpha in self.alphas]
+        groups, self.merge_path_ = self._candidates(given, x, targets)
+        losses, products, fold_groups = self._cross_validate(given, x, targets)
+        self.path_ = self._judged(groups, x, targets, losses)
+        self._keep(x, targets, products)
+        self.stability_ = self._stability(fold_groups)
+        return self
+
+    @property
+    def cv_results_(self) -> dict[str, Any]:
+        """``path_`` as arrays."""
+        columns = {
+            "mean_test_risk": "validated",
+            "std_error_test_risk": "standard_error",
+            "mean_predicted_risk": "predicted",
+            "param_alpha": "penalty",
+            "num_weights": "num_weights",
+            "weight": "weight",
+        }
+        found: dict[str, Any] = {key: np.array([getattr(each, name) for each in self.path_]) for key, name in columns.items()}
+        found["param_group"] = np.array([each.group for each in self.path_], dtype=object)
+        found["rank_test_risk"] = np.argsort(np.argsort(found["mean_test_risk"], kind="stable"), kind="stable") + 1
+        return found
+
+    def _given(self, graph: "Data | None") -> list[NodeGroup]:
+        """The candidates that do not depend on the samples; none for "merge", or where there is neither group nor graph."""
+        if isinstance(self.groups, str):
+            if self.groups != "merge":
+                raise ConfigError(f"expected groups as a list, None or 'merge', got {self.groups!r}")
+            return []
+        if self.groups is None:
+            return [] if graph is None else candidate_groups(graph, num_candidates=self.num_candidates)
+        groups = list(self.groups)
+        if not groups:
+            raise ConfigError("expected at least one group, got none; None takes those of the graph given to fit")
+        for group in groups:
+            check_node_group(group)
+            if group.degree != groups[0].degree:
+                raise GroupError(f"expected groups on the same nodes, got degrees {groups[0].degree} and {group.degree}")
+        if graph is not None and graph.num_nodes != groups[0].degree:
+            raise GroupError(f"expected groups on the {graph.num_nodes} nodes of the graph, got {groups[0].degree}")
+        return groups
+
+    def _candidates(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> tuple[list[NodeGroup], MergePath | None]:
+        """The groups to compare on these samples."""
+        if self.groups != "merge":
+            return given or [TrivialGroup(x.shape[1])], None
+        if targets.ndim == 2 and targets.shape[1] > 1:
+            raise ShapeError(f"merging by invariant targets takes one number for each sample, got {targets.shape[1]}")
+        try:
+            fit = LeastSquares.fit(x, targets[:, 0] if targets.ndim == 2 else targets, centred=self.fit_intercept)
+        except ShapeError as error:
+            hint = "merging starts from least squares without symmetry; give groups=, or a graph, to use fewer samples"
+            raise ShapeError(f"{error} ({hint})") from error
+        path = merge_clusters(fit)
+        size = x.shape[1]
+        partitions = [path.partition(size - count) for count in geometric_counts(1, size, self.num_candidates)]
+        return [ClusterGroup(each) for each in (path.best_partition, *reversed(partitions))], path
+
+    def _ridge(self, group: NodeGroup, penalty: float, x: Tensor, targets: Tensor) -> EquivariantRidge:
+        output = "invariant" if self._is_invariant else "equivariant"
+        model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept, output=output)
+        return model.fit(x.numpy(), targets.numpy())
+
+    def _cross_validate(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, list[list[NodeGroup]]]:
+        """Mean squares of samples left out (J, A, n), products of the errors (J, A, J, A), the candidates of each fold."""
+        splitter = check_cv(self.cv)
+        found: list[list[NodeGroup]] = []
+        losses, products = torch.empty(0), torch.empty(0)
+        entries = targets[0].numel()
+        for train, test in splitter.split(np.zeros(len(x))):
+            groups, _ = self._candidates(given, x[train], targets[train])
+            truth = targets[test].flatten(1)
+            errors = torch.stack(
+                [
+                    torch.stack(
+                        [
+                            truth - self._ridge(group, penalty, x[train], targets[train]).outputs(x[test])
+                            for penalty in self._penalties
+                        ]
+                    )
+                    for group in groups
+                ]
+            )  # (J, A, n, out)
+            if not found:
+                losses = torch.full((*errors.shape[:2], len(x)), math.nan, dtype=torch.float64)
+                products = torch.zeros(*errors.shape[:2], *errors.shape[:2], dtype=torch.float64)
+            losses[:, :, test] = errors.square().mean(3)
+            flat = errors.flatten(2).flatten(0, 1)
+            products += (flat @ flat.mT).reshape(products.shape) / entries
+            found.append(groups)
+        return losses, products, found
+
+    def _judged(self, groups: list[NodeGroup], x: Tensor, targets: Tensor, losses: Tensor) -> tuple[Candidate, ...]:
+        """Both risks of each group."""
+        seen = ~losses[0, 0].isnan()  # all samples, but for splitters of series
+        losses = losses[:, :, seen]
+        best = losses.mean(2).argmin(1)
+        chosen = losses[torch.arange(len(groups)), best]
+        fits = [self._ridge(group, 0.0, x, targets) for group in groups]
+        free = [self._degrees_left(fit, x, targets) for fit in fits]
+        residuals = [float((targets.flatten(1) - fit.outputs(x)).square().sum()) for fit in fits]
+        # The noise by the largest space of maps that leaves it degrees of freedom.
+        known = [number for number, left in enumerate(free) if left > 0]
+        finest = min(known, key=lambda number: free[number], default=None)
+        noise = math.nan if finest is None else residuals[finest] / free[finest]
+        total = targets.numel()
+        return tuple(
+            Candidate(
+                group,
+                fits[number].num_weights_,
+                (residuals[number] + 2 * noise * (total - free[number])) / total if free[number] > 0 else math.nan,
+                float(chosen[number].mean()),
+                float(chosen[number].std()) / math.sqrt(chosen.shape[1]),
+                self._penalties[int(best[number])],
+            )
+            for number, group in enumerate(groups)
+        )
+
+    def _degrees_left(self, fit: EquivariantRidge, x: Tensor, targets: Tensor) -> int:
+        """Entries of y less fitted numbers; 0 where least squares has more than one solution."""
+        return targets.numel() - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0
+
+    def _keep(self, x: Tensor, targets: Tensor, products: Tensor) -> None:
+        """Fit what was chosen to all samples: shares of ridge regressions, or one that is shrunk."""
+        path = self.path_
+        groups = [each.group for each in path]
+        self._members: list[tuple[float, NodeRegressor]] = []
+        if self.method == "shrinkage":
+            chain = groups[1:] if self.merge_path_ is not None else groups
+            output = "invariant" if self._is_invariant else "equivariant"
+            model = ShrunkEquivariantRegression(chain, fit_intercept=self.fit_intercept, output=output)
+            self._members = [(1.0, model.fit(x.numpy(), targets.numpy()))]
+            factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0)
+            self.weights_ = np.concatenate([np.full(len(groups) - len(chain), math.nan), factors, [1.0]])
+        elif self.method == "averaging":
+            alphas = [self._penalties.index(each.penalty) for each in path]
+            places = torch.arange(len(path)) * len(self._penalties) + torch.tensor(alphas)
+            square = products.flatten(0, 1).flatten(1)[places][:, places]
+            self.weights_ = convex_weights(square.numpy())
+            self._members = [
+                (float(weight), self._ridge(each.group, each.penalty, x, targets))
+                for weight, each in zip(self.weights_, path, strict=True)
+                if weight > 0
+            ]
+        else:
+            chosen = self._best()
+            self.weights_ = np.eye(len(path))[chosen]
+            penalty = 0.0 if self.method == "estimate" else path[chosen].penalty
+            self._members = [(1.0, self._ridge(groups[chosen], penalty, x, targets))]
+        self.path_ = tuple(replace(each, weight=float(weight)) for each, weight in zip(path, self.weights_, strict=True))
+        self.best_index_ = self._best()
+        self.best_group_ = groups[self.best_index_]
+        self.offset = _total([weight * model.offset.flatten() for weight, model in self._members])
+
+    def _best(self) -> int:
+        """The place of the lowest risk: as predicted, for the methods that predict, else as validated."""
+        if self.method in ("averaging", "validation"):
+            return int(np.argmin([each.validated for each in self.path_]))
+        predicted = np.array([each.predicted for each in self.path_])
+        if np.isnan(predicted).all():
+            raise ShapeError(
+                "expected enough samples that least squares in one of the groups has a single solution; take method='averaging' "
+                "or 'validation', which use ridge penalties"
+            )
+        return int(np.nanargmin(predicted))
+
+    def _stability(self, found: list[list[NodeGroup]]) -> Stability | None:
+        """How much the folds' clusters agree, at the number of clusters that was chosen."""
+        if self.merge_path_ is None:
+            return None
+        chosen = self.best_index_
+        partitions = [group.partition for groups in found if isinstance(group := groups[chosen], ClusterGroup)]
+        stability = partition_stability(partitions)
+        if not stability.is_stable:
+            text = f"{stability}: other samples would give other clusters; use what is fitted, but read nothing into the clusters"
+            warnings.warn(text, UnstablePartitionWarning, stacklevel=3)
+        return stability
+
+    def linear(self, x: Tensor) -> Tensor:
+        """The fitted map without its offset."""
+        return _total([weight * model.linear(x).reshape(len(x), -1) for weight, model in self._members])
+
+    def dense(self) -> Tensor:
+        """That map as a matrix, (out, in)."""
+        return _total([weight * model.dense() for weight, model in self._members])
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum(0)
+
+
+def convex_weights(products: np.ndarray) -> np.ndarray:
+    """Shares w >= 0 with sum 1 that make w^T P w lowest, P the products of the candidates' errors.
+
+    Example:
+        >>> convex_weights(np.array([[1.0, 0.0], [0.0, 3.0]])).round(6)
+        array([0.75, 0.25])
+    """
+    values, vectors = np.linalg.eigh(products / max(float(np.trace(products)), 1e-300) * len(products))
+    root = np.sqrt(values.clip(0.0))[:, None] * vectors.T
+    heavy = 1e4  # the sum is 1 up to the square of its inverse
+    shares, _ = nnls(np.vstack([root, np.full((1, len(products)), heavy)]), np.append(np.zeros(len(products)), heavy))
+    return shares / shares.sum()
+
+
+def num_nodes_in(X: Any) -> int:
+    """The nodes of X (n, N) or (n, N, C)."""
+    shape = np.shape(X)
+    if len(shape) not in (2, 3):
+        raise ShapeError(f"expected X of shape (n, N) or (n, N, C), got {shape}")
+    return int(shape[1])
