@@ -104,7 +104,7 @@ class SymmetrySelection(NodeRegressor):
         >>> groups = [TrivialGroup(6), ClusterGroup(Partition([0, 0, 0, 1, 1, 1])), SymmetricGroup(6)]
         >>> selection = SymmetrySelection(groups, method="validation").fit(x, y)
         >>> selection.best_group_, [candidate.num_weights for candidate in selection.path_]
-        (ClusterGroup(S3 x S3, order 36), [36, 6, 2])
+        (ClusterGroup(S3 x S3, order 6^2), [36, 6, 2])
     """
 
     def __init__(

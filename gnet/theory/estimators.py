@@ -47,6 +47,7 @@ class EquivariantRidge(NodeRegressor):
         Huang, Levie and Villar (2023), arXiv:2308.10436, whose regression trains within the group; Hoerl and Kennard (1970).
 
     Example:
+        >>> import numpy as np
         >>> x = np.random.default_rng(0).standard_normal((20, 6))
         >>> model = EquivariantRidge(ClusterGroup(Partition([0, 0, 0, 1, 1, 2])), alpha=0.1).fit(x, 2 * x)
         >>> model.predict(x).shape, model.num_weights_, round(float(model.score(x, 2 * x)), 3)
@@ -120,6 +121,7 @@ class ShrunkEquivariantRegression(NodeRegressor):
         ``gnet.theory.estimate_shrinkage``.
 
     Example:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> x = rng.standard_normal((50, 3))
         >>> y = x @ [1.0, 1.0, 0.9] + 0.5 * rng.standard_normal(50)
