@@ -18,7 +18,7 @@ class MergePath:
     """What greedy merging went through, from the partition it started with to the last one it could make.
 
     ``merges[t]`` are the two clusters of partition t (numbered as there) that become one in partition t + 1; ``risks[t]`` is the
-    estimated excess risk of partition t, for white inputs of variance 1.
+    estimated excess risk of partition t, for white inputs of variance 1 (with a complexity other than 2 its criterion).
 
     Shapes:
         merges: (T, 2)    risks: (T + 1,) float64
@@ -90,6 +90,7 @@ def merge_clusters(
     *,
     edge_index: Tensor | None = None,
     min_clusters: int = 1,
+    complexity: float = 2.0,
 ) -> MergePath:
     """Merge greedily: at each step the two clusters whose union has the lowest estimated risk, down to ``min_clusters``.
 
@@ -98,14 +99,16 @@ def merge_clusters(
     that had, or get, a second node), and the part of least squares outside the new blocks. Both are sums over blocks, O(k^2 C C')
     for all pairs of one step, O(N^3 C C') in all.
 
-    The lowest estimate of many is too low an estimate: where many partitions are nearly as good, the one chosen has been lucky.
-    Use its clusters, not its risk.
+    The lowest estimate of many is too low an estimate: where many partitions are nearly as good, the one chosen has been lucky,
+    and tends to be too fine. Use its clusters, not its risk; a ``complexity`` of log n finds true clusters, if there are any,
+    with a probability that goes to 1 as n grows, which 2 does not.
 
     Args:
         fit: least squares on the data, signals or one number out.
         start: finest clusters to consider; None starts from single nodes.
         edge_index: only clusters that an edge joins may merge; None lets any two.
         min_clusters: where to stop.
+        complexity: price of the variance of what is kept; 2 is the unbiased estimate of the risk.
 
     Shapes:
         edge_index: (2, E)
@@ -113,11 +116,11 @@ def merge_clusters(
     Raises:
         PartitionError: a partition of other nodes.
         GraphError: edges between other nodes.
-        ConfigError: ``min_clusters`` outside 1..k.
+        ConfigError: ``min_clusters`` outside 1..k, or a negative complexity.
 
     References:
         Ward (1963), doi:10.1080/01621459.1963.10500845, for greedy merging by the growth of a sum of squares; Mallows (1973),
-        doi:10.1080/00401706.1973.10489103, for the estimate.
+        doi:10.1080/00401706.1973.10489103, for the estimate; Schwarz (1978), doi:10.1214/aos/1176344136, for log n.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -132,7 +135,9 @@ def merge_clusters(
         raise PartitionError(f"expected a partition of {size} nodes, got one of {start.num_nodes}")
     if not 1 <= min_clusters <= start.num_clusters:
         raise ConfigError(f"expected min_clusters in 1..{start.num_clusters}, got {min_clusters}")
-    state = (_NodeSums if fit.is_invariant else _PairSums)(fit, start)
+    if not complexity >= 0:
+        raise ConfigError(f"expected complexity >= 0, got {complexity}; 2 for the unbiased risk, log n to find true clusters")
+    state = (_NodeSums if fit.is_invariant else _PairSums)(fit, start, complexity)
     joined = None
     if edge_index is not None:
         ends = start.labels[check_edges(edge_index, size)]
@@ -164,19 +169,19 @@ class _Sums(ABC):
         sizes: (k,)    gram: (k, k), sums over blocks of (X^T X)^-1, its channels traced out
     """
 
-    def __init__(self, fit: LeastSquares, start: Partition) -> None:
+    def __init__(self, fit: LeastSquares, start: Partition, complexity: float) -> None:
         size = len(fit.theta)
         channels = len(fit.inverse_gram) // size
         by_node = torch.einsum("icjc->ij", fit.inverse_gram.reshape(size, channels, size, channels))
         self.sizes = start.sizes.double()
         self.gram = start.sum(start.sum(by_node), 1)
-        self.noise = fit.noise
+        self.noise, self.complexity = fit.noise, complexity
         self.square = float(fit.theta.square().sum())
 
     def risk(self) -> float:
-        """Estimated risk: ||Theta||^2 - kept^2 - noise (t_all - t) + noise t, by what has been summed up."""
+        """||Theta||^2 - kept^2 - noise t_all + complexity noise t."""
         kept, trace = self.kept()
-        return self.square - kept - self.noise * (self.whole_trace - 2 * trace)
+        return self.square - kept - self.noise * (self.whole_trace - self.complexity * trace)
 
     whole_trace: float
     """tr (C x I): the variance of all of least squares, per sigma_xi^2."""
@@ -198,8 +203,8 @@ class _Sums(ABC):
 class _NodeSums(_Sums):
     """For one number out: ``weights`` (k, C) are sums over clusters of least squares."""
 
-    def __init__(self, fit: LeastSquares, start: Partition) -> None:
-        super().__init__(fit, start)
+    def __init__(self, fit: LeastSquares, start: Partition, complexity: float) -> None:
+        super().__init__(fit, start, complexity)
         self.weights = start.sum(fit.theta)
         self.whole_trace = float(fit.inverse_gram.trace())
 
@@ -215,7 +220,7 @@ class _NodeSums(_Sums):
         own = self.gram.diagonal()
         after = (own[:, None] + own + self.gram + self.gram.mT) / both
         before = own / self.sizes
-        return lost + 2 * self.noise * (after - before[:, None] - before)
+        return lost + self.complexity * self.noise * (after - before[:, None] - before)
 
     def merge(self, first: int, second: int) -> None:
         """Add up."""
@@ -226,8 +231,8 @@ class _NodeSums(_Sums):
 class _PairSums(_Sums):
     """For signals out: ``blocks`` (k, k, C' C) and ``own`` (k, C' C) are sums of least squares over pairs, and over nodes."""
 
-    def __init__(self, fit: LeastSquares, start: Partition) -> None:
-        super().__init__(fit, start)
+    def __init__(self, fit: LeastSquares, start: Partition, complexity: float) -> None:
+        super().__init__(fit, start, complexity)
         self.outputs = fit.theta.shape[1]
         by_node = fit.theta.transpose(1, 2).flatten(2)  # (N, N, C' C)
         self.blocks = start.sum(start.sum(by_node), 1)
@@ -280,7 +285,7 @@ class _PairSums(_Sums):
         left = all_between - (gram / sizes)[:, None] - gram / sizes
         between = (k - 2) * (left + joint / both) - (k - 1) * all_between
         change = between + trace_after - trace[:, None] - trace
-        return 2 * self.noise * self.outputs * change - kept
+        return self.complexity * self.noise * self.outputs * change - kept
 
     def _others(self) -> Tensor:
         """Sums over the pairs of different nodes of each cluster, (k, C' C); zero for one node, where rounding would remain."""

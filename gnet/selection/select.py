@@ -68,8 +68,10 @@ class SymmetrySelection(NodeRegressor):
       (``ShrunkEquivariantRegression``). Needs nested groups and more samples than inputs.
 
     Args:
-        groups: the candidates, all on the same nodes; "merge" learns nested clusters from the data by ``merge_clusters``; None
-            takes those that ``candidate_groups`` finds on the graph given to ``fit``, and the trivial group alone without one.
+        groups: the candidates, all on the same nodes; None takes those that ``candidate_groups`` finds on the graph given to
+            ``fit``; without a graph the trivial group, or what merging learns.
+        merge: learn nested clusters from the data by ``merge_clusters``, and add them to the candidates, which needs more samples
+            (in each fold) than inputs; None does so where there are as many, and groups or a graph that say what a node is.
         alphas: ridge penalties to try, 0 for least squares (of least norm).
         cv: folds, or a splitter of scikit-learn's: ``TimeSeriesSplit`` for series.
         num_candidates: about how many cluster groups a graph or a merge path gives.
@@ -109,9 +111,10 @@ class SymmetrySelection(NodeRegressor):
 
     def __init__(
         self,
-        groups: Sequence[NodeGroup] | Literal["merge"] | None = None,
+        groups: Sequence[NodeGroup] | None = None,
         method: Method = "averaging",
         *,
+        merge: bool | None = None,
         alphas: Sequence[float] = (0.0, 0.1, 1.0, 10.0, 100.0),
         cv: Any = 5,
         num_candidates: int = 8,
@@ -120,6 +123,7 @@ class SymmetrySelection(NodeRegressor):
     ) -> None:
         self.groups = groups
         self.method = method
+        self.merge = merge
         self.alphas = alphas
         self.cv = cv
         self.num_candidates = num_candidates
@@ -133,8 +137,10 @@ class SymmetrySelection(NodeRegressor):
         if not len(self.alphas) or not all(0 <= alpha < math.inf for alpha in self.alphas):
             raise ConfigError(f"expected finite ridge penalties >= 0 in alphas, got {self.alphas!r}; (0.0,) is least squares")
         given = self._given(graph)
-        degree = given[0].degree if given else num_nodes_in(X) if self.groups == "merge" else None
+        degree = given[0].degree if given else num_nodes_in(X) if self.merge else None
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
+        self._folds = list(check_cv(self.cv).split(np.zeros(len(x))))
+        self._merges = self._may_merge(given, x, targets) if self.merge is None else self.merge
         scale = float((x - x.mean(0)).square().mean())
         self._penalties = [alpha * scale for alpha in self.alphas]
         groups, self.merge_path_ = self._candidates(given, x, targets)
@@ -161,13 +167,11 @@ class SymmetrySelection(NodeRegressor):
         return found
 
     def _given(self, graph: "Data | None") -> list[NodeGroup]:
-        """The candidates that do not depend on the samples; none for "merge", or where there is neither group nor graph."""
-        if isinstance(self.groups, str):
-            if self.groups != "merge":
-                raise ConfigError(f"expected groups as a list, None or 'merge', got {self.groups!r}")
-            return []
+        """The candidates that do not depend on the samples; none where there is neither group nor graph."""
         if self.groups is None:
-            return [] if graph is None else candidate_groups(graph, num_candidates=self.num_candidates)
+            if graph is None or (self.merge and self.method == "shrinkage"):
+                return []
+            return candidate_groups(graph, num_candidates=self.num_candidates)
         groups = list(self.groups)
         if not groups:
             raise ConfigError("expected at least one group, got none; None takes those of the graph given to fit")
@@ -179,34 +183,41 @@ class SymmetrySelection(NodeRegressor):
             raise GroupError(f"expected groups on the {graph.num_nodes} nodes of the graph, got {groups[0].degree}")
         return groups
 
+    def _may_merge(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> bool:
+        """Whether merging is possible in every fold, and adds to what was given."""
+        fewest = min(len(train) for train, _ in self._folds) - int(self.fit_intercept)
+        is_one_task = targets.ndim == 3 or targets.shape[1] == 1
+        return bool(given) and self.method != "shrinkage" and is_one_task and fewest > x[0].numel() + 1
+
     def _candidates(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> tuple[list[NodeGroup], MergePath | None]:
-        """The groups to compare on these samples."""
-        if self.groups != "merge":
+        """The groups to compare on these samples, learned clusters last: smallest group first, then the best of them."""
+        if not self._merges:
             return given or [TrivialGroup(x.shape[1])], None
+        if given and self.method == "shrinkage":
+            raise ConfigError("shrinkage takes a chain of groups, given or learned; leave groups, or merge, out")
         if targets.ndim == 2 and targets.shape[1] > 1:
             raise ShapeError(f"merging by invariant targets takes one number for each sample, got {targets.shape[1]}")
         try:
             fit = LeastSquares.fit(x, targets[:, 0] if targets.ndim == 2 else targets, centred=self.fit_intercept)
         except ShapeError as error:
-            hint = "merging starts from least squares without symmetry; give groups=, or a graph, to use fewer samples"
+            hint = f"merging starts from least squares without symmetry, on {len(x)} samples here; take merge=False to use fewer"
             raise ShapeError(f"{error} ({hint})") from error
-        path = merge_clusters(fit)
+        path = merge_clusters(fit, complexity=math.log(len(x)))
         size = x.shape[1]
-        partitions = [path.partition(size - count) for count in geometric_counts(1, size, self.num_candidates)]
-        return [ClusterGroup(each) for each in (path.best_partition, *reversed(partitions))], path
+        counts = geometric_counts(1, size, self.num_candidates)
+        partitions = [path.partition(size - count) for count in reversed(counts)]
+        return [*given, *map(ClusterGroup, partitions), ClusterGroup(path.best_partition)], path
 
     def _ridge(self, group: NodeGroup, penalty: float, x: Tensor, targets: Tensor) -> EquivariantRidge:
-        output = "invariant" if self._is_invariant else "equivariant"
-        model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept, output=output)
-        return model.fit(x.numpy(), targets.numpy())
+        model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept)
+        return model.fit_signals(x, targets, self._is_invariant)
 
     def _cross_validate(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, list[list[NodeGroup]]]:
         """Mean squares of samples left out (J, A, n), products of the errors (J, A, J, A), the candidates of each fold."""
-        splitter = check_cv(self.cv)
         found: list[list[NodeGroup]] = []
         losses, products = torch.empty(0), torch.empty(0)
         entries = targets[0].numel()
-        for train, test in splitter.split(np.zeros(len(x))):
+        for train, test in self._folds:
             groups, _ = self._candidates(given, x[train], targets[train])
             truth = targets[test].flatten(1)
             errors = torch.stack(
@@ -265,12 +276,12 @@ class SymmetrySelection(NodeRegressor):
         groups = [each.group for each in path]
         self._members: list[tuple[float, NodeRegressor]] = []
         if self.method == "shrinkage":
-            chain = groups[1:] if self.merge_path_ is not None else groups
+            chain = groups[:-1] if self._merges else groups  # of learned clusters the last is the best, on the path already
             output = "invariant" if self._is_invariant else "equivariant"
             model = ShrunkEquivariantRegression(chain, fit_intercept=self.fit_intercept, output=output)
             self._members = [(1.0, model.fit(x.numpy(), targets.numpy()))]
             factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0)
-            self.weights_ = np.concatenate([np.full(len(groups) - len(chain), math.nan), factors, [1.0]])
+            self.weights_ = np.concatenate([factors, [1.0], np.full(len(groups) - len(chain), math.nan)])
         elif self.method == "averaging":
             alphas = [self._penalties.index(each.penalty) for each in path]
             places = torch.arange(len(path)) * len(self._penalties) + torch.tensor(alphas)
@@ -304,11 +315,10 @@ class SymmetrySelection(NodeRegressor):
         return int(np.nanargmin(predicted))
 
     def _stability(self, found: list[list[NodeGroup]]) -> Stability | None:
-        """How much the folds' clusters agree, at the number of clusters that was chosen."""
+        """How much the best clusters of the folds agree."""
         if self.merge_path_ is None:
             return None
-        chosen = self.best_index_
-        partitions = [group.partition for groups in found if isinstance(group := groups[chosen], ClusterGroup)]
+        partitions = [group.partition for groups in found if isinstance(group := groups[-1], ClusterGroup)]
         stability = partition_stability(partitions)
         if not stability.is_stable:
             text = f"{stability}: other samples would give other clusters; use what is fitted, but read nothing into the clusters"

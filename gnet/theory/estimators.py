@@ -68,8 +68,11 @@ class EquivariantRidge(NodeRegressor):
             raise ConfigError(f"expected a finite alpha >= 0, got {self.alpha!r}")
         if self.group is not None:
             check_node_group(self.group)
-        x, targets = self.checked(X, y, self.group, self.output)
-        self._solver: Solver = solver_of(self.group, self._is_invariant)
+        return self.fit_signals(*self.checked(X, y, self.group, self.output), self._is_invariant)
+
+    def fit_signals(self, x: Tensor, targets: Tensor, is_invariant: bool) -> Self:
+        """``fit`` to float64 tensors that were checked already: x (n, N, C), targets (n, N, C'), or (n, C') if invariant."""
+        self._solver: Solver = solver_of(self.group, is_invariant)
         x_mean, y_mean = (
             self._solver.fixed_mean(each) if self.fit_intercept else torch.zeros_like(each[0]) for each in (x, targets)
         )
@@ -79,7 +82,7 @@ class EquivariantRidge(NodeRegressor):
         self.min_samples_ = self._solver.min_samples(x.shape[1], x.shape[2]) + int(self.fit_intercept)
         if not self.fit_intercept:
             self.num_offsets_ = 0
-        elif self.group is None or self._is_invariant:
+        elif self.group is None or is_invariant:
             self.num_offsets_ = targets[0].numel()
         else:
             self.num_offsets_ = self.group.node_orbits().num_clusters * targets.shape[2]
