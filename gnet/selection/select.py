@@ -300,7 +300,7 @@ class SymmetrySelection(NodeRegressor):
         self.path_ = tuple(replace(each, weight=float(weight)) for each, weight in zip(path, self.weights_, strict=True))
         self.best_index_ = self._best()
         self.best_group_ = groups[self.best_index_]
-        self.offset = _total([weight * model.offset.flatten() for weight, model in self._members])
+        self.offset_ = _total([weight * model.offset_.flatten() for weight, model in self._members])
 
     def _best(self) -> int:
         """The place of the lowest risk: as predicted, for the methods that predict, else as validated."""

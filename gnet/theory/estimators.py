@@ -77,7 +77,7 @@ class EquivariantRidge(NodeRegressor):
             self._solver.fixed_mean(each) if self.fit_intercept else torch.zeros_like(each[0]) for each in (x, targets)
         )
         self._solver.fit(x - x_mean, targets - y_mean, float(self.alpha))
-        self.offset = y_mean - self._solver.apply(x_mean[None])[0]
+        self.offset_ = y_mean - self._solver.apply(x_mean[None])[0]
         self.num_weights_ = self._solver.num_weights
         self.min_samples_ = self._solver.min_samples(x.shape[1], x.shape[2]) + int(self.fit_intercept)
         if not self.fit_intercept:
@@ -154,7 +154,7 @@ class ShrunkEquivariantRegression(NodeRegressor):
             self._weights = ridge((x - x_mean).flatten(1), (targets - y_mean).flatten(1), 0.0).mT
         else:
             self._weights = torch.cat([each.reshape(-1, x[0].numel()) for each in self._shrunk(x, targets, chain)])
-        self.offset = y_mean.flatten() - self._weights @ x_mean.flatten()
+        self.offset_ = y_mean.flatten() - self._weights @ x_mean.flatten()
         return self
 
     def _shrunk(self, x: Tensor, targets: Tensor, chain: Sequence[NodeGroup]) -> list[Tensor]:

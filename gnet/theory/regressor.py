@@ -19,10 +19,10 @@ Array = NDArray[np.float64]
 class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     """Base of linear estimators from signals to signals, or to numbers: shapes in and out, and the intercept.
 
-    A subclass calls ``checked`` in ``fit``, sets ``offset``, and says how its map is applied.
+    A subclass calls ``checked`` in ``fit``, sets ``offset_``, and says how its map is applied.
     """
 
-    offset: Tensor
+    offset_: Tensor
 
     def checked(self, X: ArrayLike, y: ArrayLike, group: NodeGroup | None, output: str | None) -> tuple[Tensor, Tensor]:
         """X as (n, N, C) and y as (n, N, C'), or (n, C') for an invariant output; without a group N is 1.
@@ -61,7 +61,7 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
 
     def outputs(self, x: Tensor) -> Tensor:
         """The fitted map of signals (n, N, C), as (n, out)."""
-        return self.linear(x).reshape(len(x), -1) + self.offset.flatten()
+        return self.linear(x).reshape(len(x), -1) + self.offset_.flatten()
 
     @abstractmethod
     def linear(self, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
     def intercept_(self) -> Array | float:
         """The offset, (out,), or a number where y was (n,)."""
         check_is_fitted(self)
-        offset = self.offset.flatten().numpy()
+        offset = self.offset_.flatten().numpy()
         return offset if self._y_shape else float(offset[0])
 
 

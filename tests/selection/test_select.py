@@ -1,0 +1,229 @@
+"""Choosing a symmetry: each method against its definition, recovery of what was planted, and scikit-learn's conventions."""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import KFold, TimeSeriesSplit
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch_geometric.data import Data
+
+from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.graphs import Partition
+from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup, TrivialGroup
+from gnet.selection import SymmetrySelection, UnstablePartitionWarning, candidate_groups, cluster_chain
+from gnet.selection.select import METHODS, convex_weights
+from gnet.theory import EquivariantRidge, ShrunkEquivariantRegression
+
+PLANTED = ClusterGroup(Partition([0, 0, 0, 1, 1, 1]))
+CHAIN = [TrivialGroup(6), PLANTED, SymmetricGroup(6)]
+PAIRS = ClusterGroup(Partition([0, 1, 0, 1, 2, 2]))
+
+
+def drawn(num, seed, noise=0.5, deviation=0.0, channels=1):
+    """Samples of a map that the planted group allows, up to a deviation."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = PLANTED.partition.labels
+    values = torch.randn(2, 2, generator=rng, dtype=torch.float64)[labels][:, labels] / 3
+    theta = values + torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64)[labels])
+    theta = theta + deviation * torch.randn(6, 6, generator=rng, dtype=torch.float64)
+    x = torch.randn(num, 6, channels, generator=rng, dtype=torch.float64)
+    y = torch.einsum("ij,bjc->bic", theta, x) + noise * torch.randn(x.shape, generator=rng, dtype=torch.float64)
+    return x.numpy(), y.numpy(), theta
+
+
+def outputs_left_out(group, alpha, x, y, cv):
+    """Cross-validated predictions of one ridge regression."""
+    found = np.full(y.shape, np.nan)
+    for train, test in cv.split(x):
+        found[test] = EquivariantRidge(group, alpha, output="equivariant").fit(x[train], y[train]).predict(x[test])
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_finds_the_planted_group(method):
+    x, y, theta = drawn(80, seed=1)
+    selection = SymmetrySelection(CHAIN, method, merge=False).fit(x, y)
+    assert selection.best_group_ == PLANTED and selection.stability_ is None
+    error = np.square(selection.coef_ - theta.numpy()).sum()
+    for group in (TrivialGroup(6), SymmetricGroup(6)):
+        assert error < np.square(EquivariantRidge(group, 0.0).fit(x, y).coef_ - theta.numpy()).sum()
+
+
+def test_validated_risks_are_those_of_cross_validation():
+    x, y, _ = drawn(40, seed=2, channels=2)
+    cv = KFold(4)
+    selection = SymmetrySelection([*CHAIN, PAIRS], "validation", cv=cv, alphas=(0.0, 5.0), merge=False).fit(x, y)
+    scale = np.square(x - x.mean(0)).mean()
+    for candidate in selection.path_:
+        losses = {
+            alpha: np.square(outputs_left_out(candidate.group, alpha * scale, x, y, cv) - y).mean((1, 2)) for alpha in (0.0, 5.0)
+        }
+        best = min(losses, key=lambda alpha: losses[alpha].mean())
+        assert candidate.penalty == pytest.approx(best * scale)
+        assert candidate.validated == pytest.approx(losses[best].mean())
+        assert candidate.standard_error == pytest.approx(losses[best].std(ddof=1) / 40**0.5)
+    results = selection.cv_results_
+    assert results["rank_test_risk"][np.argmin(results["mean_test_risk"])] == 1
+    assert sorted(results["rank_test_risk"]) == [1, 2, 3, 4] and list(results["param_group"]) == [*CHAIN, PAIRS]
+
+
+def test_predicted_risks_are_mallows_and_unbiased():
+    """Against the error on fresh noise at the same inputs, over many draws of the noise."""
+    rng = torch.Generator().manual_seed(3)
+    x, _, theta = drawn(25, seed=3, deviation=0.1)
+    clean = torch.einsum("ij,bjc->bic", theta, torch.tensor(x))
+    differences = []
+    for _ in range(200):
+        noisy, fresh = (clean + 0.5 * torch.randn(clean.shape, generator=rng, dtype=torch.float64) for _ in range(2))
+        selection = SymmetrySelection(CHAIN, "estimate", alphas=(0.0,), cv=2, merge=False).fit(x, noisy.numpy())
+        fitted = [EquivariantRidge(group, 0.0).fit(x, noisy.numpy()) for group in CHAIN]
+        truth = [float((fresh - torch.tensor(fit.predict(x))).square().mean()) for fit in fitted]
+        differences.append([each.predicted - true for each, true in zip(selection.path_, truth, strict=True)])
+    mean, error = np.mean(differences, 0), np.std(differences, 0) / 200**0.5
+    assert (np.abs(mean) < 5 * error).all()
+    # A liar: without the price of the fitted numbers the estimate is too low by far.
+    assert selection.path_[0].predicted > 2 * 0.5**2 * 36 / (25 * 6)
+
+
+def test_averaging_is_the_best_convex_combination_of_what_was_left_out():
+    x, y, _ = drawn(30, seed=4, deviation=0.15, noise=1.0)
+    cv = KFold(5)
+    selection = SymmetrySelection([*CHAIN, PAIRS], cv=cv, alphas=(0.0, 1.0), merge=False).fit(x, y)
+    errors = np.stack([(outputs_left_out(c.group, c.penalty, x, y, cv) - y).ravel() for c in selection.path_])
+
+    def loss(logits):
+        shares = np.exp(logits - logits.max())
+        return np.square(shares / shares.sum() @ errors).mean()
+
+    best = min(
+        (minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}) for start in np.eye(4) * 3), key=lambda r: r.fun
+    )
+    assert loss(np.log(selection.weights_ + 1e-12)) <= best.fun * (1 + 1e-6)
+    assert selection.weights_.sum() == pytest.approx(1) and (selection.weights_ >= 0).all()
+    members = [EquivariantRidge(c.group, c.penalty).fit(x, y) for c in selection.path_]
+    mixed = sum(w * m.predict(x) for w, m in zip(selection.weights_, members, strict=True))
+    assert np.allclose(selection.predict(x), mixed) and np.allclose(
+        x[..., 0] @ selection.coef_.T + selection.intercept_, mixed[..., 0]
+    )
+
+
+def test_convex_weights_solve_their_problem():
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 6):
+        errors = rng.standard_normal((size, 50)) + rng.standard_normal(50)
+        weights = convex_weights(errors @ errors.T)
+        gradient = errors @ errors.T @ weights
+        # Karush, Kuhn and Tucker: the gradient is lowest, and equal, where a weight is positive.
+        assert gradient[weights > 1e-9] == pytest.approx(gradient.min(), rel=1e-5)
+
+
+def test_shrinkage_is_the_shrunk_regression():
+    x, y, _ = drawn(60, seed=5, deviation=0.1)
+    selection = SymmetrySelection(CHAIN, "shrinkage").fit(x, y)
+    plain = ShrunkEquivariantRegression(CHAIN).fit(x, y)
+    assert np.allclose(selection.predict(x), plain.predict(x)) and selection.weights_[-1] == 1
+    assert selection.weights_[:-1] == pytest.approx(plain.factors_)
+    with pytest.raises(GroupError):
+        SymmetrySelection([TrivialGroup(6), PAIRS, PLANTED], "shrinkage").fit(x, y)
+
+
+def test_merging_learns_what_is_in_no_list():
+    x, y, theta = drawn(120, seed=6)
+    given = [TrivialGroup(6), PAIRS, SymmetricGroup(6)]
+    learned = SymmetrySelection(given, merge=True).fit(x, y)
+    assert learned.merge_path_.best_partition == PLANTED.partition and learned.best_group_ == PLANTED
+    assert learned.stability_ is not None and learned.stability_.score == 1.0
+    without = SymmetrySelection(given, merge=False).fit(x, y)
+    assert np.square(learned.coef_ - theta.numpy()).sum() < 0.5 * np.square(without.coef_ - theta.numpy()).sum()
+    assert SymmetrySelection(given).fit(x, y).merge_path_ is not None
+    assert SymmetrySelection(given).fit(x[:8], y[:8]).merge_path_ is None
+    chain = SymmetrySelection(method="shrinkage", merge=True).fit(x, y)
+    assert math.isnan(chain.weights_[-1]) and chain.weights_[-2] == 1
+
+
+def test_clusters_that_noise_has_made_are_flagged():
+    rng = np.random.default_rng(0)
+    x, slopes = rng.standard_normal((60, 8)), rng.standard_normal(8)
+    with pytest.warns(UnstablePartitionWarning, match="other samples would give other clusters"):
+        SymmetrySelection(merge=True).fit(x, x @ slopes + 3 * rng.standard_normal(60))
+    clear = x @ [1, 1, 1, 1, 9, 9, 9, 9] + 0.1 * rng.standard_normal(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        selection = SymmetrySelection(merge=True).fit(x, clear)
+    assert selection.best_group_ == ClusterGroup(Partition([0, 0, 0, 0, 1, 1, 1, 1]))
+
+
+def test_a_graph_gives_the_candidates():
+    ring = torch.arange(6)
+    graph = Data(edge_index=torch.stack([torch.cat([ring, (ring + 1) % 6]), torch.cat([(ring + 1) % 6, ring])]), num_nodes=6)
+    groups = candidate_groups(graph)
+    assert groups[0] == TrivialGroup(6) and groups[-2] == SymmetricGroup(6) and groups[-1].order() == 12
+    assert all(a.partition.refines(b.partition) for a, b in itertools.pairwise(cluster_chain(graph)))
+    x, y, _ = drawn(50, seed=7)
+    selection = SymmetrySelection(merge=False).fit(x, y, graph)
+    assert len(selection.path_) == len(groups)
+    assert [candidate.num_weights for candidate in selection.path_][-2:] == [2, 4]
+
+
+def test_numbers_out_and_few_samples():
+    x, _, _ = drawn(12, seed=8)
+    x = x[..., 0]
+    y = x @ [1, 1, 1, 3, 3, 3] + 0.1 * np.random.default_rng(0).standard_normal(12)
+    selection = SymmetrySelection(CHAIN, cv=4).fit(x, y)
+    assert selection.best_group_ == PLANTED and selection.coef_.shape == (6,) and isinstance(selection.intercept_, float)
+    few = SymmetrySelection(CHAIN, cv=2).fit(x[:5], y[:5])
+    assert math.isnan(few.path_[0].predicted) and not math.isnan(few.path_[2].predicted)
+
+
+def test_series_leave_their_first_samples_out_of_the_average():
+    x, y, _ = drawn(60, seed=9)
+    selection = SymmetrySelection(CHAIN, cv=TimeSeriesSplit(3), merge=False).fit(x, y)
+    assert selection.best_group_ == PLANTED and all(math.isfinite(each.validated) for each in selection.path_)
+
+
+@parametrize_with_checks([SymmetrySelection()])
+def test_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_without_groups_it_is_ridge_regression():
+    x, y, _ = drawn(40, seed=10)
+    plain = SymmetrySelection(alphas=(0.0,)).fit(x[..., 0], y[..., 0])
+    assert np.allclose(plain.coef_, LinearRegression().fit(x[..., 0], y[..., 0]).coef_)
+    assert clone(SymmetrySelection(CHAIN, "estimate")).method == "estimate"
+
+
+def test_any_group_of_nodes_is_a_candidate():
+    x, _, _ = drawn(60, seed=11)
+    cycle = PermutationGroup([[1, 2, 3, 4, 5, 0]])
+    y = x + 2 * np.roll(x, 1, axis=1) + 0.3 * np.random.default_rng(0).standard_normal(x.shape)
+    selection = SymmetrySelection([TrivialGroup(6), cycle, SymmetricGroup(6)], "estimate", merge=False).fit(x, y)
+    assert selection.best_group_ == cycle and selection.path_[1].num_weights == 6
+
+
+def test_bad_input_is_refused():
+    x, y, _ = drawn(30, seed=12)
+    for options, error, message in [
+        ({"method": "magic"}, ConfigError, "method in averaging, validation, estimate, shrinkage, got 'magic'"),
+        ({"alphas": ()}, ConfigError, "finite ridge penalties >= 0"),
+        ({"alphas": (-1.0,)}, ConfigError, "finite ridge penalties >= 0"),
+        ({"groups": []}, ConfigError, "at least one group"),
+        ({"groups": [TrivialGroup(6), TrivialGroup(5)]}, GroupError, "groups on the same nodes, got degrees 6 and 5"),
+        ({"groups": [TrivialGroup(5)]}, ShapeError, "expected X of shape"),
+        ({"groups": CHAIN, "method": "shrinkage", "merge": True}, ConfigError, "given or learned"),
+    ]:
+        with pytest.raises(error, match=message):
+            SymmetrySelection(**options).fit(x, y)
+    with pytest.raises(GroupError, match="groups on the 4 nodes of the graph, got 6"):
+        SymmetrySelection(CHAIN).fit(x, y, Data(edge_index=torch.tensor([[0], [1]]), num_nodes=4))
+    with pytest.raises(ShapeError, match="merge=False to use fewer"):
+        SymmetrySelection(CHAIN, merge=True).fit(x[:7], y[:7])
+    with pytest.raises(ShapeError, match="take method='averaging'"):
+        SymmetrySelection([TrivialGroup(6)], "estimate", cv=2).fit(x[:4], y[:4])
