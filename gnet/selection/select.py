@@ -91,6 +91,7 @@ class SymmetrySelection(NodeRegressor):
         path_: a ``Candidate`` for each group, in the order given, chains smallest first.
         cv_results_: the same as arrays, as scikit-learn's searches have it.
         weights_: shares (averaging) or factors (shrinkage) of the candidates.
+        error_products_: mean products of the candidates' cross-validated errors, (J, J), with ``validated`` on the diagonal.
         merge_path_: what merging went through, or None.
         stability_: agreement of the clusters that merging found in each fold, or None; a warning is given where it is low.
         coef_, intercept_: of the fitted map.
@@ -146,7 +147,9 @@ class SymmetrySelection(NodeRegressor):
         groups, self.merge_path_ = self._candidates(given, x, targets)
         losses, products, fold_groups = self._cross_validate(given, x, targets)
         self.path_ = self._judged(groups, x, targets, losses)
-        self._keep(x, targets, products)
+        places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
+        self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
+        self._keep(x, targets)
         self.stability_ = self._stability(fold_groups)
         return self
 
@@ -238,7 +241,7 @@ class SymmetrySelection(NodeRegressor):
             flat = errors.flatten(2).flatten(0, 1)
             products += (flat @ flat.mT).reshape(products.shape) / entries
             found.append(groups)
-        return losses, products, found
+        return losses, products / sum(len(test) for _, test in self._folds), found
 
     def _judged(self, groups: list[NodeGroup], x: Tensor, targets: Tensor, losses: Tensor) -> tuple[Candidate, ...]:
         """Both risks of each group."""
@@ -270,7 +273,7 @@ class SymmetrySelection(NodeRegressor):
         """Entries of y less fitted numbers; 0 where least squares has more than one solution."""
         return targets.numel() - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0
 
-    def _keep(self, x: Tensor, targets: Tensor, products: Tensor) -> None:
+    def _keep(self, x: Tensor, targets: Tensor) -> None:
         """Fit what was chosen to all samples: shares of ridge regressions, or one that is shrunk."""
         path = self.path_
         groups = [each.group for each in path]
@@ -283,10 +286,7 @@ class SymmetrySelection(NodeRegressor):
             factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0)
             self.weights_ = np.concatenate([factors, [1.0], np.full(len(groups) - len(chain), math.nan)])
         elif self.method == "averaging":
-            alphas = [self._penalties.index(each.penalty) for each in path]
-            places = torch.arange(len(path)) * len(self._penalties) + torch.tensor(alphas)
-            square = products.flatten(0, 1).flatten(1)[places][:, places]
-            self.weights_ = convex_weights(square.numpy())
+            self.weights_ = convex_weights(self.error_products_)
             self._members = [
                 (float(weight), self._ridge(each.group, each.penalty, x, targets))
                 for weight, each in zip(self.weights_, path, strict=True)

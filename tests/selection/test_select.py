@@ -106,6 +106,7 @@ def test_averaging_is_the_best_convex_combination_of_what_was_left_out():
         (minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}) for start in np.eye(4) * 3), key=lambda r: r.fun
     )
     assert loss(np.log(selection.weights_ + 1e-12)) <= best.fun * (1 + 1e-6)
+    assert np.allclose(selection.error_products_, errors @ errors.T / errors.shape[1])
     assert selection.weights_.sum() == pytest.approx(1) and (selection.weights_ >= 0).all()
     members = [EquivariantRidge(c.group, c.penalty).fit(x, y) for c in selection.path_]
     mixed = sum(w * m.predict(x) for w, m in zip(selection.weights_, members, strict=True))
