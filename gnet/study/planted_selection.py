@@ -1,0 +1,256 @@
+"""Does the choice of a symmetry find what was planted? Risks of every way to choose, against every fixed group."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnet.errors import ConfigError
+from gnet.graphs import Partition
+from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
+from gnet.orbits import PairOrbits
+from gnet.randomness import derive_seed
+from gnet.selection import SymmetrySelection, UnstablePartitionWarning, partition_stability
+from gnet.selection.select import convex_weights
+from gnet.study.simulate import Measured, Simulation
+from gnet.theory import EquivariantRidge, LeastSquares, ShrunkEquivariantRegression, estimate_bias
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METHODS = ("estimate", "validation", "shrinkage", "averaging", "merging", "averaging with merging")
+LISTS = ("listed", "not listed")
+
+
+class PlantedSelection(Simulation):
+    """y = Theta x + noise, Theta a diffusion on a graph of communities, with hidden weights for each community.
+
+    Theta = sum_r S^r H_r: S is the normalised adjacency of a stochastic block model, averaged over its communities, and H_r
+    differs from community to community, so that Theta commutes with their cluster group. To it is added what the same diffusion
+    with the graph's own edges, and weights of each node, has outside the group's maps, scaled to a given norm. Inputs and
+    noise are normal. Every way to choose a symmetry is compared with every fixed group, all of them fitted by ridge regression
+    with a cross-validated penalty, in excess risk ||estimate - Theta||^2; "regret" is the risk less that of the fixed group
+    that was best on average over the trials, so it may be negative.
+
+    With "listed" the planted group is among the candidates, with "not listed" it is left out: only merging can find it.
+
+    Args:
+        sizes: nodes of each community.
+        deviations: norms of what is outside the planted group's maps.
+        samples: numbers of samples n; those of one trial are nested.
+        num_trials: how often graph, Theta and samples are drawn.
+        sigma_xi: standard deviation of the noise.
+        seed: of everything that is drawn.
+
+    Raises:
+        ConfigError: communities of odd size, or fewer than two, or fewer than ten samples.
+
+    References:
+        Holland, Laskey and Leinhardt (1983), doi:10.1016/0378-8733(83)90021-7, for the graphs; Huang, Levie and Villar (2023),
+        arXiv:2308.10436, for the trade-off.
+    """
+
+    def __init__(
+        self,
+        sizes: list[int] | None = None,
+        deviations: list[float] | None = None,
+        samples: list[int] | None = None,
+        num_trials: int = 20,
+        sigma_xi: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.sizes = [6, 6, 6, 6] if sizes is None else list(sizes)
+        self.deviations = [0.0, 1.0, 3.0] if deviations is None else list(deviations)
+        self.samples = [16, 24, 36, 54, 81, 122, 182, 273, 410] if samples is None else sorted(samples)
+        if len(self.sizes) < 2 or any(size < 2 or size % 2 for size in self.sizes):
+            raise ConfigError(f"expected at least two communities of even size, got {self.sizes}")
+        if min(self.samples) < 10 or num_trials < 2 or sigma_xi <= 0 or min(self.deviations) < 0:
+            raise ConfigError(
+                f"expected n >= 10, num_trials >= 2, sigma_xi > 0 and deviations >= 0, got {self.samples[0]}, {num_trials}, "
+                f"{sigma_xi} and {min(self.deviations)}"
+            )
+        self.num_trials, self.sigma_xi, self.seed = num_trials, sigma_xi, seed
+        labels = torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes))
+        self.partition = Partition(labels)
+        within = torch.cat([torch.arange(size) % 2 for size in self.sizes])
+        self.groups: dict[str, NodeGroup] = {
+            "trivial": TrivialGroup(len(labels)),
+            "halves": ClusterGroup(Partition(2 * labels + within)),
+            "planted": ClusterGroup(self.partition),
+            "joined": ClusterGroup(Partition(labels // 2)),
+            "symmetric": SymmetricGroup(len(labels)),
+        }
+
+    def run(self) -> list[Measured]:
+        """Every deviation and number of samples, all ways to choose on the same data."""
+        lines = []
+        for deviation in self.deviations:
+            trials = [self._trial(deviation, trial) for trial in range(self.num_trials)]
+            for n in self.samples:
+                risks = {name: np.array([trial[n][name] for trial in trials]) for name in trials[0][n]}
+                for (quantity, which, method), values in risks.items():
+                    settings = {"deviation": f"{deviation:g}", "n": str(n), "candidates": which, "method": method}
+                    expected = {"bias": deviation**2, "agreement": 1.0}.get(quantity, math.nan)
+                    lines.append(_measured(quantity, settings, values, expected))
+                for which in LISTS:
+                    fixed = [name for name in self.groups if which == "listed" or name != "planted"]
+                    best = min((risks["risk", "fixed", name] for name in fixed), key=np.mean)
+                    for (quantity, of, method), values in list(risks.items()):
+                        if quantity == "risk" and (of == which or (of == "fixed" and method in fixed)):
+                            settings = {"deviation": f"{deviation:g}", "n": str(n), "candidates": which, "method": method}
+                            lines.append(_measured("regret", settings, values - best, math.nan))
+        return lines
+
+    def truth(self, deviation: float, generator: torch.Generator) -> Tensor:
+        """Theta, (N, N), receiver first."""
+        labels, n = self.partition.labels, self.partition.num_nodes
+        chance = torch.where(labels[:, None] == labels, 0.8, 0.2)
+        edges = (torch.rand(n, n, generator=generator) < chance).triu(1)
+        adjacency = (edges | edges.mT).double()
+        scale = (adjacency.sum(1).clamp(min=1) ** -0.5).diag()
+        own, orbits = scale @ adjacency @ scale, PairOrbits.of(self.groups["planted"])
+        weights = torch.randn(3, len(self.sizes), generator=generator, dtype=torch.float64)
+        steps = [torch.eye(n, dtype=torch.float64)]
+        for _ in range(2):
+            steps.append(orbits.mean(own) @ steps[-1])
+        kept = sum(step @ weight[labels].diag() for step, weight in zip(steps, weights, strict=True))
+        of_nodes = torch.randn(3, n, generator=generator, dtype=torch.float64)
+        powers = [torch.eye(n, dtype=torch.float64), own, own @ own]
+        rough = sum(power @ weight.diag() for power, weight in zip(powers, of_nodes, strict=True))
+        outside = rough - orbits.mean(torch.as_tensor(rough))
+        return torch.as_tensor(kept) + deviation * outside / outside.norm()
+
+    def _trial(self, deviation: float, trial: int) -> dict[int, dict[tuple[str, str, str], float]]:
+        """(quantity, candidates, method) -> value, for each number of samples."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, f"planted selection {trial}"))
+        theta = self.truth(deviation, generator)
+        x = torch.randn(self.samples[-1], len(theta), generator=generator, dtype=torch.float64)
+        y = x @ theta.mT + self.sigma_xi * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        return {n: self._measure(x[:n].numpy(), y[:n].numpy(), theta) for n in self.samples}
+
+    def _measure(self, x: np.ndarray, y: np.ndarray, theta: Tensor) -> dict[tuple[str, str, str], float]:
+        names = list(self.groups)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnstablePartitionWarning)
+            chosen = SymmetrySelection(list(self.groups.values()), fit_intercept=False).fit(x, y)
+
+        def risk(weights: np.ndarray) -> float:
+            return float(np.square(weights - theta.numpy()).sum())
+
+        def fitted(group: NodeGroup, penalty: float) -> np.ndarray:
+            return EquivariantRidge(group, penalty, fit_intercept=False).fit(x, y).coef_
+
+        maps = [fitted(each.group, each.penalty) for each in chosen.path_]
+        found = {("risk", "fixed", name): risk(weights) for name, weights in zip(names, maps, strict=False)}
+        for which in LISTS:
+            places = [place for place, name in enumerate(names) if which == "listed" or name != "planted"]
+            if not all(math.isnan(chosen.path_[place].predicted) for place in places):
+                lowest = min(places, key=lambda place: np.nan_to_num(chosen.path_[place].predicted, nan=math.inf))
+                found["risk", which, "estimate"] = risk(fitted(chosen.path_[lowest].group, 0.0))
+            found["risk", which, "validation"] = risk(maps[min(places, key=lambda place: chosen.path_[place].validated)])
+            found["risk", which, "averaging"] = risk(_average(chosen, maps, places))
+            if len(x) > len(theta) + 1:
+                chain = [self.groups[names[place]] for place in places]
+                found["risk", which, "shrinkage"] = risk(ShrunkEquivariantRegression(chain, fit_intercept=False).fit(x, y).coef_)
+            if chosen.merge_path_ is not None:
+                learned = list(range(len(names), len(maps)))
+                found["risk", which, "merging"] = risk(maps[-1])
+                found["risk", which, "averaging with merging"] = risk(_average(chosen, maps, places + learned))
+        if chosen.merge_path_ is not None:
+            best = chosen.merge_path_.best_partition
+            found["agreement", "", "merging"] = partition_stability([best, self.partition]).score
+            fit = LeastSquares.fit(x, y)
+            found["bias", "", "estimate"] = estimate_bias(fit, self.groups["planted"]).bias
+        return found
+
+    def summary(self, lines: Sequence[Measured]) -> str:
+        """Mean regret over all n of every way to choose, and whether it is below that of every fixed group."""
+        text = [f"{self.num_trials} trials; mean regret over n = {', '.join(map(str, self.samples))} where it can be used."]
+        for deviation in self.deviations:
+            for which in LISTS:
+                regrets = _regrets(lines, f"{deviation:g}", which)
+                everywhere = {name: np.mean(list(each.values())) for name, each in regrets.items()}
+                text.append(f"\nDeviation {deviation:g}, planted group {which}:")
+                for name, mean in sorted(everywhere.items(), key=lambda pair: pair[1]):
+                    worse = [
+                        other
+                        for other in self.groups
+                        if name in METHODS and other in regrets and mean > np.mean([regrets[other][n] for n in regrets[name]])
+                    ]
+                    note = f" (above {', '.join(worse)} at the same n)" if worse else ""
+                    text.append(f"- {name}: {mean:.3f} over {len(regrets[name])} n{note}")
+        return "\n".join(text)
+
+    def draw(self, lines: Sequence[Measured]) -> "Figure":
+        """Risk against n for each deviation: fixed groups grey, ways to choose in colour; above with the planted group listed."""
+        from gnet.study.plots import COLOURS, MARKERS, new_figure
+
+        figure = new_figure(7.0, 4.8)
+        panels = figure.subplots(2, len(self.deviations), squeeze=False, sharex=True, sharey="col")
+        for row, which in enumerate(LISTS):
+            for axes, deviation in zip(panels[row], self.deviations, strict=True):
+                fixed = [name for name in self.groups if which == "listed" or name != "planted"]
+                for number, name in enumerate(fixed):
+                    at, means, _ = _curve(lines, "risk", f"{deviation:g}", "fixed", name)
+                    style = ["-", "--", "-.", ":", (0, (1, 3))][number]
+                    axes.plot(at, means, color="0.55", linestyle=style, linewidth=1, label=name)
+                for number, name in enumerate(METHODS):
+                    at, means, errors = _curve(lines, "risk", f"{deviation:g}", which, name)
+                    axes.errorbar(
+                        at,
+                        means,
+                        yerr=errors,
+                        color=COLOURS[number],
+                        marker=MARKERS[number],
+                        markersize=3,
+                        linewidth=1,
+                        label=name,
+                    )
+                axes.set(xscale="log", yscale="log")
+                if row == 0:
+                    axes.set_title(f"deviation {deviation:g}")
+                else:
+                    axes.set_xlabel("samples n")
+            panels[row][0].set_ylabel(f"excess risk\nplanted group {which}")
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        return figure
+
+
+def _average(chosen: SymmetrySelection, maps: Sequence[np.ndarray], places: Sequence[int]) -> np.ndarray:
+    """The convex combination of some candidates."""
+    weights = convex_weights(chosen.error_products_[np.ix_(places, places)])
+    return np.sum([weight * maps[place] for weight, place in zip(weights, places, strict=True)], axis=0)
+
+
+def _measured(quantity: str, settings: dict[str, str], values: np.ndarray, expected: float) -> Measured:
+    error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Measured(quantity, settings, float(np.mean(values)), error, expected)
+
+
+def _regrets(lines: Sequence[Measured], deviation: str, which: str) -> dict[str, dict[int, float]]:
+    """Method or group -> n -> mean regret."""
+    found: dict[str, dict[int, float]] = {}
+    for line in lines:
+        if line.quantity == "regret" and _is(line.settings, deviation=deviation, candidates=which):
+            found.setdefault(line.settings["method"], {})[int(line.settings["n"])] = line.measured
+    return found
+
+
+def _curve(
+    lines: Sequence[Measured], quantity: str, deviation: str, candidates: str, method: str
+) -> tuple[list[int], list[float], list[float]]:
+    mine = [
+        line
+        for line in lines
+        if line.quantity == quantity and _is(line.settings, deviation=deviation, candidates=candidates, method=method)
+    ]
+    return [int(line.settings["n"]) for line in mine], [line.measured for line in mine], [line.standard_error for line in mine]
+
+
+def _is(settings: Mapping[str, str], **wanted: str) -> bool:
+    return all(settings.get(name) == value for name, value in wanted.items())
