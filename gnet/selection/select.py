@@ -131,8 +131,12 @@ class SymmetrySelection(NodeRegressor):
         self.fit_intercept = fit_intercept
         self.output = output
 
-    def fit(self, X: ArrayLike, y: ArrayLike, graph: "Data | None" = None) -> Self:
-        """Fit all candidates, judge them, and keep what ``method`` says, fitted to all samples."""
+    def fit(self, X: ArrayLike, y: ArrayLike, graph: "Data | None" = None, mask: ArrayLike | None = None) -> Self:
+        """Fit all candidates, judge them, and keep what ``method`` says, fitted to all samples.
+
+        ``mask``, shaped as y, says which entries of y were measured: all others are left out of the validated risks, and fitted
+        as the mean of those that were.
+        """
         if self.method not in METHODS:
             raise ConfigError(f"expected method in {', '.join(METHODS)}, got {self.method!r}")
         if not len(self.alphas) or not all(0 <= alpha < math.inf for alpha in self.alphas):
@@ -142,10 +146,12 @@ class SymmetrySelection(NodeRegressor):
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
         self._folds = list(check_cv(self.cv).split(np.zeros(len(x))))
         self._merges = self._may_merge(given, x, targets) if self.merge is None else self.merge
+        counted = self._counted(mask, targets)
+        targets = _filled(targets, counted)
         scale = float((x - x.mean(0)).square().mean())
         self._penalties = [alpha * scale for alpha in self.alphas]
         groups, self.merge_path_ = self._candidates(given, x, targets)
-        losses, products, fold_groups = self._cross_validate(given, x, targets)
+        losses, products, fold_groups = self._cross_validate(given, x, targets, counted)
         self.path_ = self._judged(groups, x, targets, losses)
         places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
@@ -215,19 +221,31 @@ class SymmetrySelection(NodeRegressor):
         model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept)
         return model.fit_signals(x, targets, self._is_invariant)
 
-    def _cross_validate(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, list[list[NodeGroup]]]:
+    def _counted(self, mask: ArrayLike | None, targets: Tensor) -> Tensor:
+        """Which entries count, shaped as the targets."""
+        if mask is None:
+            return torch.ones_like(targets, dtype=torch.bool)
+        given = torch.as_tensor(np.asarray(mask))
+        if given.dtype != torch.bool or given.numel() != targets.numel() or len(given) != len(targets):
+            raise ShapeError(f"expected a mask of bool, shaped as y, got {tuple(given.shape)} of {given.dtype}")
+        return given.reshape(targets.shape)
+
+    def _cross_validate(
+        self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor
+    ) -> tuple[Tensor, Tensor, list[list[NodeGroup]]]:
         """Mean squares of samples left out (J, A, n), products of the errors (J, A, J, A), the candidates of each fold."""
         found: list[list[NodeGroup]] = []
         losses, products = torch.empty(0), torch.empty(0)
-        entries = targets[0].numel()
+        total = 0
         for train, test in self._folds:
-            groups, _ = self._candidates(given, x[train], targets[train])
-            truth = targets[test].flatten(1)
+            known = _filled(targets[train], counted[train])
+            groups, _ = self._candidates(given, x[train], known)
+            truth, counts = targets[test].flatten(1), counted[test].flatten(1).double()
             errors = torch.stack(
                 [
                     torch.stack(
                         [
-                            truth - self._ridge(group, penalty, x[train], targets[train]).outputs(x[test])
+                            (truth - self._ridge(group, penalty, x[train], known).outputs(x[test])) * counts
                             for penalty in self._penalties
                         ]
                     )
@@ -237,15 +255,18 @@ class SymmetrySelection(NodeRegressor):
             if not found:
                 losses = torch.full((*errors.shape[:2], len(x)), math.nan, dtype=torch.float64)
                 products = torch.zeros(*errors.shape[:2], *errors.shape[:2], dtype=torch.float64)
-            losses[:, :, test] = errors.square().mean(3)
+            losses[:, :, test] = errors.square().sum(3) / counts.sum(1)  # NaN where nothing counts
             flat = errors.flatten(2).flatten(0, 1)
-            products += (flat @ flat.mT).reshape(products.shape) / entries
+            products += (flat @ flat.mT).reshape(products.shape)
+            total += int(counts.sum())
             found.append(groups)
-        return losses, products / sum(len(test) for _, test in self._folds), found
+        return losses, products / max(total, 1), found
 
     def _judged(self, groups: list[NodeGroup], x: Tensor, targets: Tensor, losses: Tensor) -> tuple[Candidate, ...]:
         """Both risks of each group."""
-        seen = ~losses[0, 0].isnan()  # all samples, but for splitters of series
+        seen = ~losses[0, 0].isnan()  # not those in no fold, as in series, or without a target
+        if not bool(seen.any()):
+            raise ShapeError("expected samples left out that have targets, got none; see mask and cv")
         losses = losses[:, :, seen]
         best = losses.mean(2).argmin(1)
         chosen = losses[torch.arange(len(groups)), best]
@@ -332,6 +353,14 @@ class SymmetrySelection(NodeRegressor):
     def dense(self) -> Tensor:
         """That map as a matrix, (out, in)."""
         return _total([weight * model.dense() for weight, model in self._members])
+
+
+def _filled(targets: Tensor, counted: Tensor) -> Tensor:
+    """Entries that do not count, replaced by the mean of those of their column that do."""
+    if bool(counted.all()):
+        return targets
+    means = (targets * counted).sum(0) / counted.sum(0).clamp(min=1)
+    return torch.where(counted, targets, means)
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

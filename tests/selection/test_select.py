@@ -201,6 +201,23 @@ def test_without_groups_it_is_ridge_regression():
     assert clone(SymmetrySelection(CHAIN, "estimate")).method == "estimate"
 
 
+def test_entries_that_were_not_measured_do_not_count():
+    x, y, _ = drawn(80, seed=13)
+    mask = np.random.default_rng(0).random(y.shape) < 0.9
+    spoiled = np.where(mask, y, 1e3)
+    with_mask = SymmetrySelection(CHAIN, merge=False).fit(x, spoiled, mask=mask)
+    assert with_mask.best_group_ == PLANTED
+    other = SymmetrySelection(CHAIN, merge=False).fit(x, np.where(mask, y, -1e3), mask=mask)
+    assert np.array_equal(with_mask.coef_, other.coef_)
+    whole = SymmetrySelection(CHAIN, merge=False).fit(x, y)
+    assert with_mask.path_[1].validated == pytest.approx(whole.path_[1].validated, rel=0.5)
+    assert SymmetrySelection(CHAIN, merge=False).fit(x, spoiled).path_[1].validated > 1e3 * whole.path_[1].validated
+    with pytest.raises(ShapeError, match="a mask of bool, shaped as y"):
+        SymmetrySelection(CHAIN).fit(x, y, mask=mask[:, :3])
+    with pytest.raises(ShapeError, match="samples left out that have targets"):
+        SymmetrySelection(CHAIN).fit(x, y, mask=np.zeros(y.shape, dtype=bool))
+
+
 def test_any_group_of_nodes_is_a_candidate():
     x, _, _ = drawn(60, seed=11)
     cycle = PermutationGroup([[1, 2, 3, 4, 5, 0]])
