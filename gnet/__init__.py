@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from gnet.orbits import PairOrbits, close_edges
     from gnet.randomness import streams
+    from gnet.selection import SymmetrySelection
     from gnet.training.checkpoint import load
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Partition",
     "PermutationGroup",
     "SymmetricGroup",
+    "SymmetrySelection",
     "TensorLinear",
     "TrivialGroup",
     "automorphism_group",
@@ -82,12 +84,13 @@ _HOME = {
     "isotypic_decomposition",
     "gnet.orbits": "PairOrbits close_edges",
     "gnet.randomness": "streams",
+    "gnet.selection": "SymmetrySelection",
     "gnet.training.checkpoint": "load",
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
 _ROOMS = (
     *("errors", "graphs", "groups", "isotypic", "kernels", "measures", "nn", "orbits", "randomness"),
-    *("study", "testing", "theory", "training"),
+    *("selection", "study", "testing", "theory", "training"),
 )
 
 

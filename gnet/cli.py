@@ -1,4 +1,4 @@
-"""The command line: ``fit validate test predict`` are Lightning's, ``study`` and ``simulate`` ours.
+"""The command line: ``fit validate test predict`` are Lightning's, ``study``, ``select`` and ``simulate`` ours.
 
 Nothing heavy is imported before the first word is known, so that ``--help`` and ``--version`` answer at once.
 """
@@ -26,6 +26,7 @@ RUNS = {
 }
 COMMANDS = RUNS | {
     "study": "train many symmetries, seeds and draws, and say which symmetry is best",
+    "select": "rank symmetries by predicted and validated risk, and write a config of the best",
     "simulate": "draw data whose truth is known, and measure beside theory",
 }
 
@@ -113,6 +114,10 @@ def _dispatch(arguments: list[str]) -> int:
         from gnet.study.command import main as study
 
         return study(rest, resolve_config)
+    if word == "select":
+        from gnet.study.select import main as select
+
+        return select(rest, resolve_config)
     if word == "simulate":
         from gnet.study.simulate import main as simulate
 

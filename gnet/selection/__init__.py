@@ -1,9 +1,10 @@
 """Which symmetry: candidates on a graph, estimates of their risk, learned clusters, tests of single symmetries, stability."""
 
+from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups, cluster_chain
 from gnet.selection.discovery import SymmetryTests, check_symmetries, exchanges, group_of_accepted
 from gnet.selection.merging import MergePath, merge_clusters
-from gnet.selection.select import Candidate, SymmetrySelection, UnstablePartitionWarning
+from gnet.selection.select import SymmetrySelection, UnstablePartitionWarning
 from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "candidate_groups",
     "check_symmetries",
     "cluster_chain",
+    "convex_weights",
     "exchanges",
     "group_of_accepted",
     "merge_clusters",

@@ -3,51 +3,33 @@
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.optimize import nnls
 from sklearn.model_selection import check_cv
 from torch import Tensor
 
 from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup, TrivialGroup
+from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups
 from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
-from gnet.selection.stability import Stability, partition_stability
+from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
 from gnet.theory.estimates import LeastSquares
 from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
 from gnet.theory.regressor import NodeRegressor
+from gnet.theory.solvers import Solver, solver_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 Method = Literal["averaging", "validation", "estimate", "shrinkage"]
 METHODS: tuple[Method, ...] = ("averaging", "validation", "estimate", "shrinkage")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What is known of one group, in mean squared errors of one entry of y, the noise included.
-
-    Attributes:
-        predicted: Mallows' estimate from the training data alone; NaN where least squares has no single solution.
-        validated: by cross-validation, with its standard error over samples.
-        penalty: of ridge regression, the best by cross-validation.
-        weight: share in the average of all candidates, or the factor of the step from this group to the next larger one.
-    """
-
-    group: NodeGroup
-    num_weights: int
-    predicted: float
-    validated: float
-    standard_error: float
-    penalty: float
-    weight: float = math.nan
 
 
 class UnstablePartitionWarning(UserWarning):
@@ -105,7 +87,7 @@ class SymmetrySelection(NodeRegressor):
         >>> x = rng.standard_normal((60, 6))
         >>> y = x * [1, 1, 1, 3, 3, 3] + 0.5 * rng.standard_normal((60, 6))
         >>> groups = [TrivialGroup(6), ClusterGroup(Partition([0, 0, 0, 1, 1, 1])), SymmetricGroup(6)]
-        >>> selection = SymmetrySelection(groups, method="validation").fit(x, y)
+        >>> selection = SymmetrySelection(groups, method="validation", merge=False).fit(x, y)
         >>> selection.best_group_, [candidate.num_weights for candidate in selection.path_]
         (ClusterGroup(S3 x S3, order 6^2), [36, 6, 2])
     """
@@ -144,6 +126,7 @@ class SymmetrySelection(NodeRegressor):
         given = self._given(graph)
         degree = given[0].degree if given else num_nodes_in(X) if self.merge else None
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
+        self._solvers: dict[int, tuple[NodeGroup, Solver]] = {}  # the group is kept, so that its id stays its own
         self._folds = list(check_cv(self.cv).split(np.zeros(len(x))))
         self._merges = self._may_merge(given, x, targets) if self.merge is None else self.merge
         counted = self._counted(mask, targets)
@@ -156,7 +139,8 @@ class SymmetrySelection(NodeRegressor):
         places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
         self._keep(x, targets)
-        self.stability_ = self._stability(fold_groups)
+        self.stability_ = self._stability(fold_groups, x, targets)
+        del self._solvers
         return self
 
     @property
@@ -218,8 +202,10 @@ class SymmetrySelection(NodeRegressor):
         return [*given, *map(ClusterGroup, partitions), ClusterGroup(path.best_partition)], path
 
     def _ridge(self, group: NodeGroup, penalty: float, x: Tensor, targets: Tensor) -> EquivariantRidge:
+        if id(group) not in self._solvers:
+            self._solvers[id(group)] = (group, solver_of(group, self._is_invariant))
         model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept)
-        return model.fit_signals(x, targets, self._is_invariant)
+        return model.fit_signals(x, targets, self._is_invariant, self._solvers[id(group)][1])
 
     def _counted(self, mask: ArrayLike | None, targets: Tensor) -> Tensor:
         """Which entries count, shaped as the targets."""
@@ -335,12 +321,23 @@ class SymmetrySelection(NodeRegressor):
             )
         return int(np.nanargmin(predicted))
 
-    def _stability(self, found: list[list[NodeGroup]]) -> Stability | None:
-        """How much the best clusters of the folds agree."""
+    def _stability(self, found: list[list[NodeGroup]], x: Tensor, targets: Tensor) -> Stability | None:
+        """How much the best clusters of the folds agree; of a single fold those of samples drawn with replacement."""
         if self.merge_path_ is None:
             return None
+
+        def best(rows: Tensor) -> Partition:
+            path = self._candidates([], x[rows], targets[rows])[1]
+            return path.best_partition if path is not None else Partition.singletons(x.shape[1])
+
         partitions = [group.partition for groups in found if isinstance(group := groups[-1], ClusterGroup)]
-        stability = partition_stability(partitions)
+        if len(partitions) > 1:
+            stability = partition_stability(partitions)
+        else:
+            try:
+                stability = bootstrap_stability(best, len(x), num_runs=5, generator=torch.Generator().manual_seed(0))
+            except ShapeError:  # too few different samples
+                return None
         if not stability.is_stable:
             text = f"{stability}: other samples would give other clusters; use what is fitted, but read nothing into the clusters"
             warnings.warn(text, UnstablePartitionWarning, stacklevel=3)
@@ -365,20 +362,6 @@ def _filled(targets: Tensor, counted: Tensor) -> Tensor:
 
 def _total(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum(0)
-
-
-def convex_weights(products: np.ndarray) -> np.ndarray:
-    """Shares w >= 0 with sum 1 that make w^T P w lowest, P the products of the candidates' errors.
-
-    Example:
-        >>> convex_weights(np.array([[1.0, 0.0], [0.0, 3.0]])).round(6)
-        array([0.75, 0.25])
-    """
-    values, vectors = np.linalg.eigh(products / max(float(np.trace(products)), 1e-300) * len(products))
-    root = np.sqrt(values.clip(0.0))[:, None] * vectors.T
-    heavy = 1e4  # the sum is 1 up to the square of its inverse
-    shares, _ = nnls(np.vstack([root, np.full((1, len(products)), heavy)]), np.append(np.zeros(len(products)), heavy))
-    return shares / shares.sum()
 
 
 def num_nodes_in(X: Any) -> int:

@@ -14,8 +14,7 @@ from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
-from gnet.selection import SymmetrySelection, UnstablePartitionWarning, partition_stability
-from gnet.selection.select import convex_weights
+from gnet.selection import SymmetrySelection, UnstablePartitionWarning, convex_weights, partition_stability
 from gnet.study.simulate import Measured, Simulation
 from gnet.theory import EquivariantRidge, LeastSquares, ShrunkEquivariantRegression, estimate_bias
 

@@ -1,5 +1,6 @@
 """Linear estimators of scikit-learn's kind that know a group: ridge among its maps, and least squares shrunk towards them."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Self
@@ -70,9 +71,12 @@ class EquivariantRidge(NodeRegressor):
             check_node_group(self.group)
         return self.fit_signals(*self.checked(X, y, self.group, self.output), self._is_invariant)
 
-    def fit_signals(self, x: Tensor, targets: Tensor, is_invariant: bool) -> Self:
-        """``fit`` to float64 tensors that were checked already: x (n, N, C), targets (n, N, C'), or (n, C') if invariant."""
-        self._solver: Solver = solver_of(self.group, is_invariant)
+    def fit_signals(self, x: Tensor, targets: Tensor, is_invariant: bool, solver: Solver | None = None) -> Self:
+        """``fit`` to float64 tensors that were checked already: x (n, N, C), targets (n, N, C'), or (n, C') if invariant.
+
+        ``solver`` is one that was made for the group before: it spares finding the irreducible representations again.
+        """
+        self._solver: Solver = solver_of(self.group, is_invariant) if solver is None else copy.copy(solver)
         x_mean, y_mean = (
             self._solver.fixed_mean(each) if self.fit_intercept else torch.zeros_like(each[0]) for each in (x, targets)
         )

@@ -1,0 +1,254 @@
+"""``python train.py select``: which symmetry do these data want? Linear maps of every candidate, ranked within seconds."""
+
+import argparse
+import csv
+import io
+import shlex
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+
+from gnet.errors import ConfigError
+from gnet.study.command import execute, refuse_unknown
+from gnet.study.journal import write_atomically
+from gnet.study.plan import (
+    Plan,
+    Resolve,
+    chosen_variants,
+    cluster_overrides,
+    group_label,
+    make_variants,
+    trial_config,
+    without_study,
+)
+from gnet.study.provenance import Provenance
+
+if TYPE_CHECKING:
+    from gnet.groups import NodeGroup
+    from gnet.selection import Candidate, SymmetrySelection
+    from gnet.training.data import GraphDataModule
+    from gnet.training.symmetry import Symmetry
+
+METHODS = ("averaging", "validation", "estimate", "shrinkage")
+
+EPILOG = """\
+Every other option is that of `fit`. The candidates are --clusters, or the config's study.variants that change nothing but the
+symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries. Clusters
+learned from the data by merging are added where there are more samples than inputs.
+
+Every candidate is fitted as a linear map on the training split, and judged on the validation split. That takes seconds and says
+which symmetry the data have; a net may want another: --train trains the best candidates as nets, as `study` does.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``select`` that ``fit`` does not have."""
+    words = argparse.ArgumentParser(
+        prog="select",
+        description="Rank symmetries by their predicted and validated risk, and write a config of the best.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    words.add_argument("--config", "-c", action="append", default=[], metavar="FILE", help="YAML config, as for fit")
+    words.add_argument("--clusters", nargs="+", type=int, default=[], metavar="K", help="numbers of clusters to compare")
+    words.add_argument("--candidates", type=int, default=8, metavar="N", help="about how many clusterings to try (8)")
+    words.add_argument("--no-merge", action="store_true", help="learn no clusters from the data")
+    words.add_argument("--train", type=int, default=0, metavar="N", help="then train the N best as nets, and choose among these")
+    words.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds of each net (1)")
+    words.add_argument("--jobs", type=int, default=2, metavar="N", help="nets side by side (2)")
+    words.add_argument("--out", type=Path, metavar="DIR", help="where everything is written (selections/<config>)")
+    return words
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate, its rule as a config writes it, and what is known of it."""
+
+    name: str
+    rule: "Symmetry"
+    group: "NodeGroup"
+    known: "Candidate"
+
+
+def main(argv: Sequence[str], resolve_config: Resolve) -> int:
+    """Rank, print, and write ``candidates.csv``, ``report.md`` and ``best.yaml``; returns the exit code.
+
+    Raises:
+        ConfigError: options that do not exist or contradict each other.
+    """
+    try:
+        given, rest = parser().parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{(error.argument_name or '').partition('/')[0]}: {error.message}") from error
+    refuse_unknown([word for word in rest if word.startswith("-")])
+    from gnet.training.trial import instantiate
+
+    start = Provenance.now(shlex.join(["select", *argv]))
+    words = [*(word for name in given.config for word in ("--config", name)), *rest]
+    base = resolve_config(words)
+    datamodule = instantiate(trial_config(base, 0, int(base.get("seed_everything") or 0))["data"])
+    datamodule.setup()
+    rules = _rules(base, datamodule, given)
+    ranked, selection = rank(rules, datamodule, merge=None if not given.no_merge else False)
+    name = Path(given.config[-1]).stem if given.config else type(datamodule).__name__.lower()
+    out = given.out or Path("selections") / name
+    out.mkdir(parents=True, exist_ok=True)
+    best, text, status = ranked[0], _text(ranked, selection), 0
+    if given.train:
+        best, verdict, status = _trained(ranked[: given.train], words, resolve_config, datamodule, given, out)
+        text += f"\n\n{verdict}"
+    write_atomically(out / "candidates.csv", _csv(ranked))
+    config = without_study(base)
+    config["model"] = {**config["model"], "symmetry": best.rule.as_config()}
+    where = f"{start.processor}, {start.cores} cores; git revision {start.revision}; {start.date}"
+    header = f"# The best symmetry found: {best.name}\n#   python train.py {start.command}\n#   {where}\n"
+    write_atomically(out / "best.yaml", header + yaml.safe_dump(config, sort_keys=False))
+    write_atomically(
+        out / "report.md", f"# Selection\n\n{text}\n\n## Command, code and machine\n\n    {start.command}\n\n{where}\n"
+    )
+    print(f"{text}\n\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
+    print(f"  python train.py fit --config {out / 'best.yaml'}")
+    return status
+
+
+def rank(
+    rules: "dict[str, Symmetry]", datamodule: "GraphDataModule", merge: bool | None = None
+) -> "tuple[list[Ranked], SymmetrySelection]":
+    """Fit every candidate's linear maps to the training split, judge them on the validation split, best first.
+
+    Learned clusters become rules of their own (``GivenPartition``). Of candidates that are the same group the first is kept.
+
+    Raises:
+        ConfigError: no samples to validate on.
+    """
+    from sklearn.model_selection import PredefinedSplit
+
+    from gnet.groups import ClusterGroup
+    from gnet.selection import SymmetrySelection, UnstablePartitionWarning
+    from gnet.training.symmetry import GivenPartition
+
+    groups: dict[str, NodeGroup] = {}
+    for name, rule in rules.items():
+        group = rule(datamodule.graph, datamodule.grid_shape)
+        if not any(group == other for other in groups.values()):
+            groups[name] = group
+    train, val = datamodule.train_arrays(), datamodule.val_arrays()
+    if not len(val.x):
+        raise ConfigError("expected a validation split to judge the candidates on, got an empty one")
+    x, y, mask = (torch.cat([getattr(each, part) for each in (train, val)]).double() for part in ("x", "y", "mask"))
+    fold = np.concatenate([np.full(len(train.x), -1), np.zeros(len(val.x))])
+    output = "invariant" if datamodule.target == "graph" else "equivariant"
+    selection = SymmetrySelection(list(groups.values()), merge=merge, cv=PredefinedSplit(fold), output=output)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnstablePartitionWarning)
+        selection.fit(x.numpy(), y.numpy(), mask=mask.bool().numpy())
+    found = [
+        Ranked(name, rules[name], group, known) for (name, group), known in zip(groups.items(), selection.path_, strict=False)
+    ]
+    for known in selection.path_[len(groups) :]:
+        if isinstance(known.group, ClusterGroup) and not any(known.group == each.group for each in found):
+            labels = known.group.partition.labels.tolist()
+            found.append(Ranked(f"learned, {group_label(known.group)}", GivenPartition(labels=labels), known.group, known))
+    return sorted(found, key=lambda each: each.known.validated), selection
+
+
+def _rules(base: dict[str, Any], datamodule: "GraphDataModule", given: argparse.Namespace) -> "dict[str, Symmetry]":
+    """The candidates by name."""
+    from gnet.training.symmetry import as_symmetry
+
+    graph, size = datamodule.graph, int(datamodule.graph.num_nodes or 0)
+    named = chosen_variants((base.get("study") or {}).get("variants") or {}, [])
+    if given.clusters:
+        rules = [as_symmetry(cluster_overrides(base, number, size)["model.symmetry"]) for number in dict.fromkeys(given.clusters)]
+        return {group_label(rule(graph, datamodule.grid_shape)): rule for rule in rules}
+    only_symmetry = {name: each["model.symmetry"] for name, each in named.items() if set(each) == {"model.symmetry"}}
+    if only_symmetry:
+        return {name: as_symmetry(rule) for name, rule in only_symmetry.items()}
+    return default_rules(as_symmetry(base["model"]["symmetry"]), datamodule, given.candidates)
+
+
+def default_rules(rule: "Symmetry", datamodule: "GraphDataModule", num_candidates: int) -> "dict[str, Symmetry]":
+    """One cluster, more and more by about the same factor, a cluster for each node; then the graph's own symmetries, if any."""
+    from gnet.selection.merging import geometric_counts
+    from gnet.training.symmetry import Automorphism, Coarsened, Symmetric, Trivial
+
+    graph, size, shape = datamodule.graph, int(datamodule.graph.num_nodes or 0), datamodule.grid_shape
+    clustered = rule if isinstance(rule, Coarsened) else Coarsened(method="agglomerative")
+    counts = geometric_counts(1, size, num_candidates)
+    if clustered.method == "patches" and shape is not None:
+        counts = [side**2 for side in geometric_counts(1, min(shape), num_candidates) if side**2 < size] + [size]
+    rules: list[Symmetry] = [Symmetric(), *(clustered.with_clusters(count) for count in counts if 1 < count < size), Trivial()]
+    if Automorphism()(graph).order() > 1:
+        rules.append(Automorphism())
+    found: dict[str, Symmetry] = {}
+    for each in rules:
+        name = group_label(each(graph, shape))
+        found[name if name not in found else f"{name}, {type(each).__name__.lower()}"] = each
+    return found
+
+
+def _trained(
+    best: Sequence[Ranked],
+    words: list[str],
+    resolve_config: Resolve,
+    datamodule: "GraphDataModule",
+    given: argparse.Namespace,
+    out: Path,
+) -> tuple[Ranked, str, int]:
+    """Train the best as nets, and choose by mean validation loss."""
+    named = {each.name: {"model.symmetry": each.rule.as_config()} for each in best}
+    variants = make_variants(words, resolve_config, (datamodule.graph, datamodule.grid_shape), named=named)
+    plan = Plan(variants=variants, out=out / "nets", seeds=tuple(range(given.seeds)), jobs=given.jobs, checkpoints=False)
+    status = execute(plan, datamodule)
+    with (out / "nets" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = {each.name: [float(row["val_loss"]) for row in rows if row["symmetry"] == each.name] for each in best}
+    trained = [each for each in best if losses[each.name]]
+    if not trained:
+        return best[0], "No net could be trained; the best linear candidate stands.", status
+    chosen = min(trained, key=lambda each: float(np.mean(losses[each.name])))
+    lines = [f"- {each.name}: {np.mean(losses[each.name]):.4g}" for each in trained]
+    return chosen, "\n".join(["Validation loss of nets, mean over seeds:", *lines, f"Best net: {chosen.name}."]), status
+
+
+def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
+    """The table, and what to make of it."""
+    header = ["candidate", "weights", "predicted", "validated", "+-", "share"]
+    rows = [
+        [
+            each.name,
+            str(each.known.num_weights),
+            "-" if np.isnan(each.known.predicted) else f"{each.known.predicted:.4g}",
+            f"{each.known.validated:.4g}",
+            f"{each.known.standard_error:.2g}",
+            f"{each.known.weight:.2f}",
+        ]
+        for each in ranked
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---", *["---:"] * 5], *rows])
+    text = (
+        f"{table}\n\nMean squared errors of linear maps, in model units: predicted from the samples that were fitted (Mallows), "
+        "and on the\nvalidation split, with its standard error. Share: of the convex combination with the lowest validated error."
+    )
+    stability = selection.stability_
+    if stability is not None:
+        text += f"\nLearned clusters, on other samples: {stability}."
+    return f"{text}\nBest: {ranked[0].name}."
+
+
+def _csv(ranked: Sequence[Ranked]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = ("num_weights", "predicted", "validated", "standard_error", "penalty", "weight")
+    writer.writerow(["candidate", "rule", *names])
+    for each in ranked:
+        writer.writerow([each.name, repr(each.rule), *(f"{getattr(each.known, name):.9g}" for name in names)])
+    return file.getvalue()
