@@ -135,7 +135,7 @@ class SymmetrySelection(NodeRegressor):
         self._penalties = [alpha * scale for alpha in self.alphas]
         groups, self.merge_path_ = self._candidates(given, x, targets)
         losses, products, fold_groups = self._cross_validate(given, x, targets, counted)
-        self.path_ = self._judged(groups, x, targets, losses)
+        self.path_ = self._judged(groups, x, targets, losses, counted)
         places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
         self._keep(x, targets)
@@ -248,7 +248,9 @@ class SymmetrySelection(NodeRegressor):
             found.append(groups)
         return losses, products / max(total, 1), found
 
-    def _judged(self, groups: list[NodeGroup], x: Tensor, targets: Tensor, losses: Tensor) -> tuple[Candidate, ...]:
+    def _judged(
+        self, groups: list[NodeGroup], x: Tensor, targets: Tensor, losses: Tensor, counted: Tensor
+    ) -> tuple[Candidate, ...]:
         """Both risks of each group."""
         seen = ~losses[0, 0].isnan()  # not those in no fold, as in series, or without a target
         if not bool(seen.any()):
@@ -257,13 +259,13 @@ class SymmetrySelection(NodeRegressor):
         best = losses.mean(2).argmin(1)
         chosen = losses[torch.arange(len(groups)), best]
         fits = [self._ridge(group, 0.0, x, targets) for group in groups]
-        free = [self._degrees_left(fit, x, targets) for fit in fits]
-        residuals = [float((targets.flatten(1) - fit.outputs(x)).square().sum()) for fit in fits]
+        total = int(counted.sum())
+        free = [total - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0 for fit in fits]
+        residuals = [float((targets.flatten(1) - fit.outputs(x))[counted.flatten(1)].square().sum()) for fit in fits]
         # The noise by the largest space of maps that leaves it degrees of freedom.
         known = [number for number, left in enumerate(free) if left > 0]
         finest = min(known, key=lambda number: free[number], default=None)
         noise = math.nan if finest is None else residuals[finest] / free[finest]
-        total = targets.numel()
         return tuple(
             Candidate(
                 group,
@@ -275,10 +277,6 @@ class SymmetrySelection(NodeRegressor):
             )
             for number, group in enumerate(groups)
         )
-
-    def _degrees_left(self, fit: EquivariantRidge, x: Tensor, targets: Tensor) -> int:
-        """Entries of y less fitted numbers; 0 where least squares has more than one solution."""
-        return targets.numel() - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0
 
     def _keep(self, x: Tensor, targets: Tensor) -> None:
         """Fit what was chosen to all samples: shares of ridge regressions, or one that is shrunk."""
