@@ -21,7 +21,7 @@ from gnet.theory import EquivariantRidge, LeastSquares, ShrunkEquivariantRegress
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = ("estimate", "validation", "shrinkage", "averaging", "merging", "averaging with merging")
+METHODS = ("estimate", "validation", "shrinkage", "averaging", "merging", "automatic")
 LISTS = ("listed", "not listed")
 
 
@@ -36,6 +36,9 @@ class PlantedSelection(Simulation):
     that was best on average over the trials, so it may be negative.
 
     With "listed" the planted group is among the candidates, with "not listed" it is left out: only merging can find it.
+    "Automatic" is the default of ``SymmetrySelection``, averaging over all candidates and, where there are samples enough, those
+    that merging learns; "agreement" is the adjusted Rand index of learned and planted clusters, "bias" the estimate of the squared
+    deviation.
 
     Args:
         sizes: nodes of each community.
@@ -155,10 +158,9 @@ class PlantedSelection(Simulation):
             if len(x) > len(theta) + 1:
                 chain = [self.groups[names[place]] for place in places]
                 found["risk", which, "shrinkage"] = risk(ShrunkEquivariantRegression(chain, fit_intercept=False).fit(x, y).coef_)
+            found["risk", which, "automatic"] = risk(_average(chosen, maps, places + list(range(len(names), len(maps)))))
             if chosen.merge_path_ is not None:
-                learned = list(range(len(names), len(maps)))
                 found["risk", which, "merging"] = risk(maps[-1])
-                found["risk", which, "averaging with merging"] = risk(_average(chosen, maps, places + learned))
         if chosen.merge_path_ is not None:
             best = chosen.merge_path_.best_partition
             found["agreement", "", "merging"] = partition_stability([best, self.partition]).score
@@ -182,6 +184,12 @@ class PlantedSelection(Simulation):
                     ]
                     note = f" (above {', '.join(worse)} at the same n)" if worse else ""
                     text.append(f"- {name}: {mean:.3f} over {len(regrets[name])} n{note}")
+            at, means, _ = _curve(lines, "agreement", f"{deviation:g}", "", "merging")
+            learned = ", ".join(f"{mean:.2f} at n = {n}" for n, mean in zip(at, means, strict=True))
+            text.append(f"Learned clusters agree with the planted ones (adjusted Rand index): {learned}.")
+            at, means, errors = _curve(lines, "bias", f"{deviation:g}", "", "estimate")
+            found = ", ".join(f"{m:.2f} +- {e:.2f} at n = {n}" for n, m, e in zip(at, means, errors, strict=True))
+            text.append(f"Estimated squared deviation (planted {deviation**2:g}): {found}.")
         return "\n".join(text)
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
@@ -190,26 +198,20 @@ class PlantedSelection(Simulation):
 
         figure = new_figure(7.0, 4.8)
         panels = figure.subplots(2, len(self.deviations), squeeze=False, sharex=True, sharey="col")
+        styles = dict(zip(self.groups, ["-", "--", "-.", ":", (0, (1, 3))], strict=True))
         for row, which in enumerate(LISTS):
             for axes, deviation in zip(panels[row], self.deviations, strict=True):
-                fixed = [name for name in self.groups if which == "listed" or name != "planted"]
-                for number, name in enumerate(fixed):
-                    at, means, _ = _curve(lines, "risk", f"{deviation:g}", "fixed", name)
-                    style = ["-", "--", "-.", ":", (0, (1, 3))][number]
-                    axes.plot(at, means, color="0.55", linestyle=style, linewidth=1, label=name)
+                for name, style in styles.items():
+                    if which == "listed" or name != "planted":
+                        at, means, _ = _curve(lines, "risk", f"{deviation:g}", "fixed", name)
+                        axes.plot(at, means, color="0.55", linestyle=style, linewidth=1, label=name)
                 for number, name in enumerate(METHODS):
                     at, means, errors = _curve(lines, "risk", f"{deviation:g}", which, name)
-                    axes.errorbar(
-                        at,
-                        means,
-                        yerr=errors,
-                        color=COLOURS[number],
-                        marker=MARKERS[number],
-                        markersize=3,
-                        linewidth=1,
-                        label=name,
-                    )
+                    look = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 3, "linewidth": 1}
+                    axes.errorbar(at, means, yerr=errors, label=name, **look)
                 axes.set(xscale="log", yscale="log")
+                axes.set_xticks(self.samples[::2], labels=[str(n) for n in self.samples[::2]])
+                axes.set_xticks([], minor=True)
                 if row == 0:
                     axes.set_title(f"deviation {deviation:g}")
                 else:
