@@ -37,7 +37,7 @@ class PlantedSelection(Simulation):
 
     With "listed" the planted group is among the candidates, with "not listed" it is left out: only merging can find it.
     "Automatic" is the default of ``SymmetrySelection``, averaging over all candidates and, where there are samples enough, those
-    that merging learns; "agreement" is the adjusted Rand index of learned and planted clusters, "bias" the estimate of the squared
+    that merging learns; "agreement" is the adjusted Rand index of learned and planted clusters, "bias" estimates the squared
     deviation.
 
     Args:
