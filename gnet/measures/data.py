@@ -12,8 +12,9 @@ from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
 from gnet.measures.equivariance import check_inputs, chosen_elements, evaluating, images, output_of, square_norms
 from gnet.orbits import PairOrbits
+from gnet.theory.checks import as_float64
 from gnet.theory.estimates import LeastSquares, estimate_bias
-from gnet.theory.linear_maps import as_float64, split_map
+from gnet.theory.linear_maps import split_map
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ShapeError
 from gnet.groups.base import NodeGroup, check_node_group
 from gnet.kernels.segments import cluster_mean
 from gnet.measures.equivariance import EquivarianceError, relative_error, square_norms
 from gnet.orbits import PairOrbits
-from gnet.theory.linear_maps import Output, check_output
+from gnet.theory.checks import check_choice, check_positive
+from gnet.theory.linear_maps import Output
 
 
 def linear_equivariance_error(
@@ -60,8 +61,7 @@ def linear_equivariance_error(
         >>> linear_equivariance_error(torch.diag(torch.tensor([1.0, 3.0])), SymmetricGroup(2), x=x).mean_square
         4.0
     """
-    if not sigma_x > 0:
-        raise ConfigError(f"expected sigma_x > 0, got {sigma_x}")
+    check_positive(sigma_x=sigma_x)
     whole, constant = _as_map(weight, bias, group, output)
     lost, moved = _lost(whole, group, output), _lost_bias(constant, group, output)
     if x is not None:
@@ -97,7 +97,7 @@ def channel_equivariance_errors(weight: Tensor, group: NodeGroup, *, output: Out
 def _as_map(weight: Tensor, bias: Tensor | None, group: NodeGroup, output: Output) -> tuple[Tensor, Tensor]:
     """W as (M, C', N, C) and b as (M, C') in float64, with M = N, or M = 1 for an invariant map."""
     check_node_group(group)
-    check_output(output)
+    check_choice("output", output, Output)
     size, shape = group.degree, tuple(weight.shape)
     if output == "equivariant":
         if weight.ndim not in (2, 4) or shape[0] != size or shape[weight.ndim // 2] != size:

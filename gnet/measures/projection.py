@@ -1,7 +1,7 @@
 """The Reynolds operator: the average over a group of g^-1 f(g x), exact for linear maps and sampled for modules."""
 
 from collections.abc import Callable
-from typing import Literal, overload
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup
 from gnet.kernels.segments import cluster_mean
 from gnet.orbits import PairOrbits
+from gnet.theory.checks import check_choice
+from gnet.theory.linear_maps import Output
 
 
 class AveragedModule(nn.Module):
@@ -34,7 +36,7 @@ class AveragedModule(nn.Module):
 
 
 @overload
-def project(f_or_weight: Tensor, group: NodeGroup, *, output: Literal["equivariant", "invariant"] = ...) -> Tensor: ...
+def project(f_or_weight: Tensor, group: NodeGroup, *, output: Output = ...) -> Tensor: ...
 @overload
 def project(
     f_or_weight: Callable[[Tensor], Tensor],
@@ -81,8 +83,7 @@ def project(  # type: ignore[no-untyped-def]
         >>> averaged(torch.zeros(5, 2, 1, dtype=torch.float64)).shape
         torch.Size([5, 2, 1])
     """
-    if output not in ("equivariant", "invariant"):
-        raise ConfigError(f"expected output 'equivariant' or 'invariant', got {output!r}")
+    check_choice("output", output, Output)
     if not isinstance(f_or_weight, Tensor):
         if not callable(f_or_weight):
             raise ShapeError(

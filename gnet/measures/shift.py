@@ -12,7 +12,7 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
 from gnet.measures.equivariance import check_inputs, chosen_elements
 from gnet.orbits import PairOrbits
-from gnet.theory.linear_maps import as_float64
+from gnet.theory.checks import as_float64, check_finite
 
 CHUNK_ENTRIES = 4_000_000  # float64 numbers held at once: 32 MB
 NULL_SAMPLES = 1000
@@ -100,7 +100,7 @@ def moment_shift(x: ArrayLike | Tensor, group: NodeGroup, *, order: int = 2) -> 
     per_sample = (num * against - own) / (num - 1)  # mean over the other samples
     value = shift_of(float(lost.square().sum()), float(own.sum()), num)
     error = 2 * _error_of_pairs(per_sample, _kernel(samples[:NULL_SAMPLES], group, order))
-    return MomentShift(value, error, 2 * float(lost.square().sum()), value / square if square > 0 else 0.0)
+    return MomentShift(value, error, 2 * float(lost.square().sum()), relative_shift(value, square))
 
 
 def moment_sums(samples: Tensor, group: NodeGroup, order: int) -> tuple[Tensor, Tensor]:
@@ -142,6 +142,11 @@ def lost_moment(moment: Tensor, group: NodeGroup) -> Tensor:
 def shift_of(square: float, own: float, num: int) -> float:
     """The unbiased estimate from ||P S||^2 of the sample, the samples' own part, and their number."""
     return 2 * (num**2 * square - own) / (num * (num - 1))
+
+
+def relative_shift(value: float, square: float) -> float:
+    """Over the squared norm of the moment; 0 for a moment that is 0."""
+    return 0.0 if square == 0 else value / square
 
 
 def energy_shift(
@@ -188,6 +193,7 @@ def energy_shift(
         raise ShapeError(f"expected at least three inputs, got {len(x)}")
     if num_permutations < 0:
         raise ConfigError(f"expected num_permutations >= 0, got {num_permutations}")
+    check_finite(x)
     elements, act = chosen_elements(group, num_samples, generator), action or group.action
     samples = x.detach().double()
     kernel = _energy_kernel(samples, elements, act)

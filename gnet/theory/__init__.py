@@ -16,6 +16,7 @@ from gnet.theory.coarsening import (
     cut_norm,
     infinity_to_one_norm,
 )
+from gnet.theory.crossover import crossover_sample_size
 from gnet.theory.estimates import BiasEstimate, LeastSquares, estimate_bias, estimate_shrinkage, select_group
 from gnet.theory.filters import (
     cut_filter_bound,
@@ -35,7 +36,7 @@ from gnet.theory.generalisation import (
     sorted_within,
 )
 from gnet.theory.linear_maps import Split, dim_hom, split_map
-from gnet.theory.regression import crossover_sample_size, expected_excess_risk, expected_risk_gap
+from gnet.theory.regression import expected_excess_risk, expected_risk_gap
 from gnet.theory.risk import RiskGap, linear_risk_gap
 from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
 from gnet.theory.weighted import weighted_split

@@ -12,7 +12,8 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.orbits import PairOrbits
-from gnet.theory.linear_maps import as_float64, split_map
+from gnet.theory.checks import as_float64
+from gnet.theory.linear_maps import split_map
 from gnet.theory.shrinkage import as_chain
 
 
@@ -64,12 +65,14 @@ class LeastSquares:
         free = n - p - int(centred)
         if free < 1:
             raise ShapeError(f"expected more samples than inputs, got {n} samples of {p} inputs; take a ridge penalty")
+        # Each input in a unit of its own, since full rank does not depend on units.
+        scale = flat.norm(dim=0)
         # The triangular factor alone: the inverse of X^T X without its squared condition number.
-        q, r = torch.linalg.qr(flat)
+        q, r = torch.linalg.qr(flat / scale.where(scale > 0, 1.0))
         if float(r.diagonal().abs().min()) <= 1e-12 * float(r.diagonal().abs().max()):
             raise ShapeError("expected inputs of full rank, got some that depend on others; take a ridge penalty")
-        weights = torch.linalg.solve_triangular(r, q.mT @ out, upper=True)  # (p, q)
-        inverse = torch.linalg.solve_triangular(r, torch.eye(p, dtype=torch.float64), upper=True)
+        weights = torch.linalg.solve_triangular(r, q.mT @ out, upper=True) / scale[:, None]  # (p, q)
+        inverse = torch.linalg.solve_triangular(r, torch.eye(p, dtype=torch.float64), upper=True) / scale[:, None]
         noise = float((out - flat @ weights).square().sum()) / (free * out.shape[1])
         if targets.ndim == 1:
             theta = weights.reshape(size, -1)

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gnet.errors import ShapeError
+from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
+from gnet.theory.checks import as_float64, check_non_negative, check_positive
 from gnet.theory.coarsening import Target, adjacency, coarse_approximation
-from gnet.theory.linear_maps import as_float64, split_map
+from gnet.theory.linear_maps import split_map
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -57,6 +58,7 @@ def filter_error(
         >>> filter_error(path, ClusterGroup(Partition([0, 1, 0])), [1.0, 1.0])
         0.0
     """
+    check_positive(sigma_x=sigma_x)
     return sigma_x * float(split_map(polynomial_filter(graph, coefficients), group).lost.norm())
 
 
@@ -76,6 +78,7 @@ def filter_difference(
         >>> filter_difference([[0.0, 1.0], [1.0, 0.0]], Partition([0, 0]), [1.0, 1.0])
         1.0
     """
+    check_positive(sigma_x=sigma_x)
     shift = adjacency(graph)
     coarse = coarse_approximation(shift, partition, target)
     return sigma_x * float((polynomial_filter(shift, coefficients) - polynomial_filter(coarse, coefficients)).norm())
@@ -118,6 +121,7 @@ def equivariance_rate(graph: "Data | ArrayLike | Tensor", coefficients: ArrayLik
         >>> round(equivariance_rate([[0.0, 1.0], [1.0, 0.0]], [1.0, 0.5, 0.25]), 9)
         2.0
     """
+    check_positive(sigma_x=sigma_x)
     shift, weights = adjacency(graph), _coefficients(coefficients)
     norm = float(torch.linalg.matrix_norm(shift, 2))
     terms = (power * float(weight.norm()) * norm ** (power - 1) for power, weight in enumerate(weights) if power)
@@ -140,8 +144,9 @@ def cut_filter_bound(power: int, largest: float, cut: float) -> float:
         >>> cut_filter_bound(2, 1.0, 0.046875)
         0.375
     """
-    if power < 1 or largest < 0 or cut < 0:
-        raise ShapeError(f"expected power >= 1 and norms >= 0, got {power}, {largest}, {cut}")
+    check_non_negative(largest=largest, cut=cut)
+    if power < 1 or power != int(power):
+        raise ConfigError(f"expected a whole power >= 1, got {power!r}")
     return 4 * power * largest ** (power - 1) * cut
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.cluster import ClusterGroup
-from gnet.theory.linear_maps import as_float64
+from gnet.theory.checks import as_float64, check_non_negative, check_sample_size
 from gnet.theory.shrinkage import shrinkage_factor
 
 
@@ -70,17 +70,17 @@ def generalisation_bound(
         >>> round(bound.covering, 7), bound.asymmetry, round(bound.confidence, 4)
         (0.2268687, 0.0, 0.1224)
     """
-    widths, counts = [float(each) for each in radii], [float(each) for each in cells]
+    widths, counts = (as_float64([float(each) for each in values]).tolist() for values in (radii, cells))
     if len(widths) != len(counts) or not widths or counts[0] != 1:
         raise ConfigError(f"expected as many radii as cells, from N_0 = 1 on, got {len(widths)} and cells {counts[:3]}")
-    falls = all(a >= b >= 0 for a, b in pairwise(widths))
+    falls = all(a >= b for a, b in pairwise([*widths, 0.0]))
     rises = all(a <= b for a, b in pairwise(counts))
     if not (falls and rises):
         raise ConfigError("expected finer levels one after the other: radii that do not grow, cells that do not shrink")
-    if n < 1 or min(lipschitz, epsilon, largest_loss) < 0 or not 0 < delta < 1:
-        raise ConfigError(
-            f"expected n >= 1, constants >= 0 and delta in (0, 1), got {n}, {lipschitz}, {epsilon}, {largest_loss}, {delta}"
-        )
+    check_sample_size(n)
+    check_non_negative(lipschitz=lipschitz, epsilon=epsilon, largest_loss=largest_loss)
+    if not 0 < delta < 1:
+        raise ConfigError(f"expected delta in (0, 1), got {delta}")
     sums, values = 0.0, [widths[0]]
     for before, width, count in zip(widths, widths[1:], counts[1:], strict=False):
         sums += before * math.sqrt(count) / (2 * math.sqrt(n))
@@ -113,6 +113,7 @@ def greedy_net_sizes(
     samples = as_float64(x)
     if samples.ndim < 2 or not len(samples):
         raise ShapeError(f"expected samples (B, ...), got {tuple(samples.shape)}")
+    check_non_negative(**{f"radii[{place}]": float(radius) for place, radius in enumerate(radii)})
     points = (samples if canonicalise is None else canonicalise(samples)).flatten(1)
     sizes = []
     for radius in radii:
@@ -172,8 +173,7 @@ def approximation_gap(data_error: float, model_error: float) -> float:
         >>> approximation_gap(0.5, 0.2), approximation_gap(0.2, 0.5)
         (0.3, 0.0)
     """
-    if min(data_error, model_error) < 0:
-        raise ConfigError(f"expected errors >= 0, got {data_error} and {model_error}")
+    check_non_negative(data_error=data_error, model_error=model_error)
     return max(data_error - model_error, 0.0)
 
 

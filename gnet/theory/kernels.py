@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import Group, NodeGroup
-from gnet.theory.linear_maps import as_float64
+from gnet.theory.checks import as_float64
 
 Array = NDArray[np.float64]
 Kernel = Callable[[Array, Array], Array]

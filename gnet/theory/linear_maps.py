@@ -10,6 +10,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import NodeGroup, check_node_group
 from gnet.orbits import PairOrbits
+from gnet.theory.checks import as_float64, check_choice, check_positive
 
 Output = Literal["equivariant", "invariant"]
 TOLERANCE = 1e-9
@@ -73,8 +74,8 @@ def split_map(theta: ArrayLike | Tensor, group: NodeGroup, output: Output = "equ
                 [0., 2.]], dtype=torch.float64), 2.0, 2)
     """
     check_node_group(group)
+    check_choice("output", output, Output)
     values, size = as_float64(theta), group.degree
-    check_output(output)
     if output == "invariant":
         if values.ndim not in (1, 2) or len(values) != size:
             raise ShapeError(f"expected an invariant theta ({size},) or ({size}, C), got {tuple(values.shape)}")
@@ -101,7 +102,7 @@ def dim_hom(group: NodeGroup, in_channels: int = 1, out_channels: int = 1, outpu
         (5, 10, 4)
     """
     check_node_group(group)
-    check_output(output)
+    check_choice("output", output, Output)
     if min(in_channels, out_channels) < 1:
         raise ConfigError(f"expected channels >= 1, got {in_channels} and {out_channels}")
     if output == "invariant":
@@ -109,21 +110,39 @@ def dim_hom(group: NodeGroup, in_channels: int = 1, out_channels: int = 1, outpu
     return PairOrbits.of(group).count * in_channels * out_channels
 
 
-def as_float64(values: ArrayLike | Tensor) -> Tensor:
-    """Lists, arrays and tensors as float64 on the CPU; a list does not pass through float32."""
-    if isinstance(values, Tensor):
-        return values.detach().double().cpu()
-    return torch.as_tensor(values, dtype=torch.float64)
+@dataclass(frozen=True, eq=False)
+class InputNorm:
+    """The norm E ||f(x)||^2 of linear maps f: of white inputs, or of those with a covariance that a group leaves as it is.
 
-
-def check_output(output: str) -> None:
-    """Refuse what is neither "equivariant" nor "invariant".
-
-    Raises:
-        ConfigError: it is neither.
+    Shapes:
+        covariance: (in_dim, in_dim), None for white inputs
     """
-    if output not in ("equivariant", "invariant"):
-        raise ConfigError(f"expected output 'equivariant' or 'invariant', got {output!r}")
+
+    variance: float
+    covariance: Tensor | None
+
+    @classmethod
+    def of(cls, sigma_x: float, covariance: ArrayLike | Tensor | None, group: NodeGroup, in_dim: int) -> "InputNorm":
+        """Checked.
+
+        Raises:
+            ConfigError: sigma_x <= 0 or not finite, or one beside a covariance, which holds all variances.
+            ShapeError, GroupError: as ``check_covariance``.
+        """
+        check_positive(sigma_x=sigma_x)
+        if covariance is None:
+            return cls(sigma_x**2, None)
+        if sigma_x != 1:
+            raise ConfigError(f"expected sigma_x or covariance, got both; multiply the covariance by {sigma_x}^2, or leave it")
+        return cls(1.0, check_covariance(covariance, group, in_dim))
+
+    def times(self, matrix: Tensor) -> Tensor:
+        """A map times the covariance, (out_dim, in_dim)."""
+        return matrix * self.variance if self.covariance is None else matrix @ self.covariance
+
+    def square(self, matrix: Tensor) -> float:
+        """E ||f(x)||^2 of the map of a matrix (out_dim, in_dim)."""
+        return float((self.times(matrix) * matrix).sum())
 
 
 def check_covariance(covariance: ArrayLike | Tensor, group: NodeGroup, in_dim: int) -> Tensor:

@@ -9,25 +9,24 @@ samples, no intercept. Three estimators are told apart, because a threshold for 
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from torch import Tensor
 
-from gnet.errors import ConfigError, GroupError
+from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.isotypic import isotypic_decomposition
+from gnet.theory.checks import as_float64, check_choice, check_non_negative, check_sample_size
 from gnet.theory.least_norm import least_norm_gap
-from gnet.theory.linear_maps import Output, Split, as_float64, check_covariance, split_map
+from gnet.theory.linear_maps import InputNorm, Output, Split, split_map
 from gnet.theory.weighted import weighted_split
 
 Estimator = Literal["ols", "projected", "constrained"]
-ESTIMATORS = ("ols", "projected", "constrained")
 
 
 def expected_risk_gap(
@@ -76,15 +75,16 @@ def expected_risk_gap(
         0.00197325
     """
     if weighted:
-        return _weighted_gap(theta, group, n, sigma_xi, output, covariance)
-    task = _Task.of(theta, group, n, sigma_x, sigma_xi, output, covariance)
+        return _weighted_gap(theta, group, n, sigma_x, sigma_xi, output, covariance)
+    check_sample_size(n)
+    task = Task.of(theta, group, sigma_x, sigma_xi, output, covariance)
     p = task.split.in_dim
     if n > p + 1:
         return task.noise * task.split.lost_dim / (n - p - 1) - task.bias
     if n >= p - 1:
         return math.inf
-    _needs_white(task)
-    return least_norm_gap(task.split, group, n, output, task.signal, task.noise)
+    task.needs_white_inputs()
+    return least_norm_gap(task.split, group, n, output, task.norm.variance, task.noise)
 
 
 def expected_excess_risk(
@@ -127,133 +127,74 @@ def expected_excess_risk(
         0.00323508
         0.00312546
     """
-    if estimator not in ESTIMATORS:
-        raise ConfigError(f"expected an estimator of {', '.join(ESTIMATORS)}, got {estimator!r}")
+    check_choice("estimator", estimator, Estimator)
+    check_sample_size(n)
     group = TrivialGroup(len(as_float64(theta))) if group is None else group
-    task = _Task.of(theta, group, n, sigma_x, sigma_xi, output, covariance)
+    task = Task.of(theta, group, sigma_x, sigma_xi, output, covariance)
     if estimator == "constrained":
-        return _invariant_constrained(task, n) if output == "invariant" else _equivariant_constrained(task, group, n)
+        return _invariant_constrained(task, n) if output == "invariant" else equivariant_constrained(task, group, n)
     plain = _least_squares_risk(task, n)
     if estimator == "ols":
         return plain
     p = task.split.in_dim
     if n > p + 1:
         return task.bias + task.noise * task.split.dim / (n - p - 1)
-    return math.inf if n >= p - 1 else plain - least_norm_gap(task.split, group, n, output, task.signal, task.noise)
-
-
-def crossover_sample_size(
-    theta: ArrayLike | Tensor,
-    smaller_group: NodeGroup,
-    larger_group: NodeGroup,
-    *,
-    sigma_x: float = 1.0,
-    sigma_xi: float = 1.0,
-    output: Output = "equivariant",
-    estimator: Literal["projected", "constrained"] = "projected",
-    covariance: ArrayLike | Tensor | None = None,
-) -> float:
-    """The number of samples below which the larger group has the lower expected risk, among n > p + 1.
-
-    Infinite where it costs nothing: then the larger group wins however many samples there are.
-
-    Args:
-        smaller_group: a subgroup of ``larger_group``.
-
-    Shapes, units:
-        as ``expected_risk_gap``
-
-    Raises:
-        as ``expected_excess_risk``; GroupError also for groups that are not nested.
-
-    References:
-        Huang, Levie and Villar (2023), arXiv:2308.10436, whose simulation trains within the group and draws the threshold of the
-        projected estimator; both are here.
-
-    Example:
-        >>> beta = torch.tensor([1.0, 1.0, 0.92], dtype=torch.float64) / 2.8464**0.5
-        >>> swap, everything = ClusterGroup(Partition([0, 0, 1])), SymmetricGroup(3)
-        >>> options = {"sigma_xi": 1 / 6, "output": "invariant"}
-        >>> round(crossover_sample_size(beta, swap, everything, **options), 5)
-        22.53125
-        >>> round(crossover_sample_size(beta, swap, everything, estimator="constrained", **options), 5)
-        21.53125
-    """
-    if estimator not in ESTIMATORS[1:]:
-        raise ConfigError(f"expected the estimator 'projected' or 'constrained', got {estimator!r}")
-    check_nested(smaller_group, larger_group)
-    one, two = (_Task.of(theta, group, 1, sigma_x, sigma_xi, output, covariance) for group in (smaller_group, larger_group))
-    saved, cost = one.noise * (one.split.dim - two.split.dim), two.bias - one.bias
-    if cost <= 1e-12 * two.scale:
-        return math.inf
-    if estimator == "projected":
-        return one.split.in_dim + 1 + saved / cost
-    if output == "invariant":
-        # [B (n - 1) + s m] / (n - m - 1) of both; the common factor n - 1 leaves an equation linear in n.
-        return (two.bias * (one.split.dim + 1) - one.bias * (two.split.dim + 1) + saved) / cost
-
-    def difference(n: float) -> float:
-        return _equivariant_constrained(two, larger_group, n) - _equivariant_constrained(one, smaller_group, n)
-
-    return _first_root(difference, one.split.in_dim)
-
-
-def check_nested(smaller: NodeGroup, larger: NodeGroup) -> None:
-    """Refuse two groups the first of which is no subgroup of the second.
-
-    Raises:
-        GroupError: it is none.
-    """
-    if smaller.degree != larger.degree:
-        raise GroupError(f"expected two groups on the same nodes, got {smaller.degree} and {larger.degree} nodes")
-    plain = isinstance(smaller, ClusterGroup) and isinstance(larger, ClusterGroup) and larger.swaps is None
-    if plain and smaller.swaps is None:  # type: ignore[attr-defined]
-        nested = smaller.partition.refines(larger.partition)  # type: ignore[attr-defined]
-    else:
-        nested = all(larger.contains(g) for g in smaller.generators)
-    if not nested:
-        raise GroupError(f"expected a subgroup of {larger.name} as the smaller group, got {smaller.name}; exchange them?")
+    return math.inf if n >= p - 1 else plain - least_norm_gap(task.split, group, n, output, task.norm.variance, task.noise)
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """A regression with its group: the split of the map, its bias in the norm of the inputs, and the variances."""
+class Task:
+    """A regression with its group: the split of the map, the norm of the inputs, and the variance of the noise."""
 
     split: Split
-    bias: float
-    scale: float
-    signal: float
+    norm: InputNorm
     noise: float
-    is_white: bool
 
     @classmethod
     def of(
         cls,
         theta: ArrayLike | Tensor,
         group: NodeGroup,
-        n: int,
         sigma_x: float,
         sigma_xi: float,
         output: Output,
         covariance: ArrayLike | Tensor | None,
-    ) -> "_Task":
-        if isinstance(n, bool) or not n >= 1 or n != int(n):
-            raise ConfigError(f"expected a number of samples n >= 1, got {n!r}")
-        if not sigma_x > 0 or not sigma_xi >= 0 or math.isinf(sigma_x) or math.isinf(sigma_xi):
-            raise ConfigError(f"expected finite sigma_x > 0 and sigma_xi >= 0, got {sigma_x} and {sigma_xi}")
+    ) -> "Task":
+        """Checked.
+
+        Raises:
+            ShapeError, GroupError, DataError: as ``split_map`` and ``InputNorm.of``.
+            ConfigError: numbers out of range, an unknown output.
+        """
+        check_non_negative(sigma_xi=sigma_xi)
         split = split_map(theta, group, output)
-        if covariance is None:
-            bias, scale = (sigma_x**2 * float(each.square().sum()) for each in (split.lost, split.whole))
-        else:
-            values = check_covariance(covariance, group, split.in_dim)
-            bias, scale = (float(((each @ values) * each).sum()) for each in (split.lost, split.whole))
-        return cls(split, bias, scale, sigma_x**2, sigma_xi**2, covariance is None)
+        return cls(split, InputNorm.of(sigma_x, covariance, group, split.in_dim), sigma_xi**2)
+
+    @cached_property
+    def bias(self) -> float:
+        """b^2, what the group takes away from the map."""
+        return self.norm.square(self.split.lost)
+
+    @cached_property
+    def scale(self) -> float:
+        """The same of the whole map."""
+        return self.norm.square(self.split.whole)
+
+    def needs_white_inputs(self) -> None:
+        """Refuse others.
+
+        Raises:
+            ConfigError: inputs with a covariance.
+        """
+        if self.norm.covariance is not None:
+            raise ConfigError("with fewer samples than inputs there is a closed form for white inputs only; leave covariance out")
 
 
 def _weighted_gap(
     theta: ArrayLike | Tensor,
     group: NodeGroup,
     n: int,
+    sigma_x: float,
     sigma_xi: float,
     output: Output,
     covariance: ArrayLike | Tensor | None,
@@ -261,85 +202,89 @@ def _weighted_gap(
     """In coordinates in which inputs are white, least squares errs alike in all directions, and the projection is orthogonal."""
     if covariance is None:
         raise ConfigError("weighted=True is for inputs with a covariance; give covariance")
+    if sigma_x != 1:
+        raise ConfigError(f"expected sigma_x or covariance, got both; multiply the covariance by {sigma_x}^2, or leave it")
+    check_non_negative(sigma_xi=sigma_xi)
     split = weighted_split(theta, group, covariance, output)
-    if n <= split.in_dim + 1:
-        raise ConfigError(f"expected n > p + 1 = {split.in_dim + 1} samples with weighted=True, got {n}")
-    bias = float(((split.lost @ as_float64(covariance)) * split.lost).sum())
-    return sigma_xi**2 * split.lost_dim / (n - split.in_dim - 1) - bias
+    check_sample_size(n, split.in_dim + 2, f"so that least squares of {split.in_dim} inputs has a variance")
+    return sigma_xi**2 * split.lost_dim / (n - split.in_dim - 1) - InputNorm(1.0, as_float64(covariance)).square(split.lost)
 
 
-def _least_squares_risk(task: _Task, n: int) -> float:
+def _least_squares_risk(task: Task, n: int) -> float:
     p, q = task.split.in_dim, task.split.out_dim
     if n > p + 1:
         return task.noise * p * q / (n - p - 1)
     if n >= p - 1:
         return math.inf
-    _needs_white(task)
+    task.needs_white_inputs()
     return (1 - n / p) * task.scale + task.noise * q * n / (p - n - 1)
 
 
-def _needs_white(task: _Task) -> None:
-    if not task.is_white:
-        raise ConfigError("with fewer samples than inputs there is a closed form for white inputs only; leave covariance out")
-
-
-def _invariant_constrained(task: _Task, n: float) -> float:
+def _invariant_constrained(task: Task, n: float) -> float:
     """One number out: regression on the m fixed coordinates, where what the group cannot express is more noise."""
     m, bias = task.split.dim, task.bias
     if n > m + 1:
         return bias + (task.noise + bias) * m / (n - m - 1)
     if n >= m - 1:
         return math.inf
-    _needs_white(task)
+    task.needs_white_inputs()
     return bias + (1 - n / m) * (task.scale - bias) + (task.noise + bias) * n / (m - n - 1)
 
 
-def _equivariant_constrained(task: _Task, group: NodeGroup, n: float) -> float:
+def equivariant_constrained(task: Task, group: NodeGroup, n: float) -> float:
+    """The excess risk of least squares within the group, signals out, for any real n; infinite at and below ``pole``."""
     split = task.split
-    size = group.degree
-    receivers, senders = split.out_dim // size, split.in_dim // size
+    receivers, senders = split.out_dim // group.degree, split.in_dim // group.degree
     if split.is_exact:
+        if n <= pole(task, group):
+            return math.inf
         risk = 0.0
         for multiplicity, dim, field in irreducibles(group):
             rows, columns = n * dim / field, multiplicity * senders
             free = rows - columns + 1 - 2 / field  # of the inverse Wishart matrix over the reals, complex numbers, quaternions
-            if free <= 0:
-                return math.inf
             risk += task.noise * dim * multiplicity * receivers * columns / free
         return risk
-    if not isinstance(group, ClusterGroup) or group.swaps is not None or receivers * senders != 1 or not task.is_white:
+    if (
+        not isinstance(group, ClusterGroup)
+        or group.swaps is not None
+        or receivers * senders != 1
+        or task.norm.covariance is not None
+    ):
         raise ConfigError(
             "for maps that are not the group's there is a closed form of the constrained estimator for one channel, white inputs "
             "and cluster groups without swaps; take estimator='projected', or simulate"
         )
-    return _misspecified(task, group, n)
+    return _misspecified(task, group, n) if n > pole(task, group) else math.inf
 
 
-def _misspecified(task: _Task, group: ClusterGroup, n: float) -> float:
+def pole(task: Task, group: NodeGroup) -> float:
+    """The number of samples at which the variance of least squares within a group, signals out, is finite just above."""
+    senders = task.split.in_dim // group.degree
+    return max((multiplicity * senders - 1 + 2 / field) * field / dim for multiplicity, dim, field in irreducibles(group))
+
+
+def _misspecified(task: Task, group: ClusterGroup, n: float) -> float:
     """Cluster means regress on cluster means, deviations within a cluster on themselves with one slope; the rest is noise."""
     partition, theta = group.partition, task.split.whole
     labels, k = partition.labels, partition.num_clusters
-    if n <= k + 1:
-        return math.inf
     means = torch.zeros(len(labels), k, dtype=torch.float64)  # orthonormal columns
     means[torch.arange(len(labels)), labels] = 1 / partition.sizes[labels].double().sqrt()
     from_means = theta @ means @ means.mT
     mean_rows = means.mT @ (theta - from_means)
-    risk = task.bias + (task.noise * k + task.signal * float(mean_rows.square().sum())) * k / (n - k - 1)
+    signal = task.norm.variance
+    risk = task.bias + (task.noise * k + signal * float(mean_rows.square().sum())) * k / (n - k - 1)
     deviations = theta - means @ (means.mT @ theta)  # rows: what deviations are made of
     for cluster in torch.nonzero(partition.sizes > 1).flatten().tolist():
         members = partition.members(cluster)
         c = len(members)
         rows = n * (c - 1)
-        if rows <= 2:
-            return math.inf
         mine = deviations[members]
         inside = mine[:, members] - mine[:, members].mean(1, keepdim=True)
         outside = mine.square().sum() - inside.square().sum()
         centred = inside - (inside.trace() / (c - 1)) * (torch.eye(c, dtype=torch.float64) - 1 / c)
         symmetric = (centred + centred.mT) / 2
-        risk += ((c - 1) * task.noise + task.signal * float(outside)) / (rows - 2)
-        risk += 2 * task.signal * float(symmetric.square().sum()) / (rows + 2)
+        risk += ((c - 1) * task.noise + signal * float(outside)) / (rows - 2)
+        risk += 2 * signal * float(symmetric.square().sum()) / (rows + 2)
     return risk
 
 
@@ -355,15 +300,3 @@ def irreducibles(group: NodeGroup) -> list[tuple[int, int, int]]:
         return [(len(sizes), 1, 1), *((1, size - 1, 1) for size in sizes if size > 1)]
     components = isotypic_decomposition(group).components
     return [(each.multiplicity, each.dim, len(each.field)) for each in components]
-
-
-def _first_root(difference: Callable[[float], float], start: int) -> float:
-    """Where the larger group stops winning; it wins for few samples, and loses for many, since it is biased."""
-    low, high = float(start + 2), float(start + 4)
-    if difference(low) >= 0:
-        return low
-    while difference(high) < 0:
-        low, high = high, 2 * high
-        if high > 1e15:
-            return math.inf
-    return float(brentq(difference, low, high, xtol=1e-9))

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ShapeError
 from gnet.groups.base import NodeGroup
-from gnet.theory.linear_maps import Output, check_covariance, split_map
+from gnet.theory.linear_maps import InputNorm, Output, split_map
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,20 @@ def linear_risk_gap(
         truth: f*.
         theta: f.
         sigma_x: standard deviation of each entry of white inputs.
+        output: "equivariant" maps signals to signals, "invariant" to one number.
         covariance: of the inputs, in place of ``sigma_x``; one that the group leaves as it is.
 
     Shapes:
         truth, theta: (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` (N,) or (N, C)
+        covariance: (N C, N C), nodes slow, channels fast
 
     Units: those of y squared.
 
     Raises:
         ShapeError: two shapes, or one that is no map.
-        ConfigError: sigma_x <= 0.
-        GroupError: a covariance that the group changes.
+        ConfigError: sigma_x <= 0 or not finite, sigma_x beside a covariance, an unknown output.
+        GroupError: no group of nodes, or a covariance that the group changes.
+        DataError: entries that are NaN or infinite.
 
     References:
         Elesedy and Zaidi (2021), arXiv:2102.10333, lemma 1, for a truth that is equivariant; Huang, Levie and Villar (2023),
@@ -62,12 +65,10 @@ def linear_risk_gap(
         >>> linear_risk_gap([[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 0.0]], SymmetricGroup(2))
         RiskGap(mismatch=0.0, constraint=2.0)
     """
-    if not sigma_x > 0:
-        raise ConfigError(f"expected sigma_x > 0, got {sigma_x}")
     true, mine = split_map(truth, group, output), split_map(theta, group, output)
     if true.kept.shape != mine.kept.shape:
         raise ShapeError(
             f"expected a truth and a map of one shape, got {tuple(true.kept.shape)} and {tuple(mine.kept.shape)} (as matrices)"
         )
-    moved = mine.lost * sigma_x**2 if covariance is None else mine.lost @ check_covariance(covariance, group, mine.in_dim)
-    return RiskGap(-2 * float((true.whole * moved).sum()) + 0.0, float((mine.lost * moved).sum()))
+    norm = InputNorm.of(sigma_x, covariance, group, mine.in_dim)
+    return RiskGap(-2 * float((true.whole * norm.times(mine.lost)).sum()) + 0.0, norm.square(mine.lost))

@@ -1,19 +1,18 @@
 """Between a group and none: how far to shrink what the group would take away, if the truth and the noise are known."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import TrivialGroup
-from gnet.theory.linear_maps import Output, check_covariance, split_map
-from gnet.theory.regression import check_nested
+from gnet.theory.checks import check_non_negative, check_sample_size
+from gnet.theory.crossover import check_nested
+from gnet.theory.linear_maps import InputNorm, Output, split_map
 
 
 @dataclass(frozen=True)
@@ -94,22 +93,16 @@ def optimal_shrinkage(
     chain = as_chain(groups)
     splits = [split_map(theta, group, output) for group in chain]
     p = splits[0].in_dim
-    if n <= p + 1:
-        raise ConfigError(f"expected n > p + 1 = {p + 1} samples, so that least squares has a variance, got {n}")
-    if not sigma_x > 0 or not sigma_xi >= 0:
-        raise ConfigError(f"expected sigma_x > 0 and sigma_xi >= 0, got {sigma_x} and {sigma_xi}")
-    metric = sigma_x**2 * torch.eye(p, dtype=torch.float64)
-    if covariance is not None:
-        metric = check_covariance(covariance, chain[-1], p)
+    check_sample_size(n, p + 2, f"so that least squares of {p} inputs has a variance")
+    check_non_negative(sigma_xi=sigma_xi)
+    norm = InputNorm.of(sigma_x, covariance, chain[-1], p)
     each = sigma_xi**2 / (n - p - 1)
     biases, variances = [], []
     for smaller, larger in pairwise(splits):
-        increment = smaller.kept - larger.kept
-        biases.append(float(((increment @ metric) * increment).sum()))
+        biases.append(norm.square(smaller.kept - larger.kept))
         variances.append(each * (smaller.dim - larger.dim))
-    lost = float(((splits[0].lost @ metric) * splits[0].lost).sum())
     factors = tuple(shrinkage_factor(bias, variance) for bias, variance in zip(biases, variances, strict=True))
-    return Shrinkage(factors, tuple(biases), tuple(variances), each * splits[-1].dim + lost)
+    return Shrinkage(factors, tuple(biases), tuple(variances), each * splits[-1].dim + norm.square(splits[0].lost))
 
 
 def shrinkage_factor(bias: float, variance: float) -> float:
@@ -123,8 +116,7 @@ def shrinkage_factor(bias: float, variance: float) -> float:
         >>> shrinkage_factor(1.0, 3.0), shrinkage_factor(0.0, 0.0)
         (0.25, 0.0)
     """
-    if min(bias, variance) < 0 or not math.isfinite(bias + variance):
-        raise ConfigError(f"expected a bias^2 and a variance >= 0, got {bias} and {variance}")
+    check_non_negative(bias=bias, variance=variance)
     return bias / (bias + variance) if bias > 0 else 0.0
 
 

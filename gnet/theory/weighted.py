@@ -7,7 +7,8 @@ from torch import Tensor
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import NodeGroup
 from gnet.orbits import PairOrbits
-from gnet.theory.linear_maps import TOLERANCE, Output, Split, as_float64, split_map
+from gnet.theory.checks import as_float64
+from gnet.theory.linear_maps import TOLERANCE, Output, Split, split_map
 
 LARGEST_SYSTEM = 4096
 """Unknowns per output channel up to which the normal equations are solved."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups import Action, Group, NodeGroup
 from gnet.measures import data, decomposition, shift
+from gnet.theory.checks import check_finite
 from gnet.theory.estimates import LeastSquares
 from gnet.training.symmetry_metrics import SymmetryMetric
 
@@ -58,10 +59,13 @@ class DataErrorMetric(SymmetryMetric):
 
         Raises:
             ShapeError: other shapes.
+            DataError: entries that are NaN or infinite.
         """
         if x.shape[1:] != self.shape_in or y.shape != (len(x), *self.shape_out):
             wanted = f"x {('B', *self.shape_in)} and y {('B', *self.shape_out)}".replace("'", "")
             raise ShapeError(f"expected {wanted}, got {tuple(x.shape)} and {tuple(y.shape)}")
+        check_finite(x)
+        check_finite(y)
         flat, out = x.double().flatten(1), y.double().reshape(len(y), -1)
         products = {"gram": flat.mT @ flat, "cross": flat.mT @ out, "targets": out.square().sum()}
         self.add({"count": torch.tensor(len(x)), **products})
@@ -164,9 +168,11 @@ class MomentShiftMetric(SymmetryMetric):
 
         Raises:
             ShapeError: another shape.
+            DataError: entries that are NaN or infinite.
         """
         if x.shape[1:] != self.shape:
             raise ShapeError(f"expected x of shape (B, {self.shape[0]}, {self.shape[1]}), got {tuple(x.shape)}")
+        check_finite(x)
         moment, own = shift.moment_sums(x.detach().double().cpu(), self.group, self.order)
         self.add({"count": torch.tensor(len(x)), "moment": moment, "own": own.sum()})
 
@@ -176,7 +182,7 @@ class MomentShiftMetric(SymmetryMetric):
         moment = sums["moment"] / num
         lost, square = float(shift.lost_moment(moment, self.group).square().sum()), float(moment.square().sum())
         value = shift.shift_of(lost, float(sums["own"]), num) if num > 1 else math.nan
-        return shift.MomentShift(value, math.nan, 2 * lost, value / square if square > 0 else 0.0)
+        return shift.MomentShift(value, math.nan, 2 * lost, shift.relative_shift(value, square))
 
 
 class EnergyShiftMetric(SymmetryMetric):

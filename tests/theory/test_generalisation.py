@@ -118,10 +118,9 @@ def test_the_nearest_function_with_less_model_error(rng):
         (lambda: generalisation_bound([1.0], [2], 10), ConfigError, "from N_0 = 1 on"),
         (lambda: generalisation_bound([1.0, 2.0], [1, 2], 10), ConfigError, "radii that do not grow"),
         (lambda: generalisation_bound([1.0, 0.5], [1, 0.5], 10), ConfigError, "cells that do not shrink"),
-        (lambda: generalisation_bound([1.0], [1], 0), ConfigError, "n >= 1"),
+        (lambda: generalisation_bound([-1.0], [1], 5), ConfigError, "radii that do not grow"),
         (lambda: generalisation_bound([1.0], [1], 5, delta=1.0), ConfigError, r"delta in \(0, 1\)"),
         (lambda: greedy_net_sizes(np.ones(3), [1.0]), ShapeError, r"samples \(B, \.\.\.\)"),
-        (lambda: approximation_gap(-1.0, 0.0), ConfigError, "errors >= 0"),
         (
             lambda: sorted_within(ClusterGroup(Partition([0, 0, 1, 1]), PermutationGroup([[1, 0]]))),
             ConfigError,

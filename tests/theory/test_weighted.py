@@ -68,7 +68,7 @@ def test_the_theorem_holds_in_the_norm_of_the_inputs(output):
         (lambda: weighted_split(np.eye(3), SymmetricGroup(3), np.eye(2)), ShapeError, r"symmetric covariance \(3, 3\)"),
         (lambda: weighted_split(np.eye(3), SymmetricGroup(3), np.diag([1.0, 1.0, 0.0])), ShapeError, "positive definite"),
         (lambda: expected_risk_gap(np.eye(3), SymmetricGroup(3), 9, weighted=True), ConfigError, "give covariance"),
-        (lambda: expected_risk_gap(np.eye(3), SymmetricGroup(3), 4, weighted=True, covariance=np.eye(3)), ConfigError, "n > p"),
+        (lambda: expected_risk_gap(np.eye(3), SymmetricGroup(3), 4, weighted=True, covariance=np.eye(3)), ConfigError, "n >= 5"),
     ],
 )
 def test_errors(call, error, message):
