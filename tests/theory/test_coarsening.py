@@ -169,9 +169,13 @@ class TestSpectrum:
         assert float((fine - approximated).abs().max()) <= 12 * error.operator + 1e-12
         assert float((fine - approximated).square().sum()) <= (12 * error.frobenius) ** 2 + 1e-12
 
-    def test_directed_graphs_are_refused(self):
+    @pytest.mark.parametrize("labels", [[0, 1, 2], [0, 0, 0]])
+    def test_directed_graphs_are_refused(self, labels):
+        """A cycle in one direction, too, whose mean over one cluster is symmetric."""
         with pytest.raises(GroupError, match="expected an undirected graph"):
-            coarse_eigenvalues(Data(edge_index=torch.tensor([[0], [1]]), num_nodes=2), Partition([0, 1]))
+            coarse_eigenvalues(Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 0]]), num_nodes=3), Partition(labels))
+        edgeless = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=3)
+        assert coarse_eigenvalues(edgeless, Partition(labels)).abs().max() == 0
 
 
 class TestFilters:
@@ -222,14 +226,87 @@ class TestFilters:
         away = (net(shift) - net(coarse)).flatten(1).norm(dim=1)
         bound = propagated_error(x, shift, coarse, layers, act)
         assert bool((away <= bound).all()) and float(away.min()) > 0
-        assert not bool(
-            (10 * net(shift) - 10 * net(coarse)).flatten(1).norm(dim=1).le(bound).all()
-        )  # a steeper function breaks it
+
+
+class TestPropagation:
+    """X -> act(S X U + X V) on two nodes that hear each other, against both hearing the mean."""
+
+    SHIFT = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    MEAN = torch.full((2, 2), 0.5, dtype=torch.float64)
+    X = torch.tensor([[[1.0], [-1.0]], [[3.0], [0.0]]], dtype=torch.float64)
+
+    def bound(self, *layers):
+        return propagated_error(self.X, self.SHIFT, self.MEAN, [([[u]], [[v]]) for u, v in layers], lambda x: x).tolist()
+
+    def away(self, *layers, slope=1.0):
+        def net(shift):
+            y = self.X
+            for u, v in layers:
+                y = slope * (u * shift @ y + v * y)
+            return y
+
+        return (net(self.SHIFT) - net(self.MEAN)).flatten(1).norm(dim=1).tolist()
+
+    def test_by_hand(self):
+        """Both norms of the shifts' difference and of the mean are 1; |x| is the root of 2, and 3."""
+        size = np.array([math.sqrt(2), 3.0])
+        assert self.bound((1.0, 0.0)) == pytest.approx(size)
+        assert self.bound((1.0, 0.0), (0.0, 3.0)) == pytest.approx(3 * size)
+        assert self.bound((1.0, 0.0), (2.0, 0.0)) == pytest.approx(2 * size + 2 * size)  # the state keeps its norm
+        assert self.bound((1.0, 0.0), (2.0, 5.0)) == pytest.approx(2 * size + (2 + 5) * size)
+        assert self.bound((0.0, 4.0)) == pytest.approx([0.0, 0.0])
+
+    def test_it_is_reached(self):
+        """By a signal that the mean wipes out: what one layer loses, later ones carry on."""
+        for layers in (((1.0, 0.0),), ((1.0, 0.0), (0.0, 3.0)), ((1.0, 0.0), (0.0, 3.0), (0.0, 2.0))):
+            assert self.away(*layers)[0] == pytest.approx(self.bound(*layers)[0])
+            assert self.away(*layers, slope=1.01)[0] > self.bound(*layers)[0]  # a steeper function breaks it
+        assert self.away((1.0, 0.0), (2.0, 5.0))[0] < self.bound((1.0, 0.0), (2.0, 5.0))[0]
+
+
+class TestLargeGraphs:
+    """Beyond the dense limit, where norms come from products with the sparse matrix."""
+
+    @pytest.mark.parametrize("case", ["single nodes", "complete", "no edges", "blocks"])
+    def test_no_error_is_none(self, case):
+        size, nodes = 300, torch.arange(300)
+        graph, partition, target = {
+            "single nodes": (random_graph(size, 0), Partition.singletons(size), "blowup"),
+            "complete": (edges_of(torch.ones(size, size).fill_diagonal_(0)), Partition.whole(size), "reynolds"),
+            "no edges": (edges_of(torch.zeros(size, size)), Partition(nodes % 3), "blowup"),
+            "blocks": (edges_of(0.1 * (nodes[:, None] % 3 == nodes % 3).double()), Partition(nodes % 3), "blowup"),
+        }[case]
+        error = coarsening_error(graph, partition, target)
+        assert (error.frobenius, error.operator, error.cut.lower, error.cut.upper) == (0.0, 0.0, 0.0, 0.0)
+        weight = torch.ones(graph.edge_index.shape[1] + 1, dtype=torch.float64)
+        more = Data(edge_index=torch.cat([graph.edge_index, torch.tensor([[0], [1]])], 1), edge_weight=weight, num_nodes=size)
+        assert coarsening_error(more, Partition.whole(size)).operator > 0  # one edge more is an error
+
+    def test_little_error_is_little(self, rng):
+        """Seven digits below the graph's own norm: a difference of squares would have none of them."""
+        weights = 1 + 1e-7 * torch.randn(300, 300, dtype=torch.float64, generator=rng)
+        graph = edges_of(weights.fill_diagonal_(0))
+        error = coarsening_error(graph, Partition.whole(300), "reynolds")
+        gap = adjacency(graph) - coarse_approximation(graph, Partition.whole(300), "reynolds")
+        assert error.frobenius == pytest.approx(float(gap.norm()) / 300, rel=1e-6)
+        assert error.operator == pytest.approx(float(torch.linalg.matrix_norm(gap, 2)) / 300, rel=1e-6)
+
+    @pytest.mark.parametrize("size", [600, 3000])
+    def test_long_rings(self, size):
+        """Eigenvalues 2 cos(2 pi k / N), those near -2 very close to each other; the largest, that of constants, is taken off."""
+        nodes = torch.arange(size)
+        index = torch.stack([torch.cat([nodes, (nodes + 1) % size]), torch.cat([(nodes + 1) % size, nodes])])
+        error = coarsening_error(Data(edge_index=index, num_nodes=size), Partition.whole(size), restarts=1)
+        assert size * error.operator == pytest.approx(2.0, rel=1e-6)
+        assert size**2 * error.frobenius**2 == pytest.approx(2 * size - 4)
+
+
+def edges_of(dense: torch.Tensor) -> Data:
+    index = dense.nonzero().T
+    return Data(edge_index=index, edge_weight=dense[tuple(index)].double(), num_nodes=len(dense))
 
 
 def test_errors():
-    with pytest.raises(ConfigError, match="'blowup' or 'reynolds', got 'mean'"):
-        coarsening_error(GRID, PATCHES, "mean")
     with pytest.raises(ConfigError, match="restarts >= 1"):
         coarsening_error(GRID, PATCHES, restarts=0)
     with pytest.raises(PartitionError, match="graph's 16 nodes"):
@@ -242,7 +319,7 @@ def test_errors():
         adjacency(np.ones((2, 3)))
     with pytest.raises(ShapeError, match=r"coefficients \(R,\)"):
         polynomial_filter(np.eye(2), np.ones((2, 2)))
-    with pytest.raises(ShapeError, match="power >= 1"):
+    with pytest.raises(ConfigError, match="whole power >= 1, got 0"):
         cut_filter_bound(0, 1.0, 1.0)
     with pytest.raises(ShapeError, match=r"layer 0: expected U and V of shape \(1, C'\)"):
         propagated_error(np.ones((1, 2, 1)), np.eye(2), np.eye(2), [(np.ones((2, 2)), np.ones((2, 2)))])
