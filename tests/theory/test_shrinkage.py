@@ -152,7 +152,7 @@ class TestEstimates:
         assert not agrees(true + 0.25 * 16 * 0.64, (np.mean(found), np.std(found) / math.sqrt(len(found))))  # uncorrected
 
     def test_selection_in_three_dimensions(self):
-        """2000 of the 40 000 trials: picks 12.1, 28.1 and 59.8 %, bias 0.0014990, risks 0.0044451 and 0.003755."""
+        """2000 of the 40 000 trials: picks 12.1, 28.1 and 59.8 %, bias 0.0014990, risks 0.0044451 and, shrunk, 0.003755."""
         rng, picks, biases, risks, shrunk = np.random.default_rng(0), [], [], [], []
         for _ in range(2000):
             x = rng.standard_normal((20, 3))
