@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
-from gnet.measures.equivariance import check_inputs, chosen_elements, evaluating, images, output_of, square_norms
+from gnet.measures.equivariance import RunningMean, check_inputs, chosen_elements, evaluating, images, output_of, square_norms
 from gnet.orbits import PairOrbits
 from gnet.theory.checks import as_float64
 from gnet.theory.estimates import LeastSquares, estimate_bias
@@ -176,19 +176,16 @@ def gap_sums(
     """Sums over the items of a batch: of the gap, its square, and both losses; over batches they add up."""
     check_inputs(x, group, action_in, num_samples)
     elements = chosen_elements(group, num_samples, generator)
-    spread = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     with evaluating(f):
         plain = output_of(f, x)
         if plain.shape != y.shape:
             raise ShapeError(f"expected y of the shape of f(x), {tuple(plain.shape)}, got {tuple(y.shape)}")
-        mean = torch.zeros_like(plain)
-        for count, moved in enumerate(images(f, x, group, elements, action_in, action_out), start=1):
-            change = moved - mean
-            mean = mean + change / count
-            spread += (change * (moved - mean)).reshape(len(x), -1).double().sum(1)
-    risk, averaged = square_norms(y - plain), square_norms(y - mean)
+        average = RunningMean(plain)
+        for moved in images(f, x, group, elements, action_in, action_out):
+            average.add(moved)
+    risk, averaged = square_norms(y - plain), square_norms(y - average.mean)
     if num_samples is not None:
-        averaged = averaged - spread / ((num_samples - 1) * num_samples)
+        averaged = averaged - average.spread / ((num_samples - 1) * num_samples)
     gap = risk - averaged
     count_of = torch.tensor(len(x), dtype=torch.float64, device=x.device)
     return {"count": count_of, "gap": gap.sum(), "squares": gap.square().sum(), "risk": risk.sum(), "averaged": averaged.sum()}

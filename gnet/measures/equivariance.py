@@ -210,6 +210,26 @@ def square_norms(y: Tensor) -> Tensor:
     return y.reshape(len(y), -1).double().square().sum(1)
 
 
+class RunningMean:
+    """The mean of tensors (B, ...) that come one after the other, and each item's sum of squared distances to it.
+
+    References:
+        Welford (1962), doi:10.1080/00401706.1962.10490022.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.count = 0
+        self.mean = torch.zeros_like(like)
+        self.spread = torch.zeros(len(like), dtype=torch.float64, device=like.device)
+
+    def add(self, value: Tensor) -> None:
+        """One more."""
+        self.count += 1
+        change = value - self.mean
+        self.mean = self.mean + change / self.count
+        self.spread += (change * (value - self.mean)).reshape(len(value), -1).double().sum(1)
+
+
 def error_sums(
     f: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -224,16 +244,14 @@ def error_sums(
     e^2 and of their squares, ``by_element`` (K,) sums over items, ``fourth`` sum of e^4, ``spread`` and ``spread_squared`` sums
     over items of the squared distances to the mean over elements, ``scale`` sum of ||f||^2, ``largest`` e^2.
     """
-    squares, spread = [], torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    squares = []
     with evaluating(f):
         plain = output_of(f, x)
-        mean = torch.zeros_like(plain)
-        for count, moved in enumerate(images(f, x, group, elements, action_in, action_out), start=1):
+        average = RunningMean(plain)
+        for moved in images(f, x, group, elements, action_in, action_out):
             squares.append(square_norms(moved - plain))
-            change = moved - mean  # Welford: the running mean and the sum of squares about it
-            mean = mean + change / count
-            spread += (change * (moved - mean)).reshape(len(x), -1).double().sum(1)
-    pairs = torch.stack(squares)  # (K, B)
+            average.add(moved)
+    pairs, spread = torch.stack(squares), average.spread  # (K, B), (B,)
     per_item = pairs.mean(0)
     return {
         "count": torch.tensor(len(x), dtype=torch.float64, device=x.device),

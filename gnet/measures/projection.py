@@ -1,7 +1,7 @@
 """The Reynolds operator: the average over a group of g^-1 f(g x), exact for linear maps and sampled for modules."""
 
 from collections.abc import Callable
-from typing import overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,15 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup
 from gnet.kernels.segments import cluster_mean
+from gnet.measures.equivariance import chosen_elements, images
 from gnet.orbits import PairOrbits
 from gnet.theory.checks import check_choice
 from gnet.theory.linear_maps import Output
+
+ENUMERATED = 128
+"""Elements up to which a group is averaged over whole unless a number of samples is given."""
+DRAWN = 32
+"""Elements that are drawn of a larger group."""
 
 
 class AveragedModule(nn.Module):
@@ -31,7 +37,7 @@ class AveragedModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Average."""
         elements: Tensor = self.elements  # type: ignore[assignment]
-        total = sum(self.action_out(self.group.inverse(g), self.f(self.action_in(g, x))) for g in elements)
+        total = sum(images(self.f, x, self.group, elements, self.action_in, self.action_out))
         return total / len(elements)  # type: ignore[return-value]
 
 
@@ -44,7 +50,7 @@ def project(
     *,
     action_in: Action | None = ...,
     action_out: Action | None = ...,
-    num_samples: int = ...,
+    num_samples: int | Literal["auto"] | None = ...,
     generator: torch.Generator | None = ...,
 ) -> AveragedModule: ...
 def project(  # type: ignore[no-untyped-def]
@@ -54,20 +60,28 @@ def project(  # type: ignore[no-untyped-def]
     output="equivariant",
     action_in=None,
     action_out=None,
-    num_samples=32,
+    num_samples="auto",
     generator=None,
 ):
-    """The average over the group: of a linear map exactly, by its pair orbits; of any other function by sampling.
+    """The average over the group: of a linear map exactly, by its pair orbits; of any other function element by element.
 
     Where inputs are distributed invariantly and the action is orthogonal this is the orthogonal projection onto equivariant
     functions; otherwise the result is equivariant but not the nearest one.
+
+    Args:
+        f_or_weight: a linear map, or any function or module.
+        output: of a linear map, "equivariant" or "invariant".
+        action_in, action_out: of the group on what a function takes and returns; None is the group's own.
+        num_samples: elements in the average of a function: so many random ones, None for all of a group of up to 10 000, "auto"
+            for all of up to ``ENUMERATED`` and ``DRAWN`` random ones of larger groups. Each is one call of the function.
+        generator: of the random ones.
 
     Shapes:
         a map (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` a theta (N,) or (N, C); or any function
 
     Raises:
-        ShapeError: a tensor that is none of these.
-        GroupError: a tensor with a group that does not act on nodes.
+        ShapeError: a tensor that is none of these, or what is neither tensor nor function.
+        GroupError: a tensor with a group that does not act on nodes; ``num_samples=None`` with more than 10 000 elements.
         ConfigError: an unknown ``output``, or no samples.
 
     References:
@@ -79,9 +93,9 @@ def project(  # type: ignore[no-untyped-def]
                 [0., 2.]])
         >>> project(torch.tensor([1.0, 3.0]), SymmetricGroup(2), output="invariant")
         tensor([2., 2.])
-        >>> averaged = project(nn.Linear(1, 1).double(), SymmetricGroup(2), num_samples=4)
-        >>> averaged(torch.zeros(5, 2, 1, dtype=torch.float64)).shape
-        torch.Size([5, 2, 1])
+        >>> averaged = project(lambda x: x * torch.tensor([[1.0], [3.0]]), SymmetricGroup(2))  # both elements
+        >>> averaged(torch.ones(1, 2, 1)).flatten()
+        tensor([2., 2.])
     """
     check_choice("output", output, Output)
     if not isinstance(f_or_weight, Tensor):
@@ -89,9 +103,12 @@ def project(  # type: ignore[no-untyped-def]
             raise ShapeError(
                 f"expected a tensor or a function, got {type(f_or_weight).__name__}; convert with torch.as_tensor(...)"
             )
-        if num_samples < 1:
-            raise ConfigError(f"expected num_samples >= 1, got {num_samples}")
-        elements = group.sample(num_samples, generator)
+        if num_samples == "auto":
+            is_listed = group.order() == 1 or (group.order() <= ENUMERATED and len(group.generators) > 0)
+            num_samples = None if is_listed else DRAWN
+        if num_samples is not None and not num_samples >= 1:
+            raise ConfigError(f"expected num_samples >= 1, or None for all elements, got {num_samples}")
+        elements = chosen_elements(group, num_samples, generator)
         return AveragedModule(f_or_weight, group, elements, action_in or group.action, action_out or group.action)
     if not isinstance(group, NodeGroup):
         raise GroupError(f"expected a node group for a weight tensor, got {group!r}; wrap the map in a function to sample")

@@ -90,6 +90,22 @@ def test_the_jackknife_error_is_that_of_repeated_studies(generator: np.random.Ge
         assert claimed == pytest.approx(spread, rel=0.2)
 
 
+@pytest.mark.parametrize(("num_draws", "num_seeds"), [(5, 1), (4, 3), (1, 6)])
+def test_the_jackknife_error_is_that_of_leaving_out_one_at_a_time(
+    generator: np.random.Generator, num_draws: int, num_seeds: int
+) -> None:
+    """One draw with all its seeds, or one seed where there is a single draw."""
+    predictions, target, draws = simulate(generator, num_draws, num_seeds)
+    units = np.array(draws if num_draws > 1 else range(num_seeds))
+    found = bias_variance(predictions, target, draws)
+    num = len(set(units.tolist()))
+    for name in ("bias2", "variance"):
+        kept = [np.flatnonzero(units != left) for left in range(num)]
+        left_out = np.array([getattr(bias_variance(predictions[k], target, [draws[t] for t in k]), name) for k in kept])
+        by_hand = math.sqrt((num - 1) / num * np.sum((left_out - left_out.mean()) ** 2))
+        assert getattr(found, f"{name}_error") == pytest.approx(by_hand), name
+
+
 def test_entries_outside_the_mask_do_not_count(generator: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     target = generator.standard_normal((5, 3, 2))
     predictions = generator.standard_normal((4, 5, 3, 2))

@@ -283,6 +283,20 @@ def test_errors_count_items_and_elements(rng):
     assert over_items < 0.75 * float(spread)
 
 
+def test_total_error_is_that_of_two_crossed_factors(rng):
+    """Mean squares of elements and of items less that of what both share, over all pairs: the two-way layout by hand."""
+    group, x = SymmetricGroup(5), torch.randn(7, 5, 1, dtype=torch.float64, generator=rng)
+    error = equivariance_error(per_node, x, group, num_samples=4, generator=torch.Generator().manual_seed(3))
+    elements = group.sample(4, torch.Generator().manual_seed(3))
+    pairs = pointwise_errors(per_node, x, group, elements).square()  # (K, B)
+    rows, columns, grand = pairs.mean(1, keepdim=True), pairs.mean(0, keepdim=True), pairs.mean()
+    of_elements = 7 * (rows - grand).square().sum() / 3
+    of_items = 4 * (columns - grand).square().sum() / 6
+    shared = (pairs - rows - columns + grand).square().sum() / 18
+    assert error.total_standard_error**2 == pytest.approx(float(of_elements + of_items - shared) / 28)
+    assert float(shared) > 0.01 * float(of_elements)
+
+
 def test_one_item_has_an_error_over_elements_alone(rng):
     x = torch.randn(1, 5, 1, dtype=torch.float64, generator=rng)
     error = equivariance_error(per_node, x, SymmetricGroup(5), num_samples=16, generator=rng)

@@ -108,6 +108,40 @@ def test_an_unknown_output_is_refused():
         project(torch.zeros(6, 6), GROUP, output="equivarant")
 
 
+def test_small_groups_are_averaged_over_whole(rng):
+    """Without a word all 12 elements, with None those of larger groups too; else as many random ones as were asked for."""
+    free = Free().double()
+    x = torch.randn(4, 6, 2, dtype=torch.float64, generator=rng)
+    listed = AveragedModule(free, GROUP, enumerate_elements(GROUP), GROUP.action, GROUP.action)
+    for projected in (project(free, GROUP), project(free, GROUP, num_samples=None)):
+        assert len(projected.elements) == 12
+        torch.testing.assert_close(projected(x), listed(x))
+        assert equivariance_error(projected, x, GROUP, generator=rng).relative < 1e-12
+    assert len(project(torch.tanh, SymmetricGroup(6)).elements) == 32
+    assert len(project(torch.tanh, SymmetricGroup(6), num_samples=None).elements) == 720
+    assert len(project(torch.tanh, GROUP, num_samples=5).elements) == 5
+    with pytest.raises(GroupError, match="expected at most 10000 elements to list, S9 has"):
+        project(torch.tanh, SymmetricGroup(9), num_samples=None)
+
+
+class Unlisted(QuarterTurns):
+    """Four elements that can be drawn, and not be listed."""
+
+    generators = ()
+
+
+def test_a_small_group_that_cannot_be_listed_is_sampled(rng):
+    assert len(project(torch.tanh, Unlisted(), generator=rng).elements) == 32
+    with pytest.raises(GroupError, match="knows no generators"):
+        project(torch.tanh, Unlisted(), num_samples=None)
+
+
+def test_an_average_has_gradients(rng):
+    free = Free()
+    project(free, GROUP)(torch.randn(4, 6, 2, generator=rng)).square().mean().backward()
+    assert all(bool(parameter.grad.abs().sum() > 0) for parameter in free.parameters())
+
+
 def test_no_samples_are_refused():
     with pytest.raises(GnetError, match="num_samples"):
         project(torch.tanh, SymmetricGroup(3), num_samples=0)
