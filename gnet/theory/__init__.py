@@ -30,6 +30,7 @@ from gnet.theory.filters import (
 from gnet.theory.generalisation import (
     GeneralisationBound,
     approximation_gap,
+    element_approximation_gap,
     generalisation_bound,
     greedy_net_sizes,
     optimal_model_error,
@@ -66,6 +67,7 @@ __all__ = [
     "cut_filter_bound",
     "cut_norm",
     "dim_hom",
+    "element_approximation_gap",
     "equivariance_rate",
     "estimate_bias",
     "estimate_shrinkage",

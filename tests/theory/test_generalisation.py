@@ -1,21 +1,25 @@
 """The bounds for partial symmetry: check values, and that they hold where the truth can be simulated."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, PermutationGroup
 from gnet.theory import (
     approximation_gap,
+    element_approximation_gap,
     generalisation_bound,
     greedy_net_sizes,
     optimal_model_error,
     optimal_shrinkage,
     sorted_within,
 )
-from tests.theory.simulate import cluster_elements
+from tests.theory.simulate import cluster_elements, matrices
 from tests.theory.test_regression import BETA, R3, S3
 
 LEVELS = range(13)
@@ -110,6 +114,29 @@ def test_the_nearest_function_with_less_model_error(rng):
         other = split_map(nearest + 0.3 * torch.randn(4, 4, generator=rng), S4)
         lost = other.lost * min(1.0, allowed / float(other.lost.norm()))
         assert float((other.kept + lost - truth).norm()) >= approximation_gap(size, allowed) - 1e-12
+
+
+@pytest.mark.parametrize(("element", "reached"), [([1, 0, 2, 3], True), ([1, 0, 3, 2], True), ([1, 2, 0, 3], False)])
+def test_the_nearest_map_with_less_error_for_one_element(element, reached, rng):
+    """By a general minimiser over all 4 x 4 maps: half the excess is a bound, which elements that undo themselves reach."""
+    g = matrices([element])[0]
+    truth = torch.randn(4, 4, generator=rng, dtype=torch.float64).numpy()
+
+    def error(w):
+        return np.sum((g.T @ w.reshape(4, 4) @ g - w.reshape(4, 4)) ** 2)
+
+    size = math.sqrt(error(truth))
+    limit = 0.4 * size
+    keeps = {"type": "ineq", "fun": lambda w: limit**2 - error(w)}
+    start = truth.mean() + np.zeros(16)
+    best = minimize(lambda w: np.sum((w - truth.ravel()) ** 2), start, method="SLSQP", constraints=keeps, options={"ftol": 1e-13})
+    bound = element_approximation_gap(size, limit)
+    assert bound == pytest.approx(0.3 * size)
+    if reached:
+        assert math.sqrt(best.fun) == pytest.approx(bound, rel=1e-4)
+    else:
+        assert math.sqrt(best.fun) > 1.05 * bound
+        assert math.sqrt(best.fun) < approximation_gap(size, limit)  # the gap of a whole group would be too much for one element
 
 
 @pytest.mark.parametrize(
