@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+Kind = Literal["exact", "upper bound", "lower bound"]
+
+
 @dataclass(frozen=True)
 class Measured:
     """A line of a simulation's table: what was varied, what was measured, and what theory says of it.
 
-    ``expected`` is the same quantity by a closed form; where ``is_bound`` it is an upper bound.
+    ``expected`` is the same quantity by a closed form, or a bound on it; ``kind`` says which.
     """
 
     quantity: str
@@ -31,12 +34,12 @@ class Measured:
     measured: float
     standard_error: float
     expected: float
-    is_bound: bool = False
+    kind: Kind = "exact"
 
     def cells(self, names: Sequence[str]) -> list[str]:
         """The cells of its csv line."""
         numbers = [f"{value:.9g}" for value in (self.measured, self.standard_error, self.expected)]
-        return [self.quantity, *(self.settings.get(name, "") for name in names), *numbers, "bound" if self.is_bound else "exact"]
+        return [self.quantity, *(self.settings.get(name, "") for name in names), *numbers, self.kind]
 
 
 class Simulation(ABC):
