@@ -45,6 +45,8 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
             hint = 'for targets that do not move with the nodes say output="invariant"'
             raise ShapeError(f"expected y of shape (n, {nodes}), (n, {nodes} C') or (n, {nodes}, C'), got {y_shape}; {hint}")
         signals = torch.tensor(flat).reshape(len(flat), nodes, -1)
+        # What X of three axes must look like in predict: nodes and channels, or without a group the axes of fit.
+        self._signal_shape = tuple(signals.shape[1:]) if group is not None else shape[1:] if len(shape) == 3 else None
         values = torch.tensor(out, dtype=torch.float64)
         return signals, values if self._is_invariant else values.reshape(len(out), nodes, -1)
 
@@ -52,9 +54,16 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
         """The fitted map.
 
         Shapes:
-            X: as in ``fit``    returns: as y in ``fit``
+            X: as in ``fit``; (n, N C) and (n, N, C) stand for each other    returns: as y in ``fit``
+
+        Raises:
+            ShapeError: X of three axes that are not nodes and channels, as in ``fit``.
         """
         check_is_fitted(self)
+        shape = _shape(X)
+        if len(shape) == 3 and shape[1:] != self._signal_shape:
+            wanted = "(n, features)" if self._signal_shape is None else f"(n, {', '.join(map(str, self._signal_shape))})"
+            raise ShapeError(f"expected X of shape {wanted} as in fit, got {shape}")
         flat = validate_data(self, _flat(X), dtype=np.float64, reset=False)
         x = torch.tensor(flat).reshape(len(flat), self._nodes, -1)
         return self.outputs(x).numpy().reshape(len(flat), *self._y_shape)

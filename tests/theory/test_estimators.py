@@ -166,6 +166,26 @@ class TestConventions:
         assert search.best_score_ > 0.99
         assert search.best_params_["group"] == SymmetricGroup(6)
 
+    def test_axes_are_not_exchanged_in_silence(self, data):
+        """Fitted on (n, nodes, channels), (n, channels, nodes) has as many numbers, and another meaning."""
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((40, 6, 2)), rng.standard_normal((40, 6, 1))
+        for model in (
+            EquivariantRidge(GROUPS["[3, 2, 1]"]),
+            EquivariantRidge(),
+            ShrunkEquivariantRegression(GROUPS["[3, 2, 1]"]),
+            ShrunkEquivariantRegression(),
+        ):
+            model.fit(x, y)
+            np.testing.assert_allclose(model.predict(x.reshape(40, 12)), model.predict(x))
+            for wrong in (x.transpose(0, 2, 1), x.reshape(40, 3, 4), x.reshape(40, 12, 1)):
+                with pytest.raises(ShapeError, match=r"expected X of shape \(n, 6, 2\) as in fit, got \(40, "):
+                    model.predict(wrong)
+        flat = EquivariantRidge(GROUPS["[3, 2, 1]"]).fit(x.reshape(40, 12), y)
+        np.testing.assert_allclose(flat.predict(x), flat.predict(x.reshape(40, 12)))
+        with pytest.raises(ShapeError, match=r"expected X of shape \(n, features\) as in fit"):
+            EquivariantRidge().fit(x.reshape(40, 12), y).predict(x)
+
     def test_scores(self, model, data):
         assert model.fit(data[0], data[0].sum(1)).score(data[0], data[0].sum(1)) > 0.5
 
