@@ -2,19 +2,22 @@
 
 | name           | what it is                                                                     | num_clusters         |
 |----------------|--------------------------------------------------------------------------------|----------------------|
-| `gcn`          | graph convolutions (Kipf and Welling), depth and width of the config's net     | 1: weights shared    |
+| `gcn`          | graph convolutions (Kipf and Welling)                                          | 1: weights shared    |
 | `mlp_per_node` | a multilayer perceptron of its own for each node, which sees that node alone   | N                    |
 | `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
 | `mean`         | the training mean of every output, or frequency of every class                 | N                    |
 | `last_value`   | forecasts only: the last step of the input, for every step ahead               | N                    |
 | `historical_average` | where the data has one: the training mean at that time of the week       | N                    |
 
+The two nets have the config's ``hidden_channels``, ``num_layers`` and ``act``: linear models are compared with linear ones.
+Against a recurrent net, which is not linear with one cell either, they have two layers at least.
+
 ``num_weights`` counts what multiplies an input, as for the nets: biases, offsets and means are left out.
 """
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -178,13 +181,18 @@ class BaselineModule(GNetModule):
     def build(self, domain: Domain) -> None:
         """Make the baseline's net, with weights from its own part of the seed."""
         self.domain, self.group = domain, self.sharing(domain.graph, domain.grid_shape)
-        settings = dict(self.hparams)
-        depth = settings["num_layers"]
-        channels = [domain.in_channels, *[settings["hidden_channels"]] * (depth - 1), domain.out_channels]
+        channels = self.widths(domain.in_channels, domain.out_channels)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(settings["seed"], "init", self.net_class.__name__))
-            net = self.net_class(domain.graph, channels, settings["act"])
+            torch.manual_seed(derive_seed(self.hparams["seed"], "init", self.net_class.__name__))
+            net = self.net_class(domain.graph, channels, self.hparams["act"])
         self.net = net if domain.target == "node" else Pooled(net)  # type: ignore[assignment]
+
+    def widths(self, in_channels: int, out_channels: int) -> list[int]:
+        """The channels before, between and after the layers."""
+        depth = self.hparams["num_layers"]
+        if self.hparams["architecture"] == "gru":
+            depth = max(depth, 2)
+        return [in_channels, *[self.hparams["hidden_channels"]] * (depth - 1), out_channels]
 
 
 class GCNModule(BaselineModule):
@@ -200,6 +208,19 @@ class PerNodeMLPModule(BaselineModule):
 
 
 NETS: dict[str, type[BaselineModule]] = {"gcn": GCNModule, "mlp_per_node": PerNodeMLPModule}
+
+
+def layout(name: str, config: Mapping[str, Any], in_channels: int, out_channels: int) -> str:
+    """What net a baseline is, in words.
+
+    Example:
+        >>> layout("gcn", {"model": {"symmetry": Trivial(), "architecture": "gru", "num_layers": 1, "hidden_channels": 64}}, 6, 3)
+        'channels 6 - 64 - 3 with relu between'
+    """
+    module = NETS[name](**instantiate(config["model"]))
+    channels = module.widths(in_channels, out_channels)
+    act = f"{module.hparams['act'] or 'no activation'} between" if len(channels) > 2 else "one linear layer"
+    return f"channels {' - '.join(map(str, channels))} with {act}"
 
 
 def fit_ridge(train: "Batch", val: "Batch", loss: str) -> tuple[Predictor, int]:

@@ -17,6 +17,7 @@ from gnet.study.plan import (
     BASELINES,
     Plan,
     Resolve,
+    baseline_overrides,
     choose_baselines,
     chosen_variants,
     did_you_mean,
@@ -58,8 +59,8 @@ KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     **dict.fromkeys(("seeds", "first_seed", "draws", "jobs", "threads", "study_seed"), ("an integer", _is_integer)),
     **dict.fromkeys(("reference", "record", "out"), ("text", lambda value: isinstance(value, str))),
     "baselines": (
-        "a list of names, true or false",
-        lambda value: isinstance(value, bool) or _is_list_of(lambda name: isinstance(name, str), value),
+        "a list of names, names with their overrides, true or false",
+        lambda value: isinstance(value, bool | Mapping) or _is_list_of(lambda name: isinstance(name, str), value),
     ),
     "checkpoints": ("true or false", lambda value: isinstance(value, bool)),
     "clusters": ("a list of integers", lambda value: _is_list_of(_is_integer, value)),
@@ -69,8 +70,9 @@ KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
 
 EPILOG = """\
 Every other option is that of `fit`: --model.hidden_channels 16, --data.num_train 40, --trainer.max_epochs 100 ...
-The options above may also stand in the config, under `study:`; there `variants` names sets of overrides:
+The options above may also stand in the config, under `study:`; there `variants` names sets of overrides, and so may `baselines`:
   study: {variants: {S64: {model.symmetry: Symmetric}, trivial: {model.symmetry: Trivial}}}
+  study: {baselines: {gcn: {model.num_layers: 3}, ridge: {}}}
 A study that was stopped or killed goes on where it was when it is started again with the same command.
 """
 
@@ -213,13 +215,14 @@ def make_plan(
     first = trial_config(base, 0, int(settings["first_seed"]))
     datamodule = instantiate(first["data"])
     datamodule.setup()
+    overrides = baseline_overrides((base.get("study") or {}).get("baselines"))
     variants = make_variants(
         argv,
         resolve_config,
         (datamodule.graph, datamodule.grid_shape),
         clusters=settings["clusters"] or [],
         named=chosen_variants(settings["variants"] or {}, given.get("only", [])),
-        baselines=choose_baselines(settings["baselines"], datamodule),
+        baselines={name: overrides.get(name, {}) for name in choose_baselines(settings["baselines"], datamodule)},
     )
     for variant in variants:
         loss_for(variant.config["model"].get("loss"), datamodule.classes)  # before all its trials fail

@@ -4,7 +4,7 @@ import copy
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -192,12 +192,12 @@ def make_variants(
     *,
     clusters: Sequence[int] = (),
     named: Mapping[str, Mapping[str, Any]] | None = None,
-    baselines: Sequence[str] = (),
+    baselines: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Variant, ...]:
     """The variants of a study, their configs resolved (and so checked) before anything is trained.
 
     ``clusters`` wins over ``named``; with neither, the config as it stands is the only one. ``graph`` is the data module's
-    graph and grid shape. Baselines come last.
+    graph and grid shape. Baselines, by name with overrides of their own, come last.
 
     Raises:
         ConfigError: a variant that is no set of overrides.
@@ -210,13 +210,18 @@ def make_variants(
     if clusters:
         wanted = {f"clusters={number}": cluster_overrides(base, number, num_nodes) for number in dict.fromkeys(clusters)}
     elif named:
-        wanted = {str(name): _checked_overrides(str(name), overrides) for name, overrides in named.items()}
+        wanted = {str(name): checked_overrides("variants", str(name), overrides) for name, overrides in named.items()}
+
+    def resolved(overrides: Mapping[str, Any]) -> Config:
+        return without_study(resolve([*argv, *as_arguments(overrides)])) if overrides else base
+
     variants = []
     for name, overrides in (wanted or {"config": {}}).items():
-        config = without_study(resolve([*argv, *as_arguments(overrides)])) if overrides else base
+        config = resolved(overrides)
         group = group_of(config, graph)
         variants.append(Variant(group_label(group) if clusters or not wanted else name, "symmetry", config, overrides, group))
-    return (*variants, *(Variant(name, "baseline", base, {}, None) for name in baselines))
+    others = (Variant(name, "baseline", resolved(each), dict(each), None) for name, each in (baselines or {}).items())
+    return (*variants, *others)
 
 
 def chosen_variants(named: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -236,7 +241,29 @@ def chosen_variants(named: Mapping[str, Any], names: Sequence[str]) -> dict[str,
     return {name: overrides for name, overrides in named.items() if not names or name in names}
 
 
-def choose_baselines(names: Sequence[str] | None, datamodule: object) -> tuple[str, ...]:
+def baseline_overrides(in_config: object) -> dict[str, dict[str, Any]]:
+    """The overrides of the config's ``study.baselines`` by the baseline's name; none where it is a list, true or false.
+
+    Raises:
+        ConfigError: an unknown baseline, or something that is no set of overrides.
+
+    Example:
+        >>> baseline_overrides({"gcn": {"model.num_layers": 3}, "ridge": None}), baseline_overrides(["ridge"])
+        ({'gcn': {'model.num_layers': 3}, 'ridge': {}}, {})
+    """
+    if not isinstance(in_config, Mapping):
+        return {}
+    for name in in_config:
+        _refuse_unknown_baseline(str(name))
+    return {str(name): checked_overrides("baselines", str(name), each) for name, each in in_config.items()}
+
+
+def _refuse_unknown_baseline(name: str) -> None:
+    if name not in BASELINES:
+        raise ConfigError(f"unknown baseline {name}{did_you_mean(name, BASELINES)} Expected some of {', '.join(BASELINES)}")
+
+
+def choose_baselines(names: Collection[str] | None, datamodule: object) -> tuple[str, ...]:
     """The baselines called ``names``; with None those of the task: the last value for a forecast, else the mean.
 
     A data module with a method ``historical_average(split)`` has that baseline too. Where the targets are classes there are the
@@ -256,8 +283,7 @@ def choose_baselines(names: Sequence[str] | None, datamodule: object) -> tuple[s
         left_out = {"mean" if forecast else "last_value"} | (set() if history else {"historical_average"}) | of_numbers
         return tuple(name for name in BASELINES if name not in left_out)
     for name in names:
-        if name not in BASELINES:
-            raise ConfigError(f"unknown baseline {name}{did_you_mean(name, BASELINES)} Expected some of {', '.join(BASELINES)}")
+        _refuse_unknown_baseline(name)
     if wrong := [name for name in names if name in of_numbers]:
         raise ConfigError(f"the baseline {wrong[0]} predicts numbers, the targets are classes; take gcn, mlp_per_node or mean")
     if "last_value" in names and not forecast:
@@ -288,11 +314,17 @@ def largest_group(variants: Sequence[Variant]) -> str:
     return max((variant for variant in variants if variant.group is not None), key=lambda variant: variant.log_order).name
 
 
-def _checked_overrides(name: str, overrides: object) -> dict[str, Any]:
+def checked_overrides(where: Literal["variants", "baselines"], name: str, overrides: object) -> dict[str, Any]:
+    """The overrides of one variant or baseline, of which there may be none.
+
+    Raises:
+        ConfigError: something that is no set of overrides, or seeds and draws among them.
+    """
     if overrides is None:
         return {}
     if not isinstance(overrides, Mapping):
-        raise ConfigError(f"study.variants: expected overrides like {{model.symmetry: Symmetric}} for {name}, got {overrides!r}")
+        like = {"variants": "model.symmetry: Symmetric", "baselines": "model.num_layers: 2"}[where]
+        raise ConfigError(f"study.{where}: expected overrides like {{{like}}} for {name}, got {overrides!r}")
     for key in overrides:
         refuse_seeds(str(key))
     return {str(key): value for key, value in overrides.items()}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gnet.measures.decomposition import Decomposition, decompose, residual_gram
+from gnet.study.baselines import NETS, layout
 from gnet.study.journal import Row, csv_text, json_text, write_atomically
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs, save
 from gnet.study.provenance import Provenance
@@ -20,6 +22,22 @@ PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png"
 """Shown in the report; each is written as .pdf too, for papers and slides."""
 
 
+@dataclass(frozen=True)
+class Targets:
+    """What a report says of the common test set: the classes of its targets, if any, and the channels of inputs and targets."""
+
+    classes: list[str] | None
+    in_channels: int
+    out_channels: int
+
+    @classmethod
+    def read(cls, out: Path) -> "Targets":
+        """From a study's folder."""
+        with np.load(out / "test_set.npz") as stored:
+            classes = [str(name) for name in stored["classes"]] if "classes" in stored.files else None
+            return cls(classes, stored["x"].shape[-1], stored["y"].shape[-1])
+
+
 def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
     """Bias^2 and variance of every variant, from its predictions on the common test set.
 
@@ -27,7 +45,7 @@ def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
     """
     with np.load(out / "test_set.npz") as stored:
         target, mask = stored["y"], stored["mask"]
-    classes = classes_of(out)
+    classes = Targets.read(out).classes
     per_entry = 1 if classes is None else len(classes)
     parts = {}
     for name in dict.fromkeys(row.symmetry for row in rows):
@@ -35,12 +53,6 @@ def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
         predictions = [np.load(trial_path(out, row.key), mmap_mode="r") for row in mine]
         parts[name] = decompose(per_entry * residual_gram(predictions, target, mask), [row.draw for row in mine])
     return parts
-
-
-def classes_of(out: Path) -> list[str] | None:
-    """The classes of a study's targets; None where they are numbers."""
-    with np.load(out / "test_set.npz") as stored:
-        return [str(name) for name in stored["classes"]] if "classes" in stored.files else None
 
 
 def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], title: str) -> str:
@@ -51,13 +63,16 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
     summaries = summarise(rows, decompositions(out, rows))
     write_atomically(out / "summary.csv", csv_text(SUMMARY_COLUMNS, (summary.cells() for summary in summaries)))
     config = result.manifest["variants"][result.manifest["reference"]]["config"]
-    classes = classes_of(out)
+    targets = Targets.read(out)
     if any(summary.kind == "symmetry" for summary in summaries):
-        _write(plot_bias_variance(summaries, title, loss_for(config["model"].get("loss"), classes)), out / "bias_variance.png")
-    _plot_outputs(out, rows, title, classes or ())
+        _write(
+            plot_bias_variance(summaries, title, loss_for(config["model"].get("loss"), targets.classes)),
+            out / "bias_variance.png",
+        )
+    _plot_outputs(out, rows, title, targets.classes or ())
     pictures = [name for name in PICTURES if (out / name).exists()]
     sentence = verdict(rows, log_orders(result.manifest))
-    text = report_text(result, summaries, sentence, data_card, title, pictures, of_classes=classes is not None)
+    text = report_text(result, summaries, sentence, data_card, title, pictures, targets)
     write_atomically(out / "report.md", text)
     vectors = [Path(name).with_suffix(".pdf").name for name in pictures]
     files = ["results.csv", "summary.csv", "report.md", *pictures, *vectors]
@@ -108,8 +123,7 @@ def report_text(
     data_card: dict[str, Any],
     title: str,
     pictures: Sequence[str],
-    *,
-    of_classes: bool = False,
+    targets: Targets,
 ) -> str:
     """``report.md``: the question, the answer, and every item that someone who repeats the study needs."""
     manifest = result.manifest
@@ -118,10 +132,10 @@ def report_text(
         f"Study: {title}": "How much symmetry is best for these data? Each row of the table is a net that shares its weights "
         "according to one group; the larger the group, the fewer weights, and as a rule the more bias and the less variance.",
         "Answer": sentence,
-        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws, of_classes)}",
+        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws, targets.classes is not None)}",
         "Pictures": "\n\n".join([*(f"![{PICTURES[name]}]({name})" for name in pictures), *_vectors(pictures)]),
         "Failed trials": _failures(result),
-        "Protocol": _protocol(manifest, summaries),
+        "Protocol": _protocol(manifest, summaries, targets),
         "Data and splits (of the first draw and seed)": "\n".join(f"- {key}: {value}" for key, value in data_card.items()),
         "Commands, code, machine and versions": _starts(manifest),
         "Configuration": _configuration(manifest),
@@ -184,7 +198,7 @@ def _reading(num_draws: int, of_classes: bool) -> str:
     )
 
 
-def _protocol(manifest: dict[str, Any], summaries: Sequence[Summary]) -> str:
+def _protocol(manifest: dict[str, Any], summaries: Sequence[Summary], targets: Targets) -> str:
     baselines = [name for name, entry in manifest["variants"].items() if entry["kind"] == "baseline"]
     trials = ", ".join(f"{summary.symmetry} {summary.n}" for summary in summaries)
     lines = [
@@ -202,6 +216,10 @@ def _protocol(manifest: dict[str, Any], summaries: Sequence[Summary]) -> str:
             f"Baselines ({', '.join(baselines)}) had the same splits and seeds. `num_clusters` is 1 where all nodes share "
             "weights (gcn) and N where none do (all others)."
         )
+        weights = {summary.symmetry: summary.num_weights for summary in summaries}
+        configs = {name: manifest["variants"][name]["config"] for name in baselines if name in NETS and name in weights}
+        found = {name: layout(name, config, targets.in_channels, targets.out_channels) for name, config in configs.items()}
+        lines += ["\n".join(f"- {name}: {text}, {weights[name]} weights" for name, text in found.items())] if found else []
     return "\n\n".join(lines)
 
 

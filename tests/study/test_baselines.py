@@ -12,9 +12,12 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError
 from gnet.groups import PermutationGroup
 from gnet.measures import equivariance_error
-from gnet.study.baselines import GCN, PerNodeMLP, fit_mean, fit_ridge, last_value, masked_loss, train_baseline
+from gnet.study.baselines import GCN, NETS, PerNodeMLP, fit_mean, fit_ridge, last_value, masked_loss, train_baseline
 from gnet.study.plan import choose_baselines
+from gnet.training.checkpoint import Domain
 from gnet.training.datamodule import Batch
+from gnet.training.standardise import Scaling
+from gnet.training.symmetry import Trivial
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 3,
@@ -80,6 +83,21 @@ def test_a_perceptron_per_node_sees_its_node_alone(rng: torch.Generator) -> None
     moved[0, 2] += 1
     changed = (net(moved) != net(x)).flatten()
     assert changed.tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_beside_a_recurrent_net_of_one_cell_no_net_is_linear(name: str, rng: torch.Generator) -> None:
+    """The second difference of a linear map with offsets is 0; a study of linear models keeps its linear baselines."""
+
+    def second_difference(**settings: Any) -> float:
+        module = NETS[name](Trivial(), hidden_channels=8, num_layers=1, **settings)
+        graph = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        module.build(Domain(graph, None, 2, 1, "node", Scaling.identity(2, 1), list("abc")))
+        x = torch.randn(9, 3, 2, generator=rng)
+        return float((module(x) + module(-x) - 2 * module(torch.zeros_like(x))).detach().abs().max())
+
+    assert second_difference(architecture="gru") > 1e-3
+    assert second_difference() < 1e-5
 
 
 @pytest.mark.parametrize("name", choose_baselines(None, object()))

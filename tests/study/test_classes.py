@@ -16,7 +16,7 @@ from gnet.measures import decompose, residual_gram
 from gnet.study.baselines import fit_frequencies, masked_loss, train_baseline
 from gnet.study.journal import read_rows
 from gnet.study.plan import choose_baselines
-from gnet.study.report import classes_of, decompositions
+from gnet.study.report import Targets, decompositions
 from gnet.study.run import trial_path
 from gnet.training.checkpoint import load
 from gnet.training.datamodule import Batch
@@ -66,7 +66,7 @@ def config(folder: Path, **model: Any) -> dict[str, Any]:
 
 class TestStudy:
     def test_predictions_are_the_probabilities_of_the_checkpoint(self, done: Path) -> None:
-        assert classes_of(done) == NAMES
+        assert Targets.read(done).classes == NAMES
         path = trial_path(done, ("trivial", 1, 1))
         stored = np.load(path)
         assert np.allclose(stored.sum(-1), 1, atol=1e-5)

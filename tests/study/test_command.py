@@ -61,6 +61,25 @@ def test_the_config_stands_between_defaults_and_words() -> None:
     assert len(plan_of(study={"baselines": True})[0].variants) == 5
 
 
+def test_baselines_of_the_config_may_have_overrides_of_their_own() -> None:
+    study = {"baselines": {"gcn": {"model.num_layers": 3}, "ridge": None}}
+    plan, words = plan_of(study=study)
+    assert [(variant.name, variant.overrides) for variant in plan.variants[1:]] == [
+        ("gcn", {"model.num_layers": 3}),
+        ("ridge", {}),
+    ]
+    assert words == ["--model.num_layers=3"]
+    plan, _ = plan_of("--baselines", "mean", "gcn", study=study)  # the words choose, the config says how
+    assert [(variant.name, variant.overrides) for variant in plan.variants[1:]] == [
+        ("mean", {}),
+        ("gcn", {"model.num_layers": 3}),
+    ]
+    with pytest.raises(ConfigError, match=r"unknown baseline gnc; did you mean gcn\?"):
+        plan_of("--baselines", "mean", study={"baselines": {"gnc": {}}})
+    with pytest.raises(ConfigError, match=r"study\.baselines: expected overrides like \{model\.num_layers: 2\} for gcn, got 2"):
+        plan_of(study={"baselines": {"gcn": 2}})
+
+
 def test_some_of_the_variants_are_chosen_by_name() -> None:
     study = {
         "variants": {name: {"model.hidden_channels": width} for name, width in (("narrow", 2), ("two, three", 3), ("wide", 9))}
@@ -157,7 +176,10 @@ def test_values_of_the_wrong_kind_are_refused(words: list[str], message: str) ->
         ({"seeds": "two"}, "expected study.seeds to be an integer, got 'two'"),
         ({"draws": True}, "expected study.draws to be an integer, got True"),
         ({"clusters": 4}, "expected study.clusters to be a list of integers, got 4"),
-        ({"baselines": "ridge"}, "expected study.baselines to be a list of names, true or false, got 'ridge'"),
+        (
+            {"baselines": "ridge"},
+            "expected study.baselines to be a list of names, names with their overrides, true or false, got 'ridge'",
+        ),
         ({"variants": ["a"]}, "expected study.variants to be names with their overrides, got ['a']"),
         ({"checkpoints": "no"}, "expected study.checkpoints to be true or false, got 'no'"),
         ({"out": 3}, "expected study.out to be text, got 3"),

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gnet.study import report
+from gnet.study.plan import Variant
 from gnet.study.plots import Outputs, plot_outputs
 from gnet.study.run import StudyResult, trial_path
 from tests.study.test_run import FULL, NONE, RIDGE, run
@@ -71,3 +72,10 @@ def test_only_pictures_that_exist_are_linked(study: tuple[Path, StudyResult]) ->
     assert text.count("![") == 2
     assert "For print: [bias_variance.pdf](bias_variance.pdf), [outputs.pdf](outputs.pdf)." in text
     assert all(vector.read_bytes().startswith(b"%PDF") for vector in vectors)
+
+
+def test_the_report_says_what_nets_the_baselines_are(tmp_path: Path) -> None:
+    gcn = Variant("gcn", "baseline", {**FULL.config, "model": {**FULL.config["model"], "num_layers": 3}}, {}, None)
+    text = write(tmp_path, run(tmp_path, FULL, RIDGE, gcn, seeds=(0,)), slice(None))
+    assert "- gcn: channels 1 - 2 - 2 - 1 with relu between, 8 weights" in text
+    assert "- ridge" not in text
