@@ -1,7 +1,7 @@
 """What a study shows at its end: summary.csv, the pictures, report.md and the printed table; made from the folder alone."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from gnet.measures.decomposition import Decomposition, decompose, residual_gram
 from gnet.study.baselines import NETS, layout
 from gnet.study.journal import Row, csv_text, json_text, write_atomically
+from gnet.study.metrics import Metrics, metric_cells, metric_columns, metric_table, summarise_metrics
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs, save
 from gnet.study.provenance import Provenance
 from gnet.study.run import StudyResult, trial_path
@@ -24,18 +25,24 @@ PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png"
 
 @dataclass(frozen=True)
 class Targets:
-    """What a report says of the common test set: the classes of its targets, if any, and the channels of inputs and targets."""
+    """What a report says of the common test set: the classes of its targets, if any, channels, and the first trial's scaling.
+
+    Model units are (y - mean) / std, with one mean and std for each channel of the targets.
+    """
 
     classes: list[str] | None
     in_channels: int
     out_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     @classmethod
     def read(cls, out: Path) -> "Targets":
         """From a study's folder."""
         with np.load(out / "test_set.npz") as stored:
             classes = [str(name) for name in stored["classes"]] if "classes" in stored.files else None
-            return cls(classes, stored["x"].shape[-1], stored["y"].shape[-1])
+            mean, std = (tuple(stored[name].tolist()) for name in ("y_mean", "y_std"))
+            return cls(classes, stored["x"].shape[-1], stored["y"].shape[-1], mean, std)
 
 
 def decompositions(out: Path, rows: Sequence[Row]) -> dict[str, Decomposition]:
@@ -61,7 +68,9 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
     if not rows:
         return "No trial ended well; failures.csv says why."
     summaries = summarise(rows, decompositions(out, rows))
-    write_atomically(out / "summary.csv", csv_text(SUMMARY_COLUMNS, (summary.cells() for summary in summaries)))
+    metrics = summarise_metrics(rows)
+    lines = ([*summary.cells(), *metric_cells(metrics[summary.symmetry])] for summary in summaries)
+    write_atomically(out / "summary.csv", csv_text([*SUMMARY_COLUMNS, *metric_columns(metrics)], lines))
     config = result.manifest["variants"][result.manifest["reference"]]["config"]
     targets = Targets.read(out)
     if any(summary.kind == "symmetry" for summary in summaries):
@@ -72,7 +81,7 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
     _plot_outputs(out, rows, title, targets.classes or ())
     pictures = [name for name in PICTURES if (out / name).exists()]
     sentence = verdict(rows, log_orders(result.manifest))
-    text = report_text(result, summaries, sentence, data_card, title, pictures, targets)
+    text = report_text(result, summaries, sentence, data_card, title, pictures, targets, metrics)
     write_atomically(out / "report.md", text)
     vectors = [Path(name).with_suffix(".pdf").name for name in pictures]
     files = ["results.csv", "summary.csv", "report.md", *pictures, *vectors]
@@ -124,6 +133,7 @@ def report_text(
     title: str,
     pictures: Sequence[str],
     targets: Targets,
+    metrics: Metrics,
 ) -> str:
     """``report.md``: the question, the answer, and every item that someone who repeats the study needs."""
     manifest = result.manifest
@@ -132,7 +142,8 @@ def report_text(
         f"Study: {title}": "How much symmetry is best for these data? Each row of the table is a net that shares its weights "
         "according to one group; the larger the group, the fewer weights, and as a rule the more bias and the less variance.",
         "Answer": sentence,
-        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws, targets.classes is not None)}",
+        "Table": f"{markdown_table(summaries)}\n\n{_reading(num_draws, manifest, targets)}",
+        "Errors of the task": metric_table(metrics) and f"{metric_table(metrics)}\n\n{OF_METRICS}",
         "Pictures": "\n\n".join([*(f"![{PICTURES[name]}]({name})" for name in pictures), *_vectors(pictures)]),
         "Failed trials": _failures(result),
         "Protocol": _protocol(manifest, summaries, targets),
@@ -150,16 +161,19 @@ def _vectors(pictures: Sequence[str]) -> list[str]:
     return [f"For print: {', '.join(f'[{name}]({name})' for name in names)}."] if names else []
 
 
+OF_METRICS = (
+    "Means over trials +- the standard deviation, in the units of the data; in brackets the difference to the best symmetry, "
+    "paired by (draw, seed), +- its standard error. `summary.csv` has the same with all digits."
+)
+KINDS = {"mse": "mean squared errors", "mae": "mean absolute errors", "cross_entropy": "cross-entropies in nats, per target"}
 OF_NUMBERS = (
-    "Losses are in the standardised units of each trial's own training set.",
     "- bias^2: `|mean - y|^2 - var / D` per entry, `mean` the prediction averaged over trials, `var` the variance "
     "(over D - 1) of the D draws' means. y is the measured target, so **bias^2 contains the irreducible part** "
-    "(the noise of y), which is the same for every row. Units are those of the first trial.",
+    "(the noise of y), which is the same for every row. Units are the model units of the first trial.",
     "- variance: of one trained net's prediction, per entry; bias^2 + variance is the expected squared error on the "
     "common test set.",
 )
 OF_CLASSES = (
-    "Losses are cross-entropies in nats, per target.",
     "- bias^2: of the predicted probabilities, `|mean - y|^2 - var / D` per target, summed over its classes; y is 1 for the "
     "known class and 0 for all others, `mean` the probabilities averaged over trials, `var` the variance (over D - 1) of the D "
     "draws' means. **bias^2 contains the irreducible part** (what the input leaves open about the class), the same for every "
@@ -167,12 +181,39 @@ OF_CLASSES = (
     "- variance: of one trained net's probabilities, summed likewise; bias^2 + variance is the **expected Brier score** on the "
     "common test set, between 0 and 2. It is not the test loss, which is the cross-entropy of the same probabilities.",
 )
-"""How losses, bias^2 and variance are to be read, for either kind of targets."""
+"""How bias^2 and variance are to be read, for either kind of targets."""
 
 
-def _reading(num_draws: int, of_classes: bool) -> str:
+def losses_text(model: Mapping[str, Any], targets: Targets) -> str:
+    """What the losses of a model's config are, and in which units.
+
+    Example:
+        >>> losses_text({"loss": "mae", "loss_units": "data"}, Targets(None, 6, 3, (54.4,), (19.5,)))
+        'Losses are mean absolute errors in the units of the data.'
+        >>> losses_text({}, Targets(None, 1, 1, (54.4,), (19.5,)))
+        'Losses are mean squared errors in model units, (y - 54.4) / 19.5 in the first trial.'
+    """
+    loss = loss_for(model.get("loss"), targets.classes)
+    if loss == "cross_entropy":
+        return f"Losses are {KINDS[loss]}."
+    if model.get("loss_units") == "data" or (set(targets.mean), set(targets.std)) == ({0.0}, {1.0}):
+        return f"Losses are {KINDS[loss]} in the units of the data{', squared' if loss == 'mse' else ''}."
+    scales = dict.fromkeys(f"(y - {mean:.4g}) / {std:.4g}" for mean, std in zip(targets.mean, targets.std, strict=True))
+    return f"Losses are {KINDS[loss]} in model units, {', '.join(scales)} in the first trial."
+
+
+def _losses(manifest: Mapping[str, Any], targets: Targets) -> str:
+    """One sentence, or one for each kind of loss among the variants."""
+    names: dict[str, list[str]] = {}
+    for name, entry in manifest["variants"].items():
+        names.setdefault(losses_text(entry["config"]["model"], targets), []).append(name)
+    return " ".join(names) if len(names) == 1 else " ".join(f"{', '.join(each)}: {text}" for text, each in names.items())
+
+
+def _reading(num_draws: int, manifest: Mapping[str, Any], targets: Targets) -> str:
     units = "seeds" if num_draws == 1 else "draws"
-    losses, bias2, variance = OF_CLASSES if of_classes else OF_NUMBERS
+    losses = _losses(manifest, targets)
+    bias2, variance = OF_NUMBERS if targets.classes is None else OF_CLASSES
     if num_draws == 1:
         scope = (
             "There is one draw of the training set, so seeds take the place of draws: **bias^2 and variance are both conditional "

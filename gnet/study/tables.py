@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -101,24 +102,31 @@ def paired_difference(rows: Sequence[Row], others: Sequence[Row]) -> Difference:
         >>> paired_difference([row], [replace(row, test_loss=1.0)]).mean
         2.0
     """
-    there = {(row.draw, row.seed): row.test_loss for row in others}
-    pairs = [(row.draw, row.seed, row.test_loss - there[row.draw, row.seed]) for row in rows if (row.draw, row.seed) in there]
+    units, pairs = paired_units(rows, others, attrgetter("test_loss"))
     if not pairs:
         return NO_DIFFERENCE
-    units = _unit_means([(draw, seed) for draw, seed, _ in pairs], [value for *_, value in pairs])
     mean = float(np.mean(units))
-    error = _std(units) / math.sqrt(len(units))
+    error = spread(units) / math.sqrt(len(units))
     if len(units) < FEW:
-        return replace(NO_DIFFERENCE, mean=mean, error=error, units=len(units), pairs=len(pairs))
+        return replace(NO_DIFFERENCE, mean=mean, error=error, units=len(units), pairs=pairs)
     interval = stats.bootstrap(
         (units,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
-    return Difference(mean, error, float(interval.low), float(interval.high), len(units), len(pairs))
+    return Difference(mean, error, float(interval.low), float(interval.high), len(units), pairs)
+
+
+def paired_units(rows: Sequence[Row], others: Sequence[Row], value: Callable[[Row], float]) -> tuple[np.ndarray, int]:
+    """Differences of ``value`` between trials of one draw and seed, averaged over what is not independent; and how many pairs."""
+    there = {(row.draw, row.seed): value(row) for row in others}
+    pairs = [(row.draw, row.seed, value(row) - there[row.draw, row.seed]) for row in rows if (row.draw, row.seed) in there]
+    if not pairs:
+        return np.empty(0), 0
+    return _unit_means([(draw, seed) for draw, seed, _ in pairs], [gap for *_, gap in pairs]), len(pairs)
 
 
 def summarise(rows: Sequence[Row], parts: dict[str, Decomposition]) -> list[Summary]:
     """One summary per variant, in the order of ``rows``, with the difference to the best symmetry (baselines cannot be it)."""
-    groups = _by_variant(rows)
+    groups = by_variant(rows)
     best = best_symmetry(rows)
     return [
         _summary(group, parts.get(name), NO_DIFFERENCE if best in (None, name) else paired_difference(group, groups[best]))
@@ -149,14 +157,15 @@ def shared_trials(rows: Sequence[Row]) -> list[Row]:
 def _mean_losses(rows: Sequence[Row], name: Literal["val_loss", "test_loss"]) -> dict[str, float]:
     """Mean loss of every variant that has one."""
     means = {}
-    for variant, group in _by_variant(rows).items():
+    for variant, group in by_variant(rows).items():
         units = _unit_means([(row.draw, row.seed) for row in group], [getattr(row, name) for row in group])
         if np.isfinite(units).all():
             means[variant] = float(units.mean())
     return means
 
 
-def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each variant, in their order."""
     return {name: [row for row in rows if row.symmetry == name] for name in dict.fromkeys(row.symmetry for row in rows)}
 
 
@@ -173,10 +182,10 @@ def _summary(rows: Sequence[Row], parts: Decomposition | None, difference: Diffe
         n=len(rows),
         num_draws=len({row.draw for row in rows}),
         test_loss=statistics.fmean(test),
-        test_loss_std=_std(test),
-        test_loss_error=_std(units) / math.sqrt(len(units)),
+        test_loss_std=spread(test),
+        test_loss_error=spread(units) / math.sqrt(len(units)),
         val_loss=statistics.fmean(validation),
-        val_loss_std=_std(validation),
+        val_loss_std=spread(validation),
         bias2=parts.bias2 if parts else nan,
         bias2_error=parts.bias2_error if parts else nan,
         variance=parts.variance if parts else nan,
@@ -194,7 +203,8 @@ def _summary(rows: Sequence[Row], parts: Decomposition | None, difference: Diffe
     )
 
 
-def _std(values: Sequence[float] | np.ndarray) -> float:
+def spread(values: Sequence[float] | np.ndarray) -> float:
+    """The standard deviation over n - 1; NaN of fewer than two values."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
@@ -218,10 +228,11 @@ def table_cells(summaries: Sequence[Summary]) -> list[list[str]]:
             summary.symmetry,
             str(summary.num_clusters),
             str(summary.num_weights),
-            _number(summary.val_loss),
-            _number(summary.test_loss) + ("" if math.isnan(summary.test_loss_std) else f" +- {_number(summary.test_loss_std)}"),
-            _number(summary.bias2),
-            _number(summary.variance),
+            number_text(summary.val_loss),
+            number_text(summary.test_loss)
+            + ("" if math.isnan(summary.test_loss_std) else f" +- {number_text(summary.test_loss_std)}"),
+            number_text(summary.bias2),
+            number_text(summary.variance),
             _difference_text(summary),
             str(summary.n),
         ]
@@ -243,7 +254,12 @@ def text_table(summaries: Sequence[Summary]) -> str:
 
 def markdown_table(summaries: Sequence[Summary]) -> str:
     """The table for ``report.md``."""
-    lines = [HEADER, ["---"] + ["---:"] * (len(HEADER) - 1), *table_cells(summaries)]
+    return markdown_rows(HEADER, table_cells(summaries))
+
+
+def markdown_rows(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown: the first column to the left, the others to the right."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -255,7 +271,7 @@ def verdict(rows: Sequence[Row], log_orders: dict[str, float]) -> str:
     shared = shared_trials(rows)
     if not shared:
         return "No trial of any symmetry ended well: there is nothing to compare."
-    groups = _by_variant(rows)
+    groups = by_variant(rows)
     orders = {row.symmetry: log_orders[row.symmetry] for row in shared}
     validation, test = _mean_losses(shared, "val_loss"), _mean_losses(shared, "test_loss")
     lowest = min(test, key=test.__getitem__)
@@ -265,12 +281,12 @@ def verdict(rows: Sequence[Row], log_orders: dict[str, float]) -> str:
     best = f"Best symmetry: {_with_clusters(groups[chosen])}"
     if len(orders) == 1:
         return f"{best}, the only one of this study: nothing to compare it with."
-    measured = f"It was chosen by its mean validation loss, {_number(validation[chosen])}; its mean test loss is"
-    sentences = [f"{best}, {_place(chosen, orders)}.", f"{measured} {_number(test[chosen])}, the lowest too."]
+    measured = f"It was chosen by its mean validation loss, {number_text(validation[chosen])}; its mean test loss is"
+    sentences = [f"{best}, {_place(chosen, orders)}.", f"{measured} {number_text(test[chosen])}, the lowest too."]
     if lowest != chosen:
         sentences[1] = (
-            f"{measured} {_number(test[chosen])}. The test loss would choose another: {_with_clusters(groups[lowest])}, "
-            f"{_place(lowest, orders)}, with a mean of {_number(test[lowest])}."
+            f"{measured} {number_text(test[chosen])}. The test loss would choose another: {_with_clusters(groups[lowest])}, "
+            f"{_place(lowest, orders)}, with a mean of {number_text(test[lowest])}."
         )
     sentences += _which_trials(shared, sum(len(groups[name]) for name in orders))
     differences = {name: paired_difference(group, groups[chosen]) for name, group in groups.items()}
@@ -285,7 +301,7 @@ def verdict(rows: Sequence[Row], log_orders: dict[str, float]) -> str:
 
 def _which_trials(shared: Sequence[Row], total: int) -> list[str]:
     """What must be said of means when the symmetries have not the same trials."""
-    trials = {frozenset((row.draw, row.seed) for row in group) for group in _by_variant(shared).values()}
+    trials = {frozenset((row.draw, row.seed) for row in group) for group in by_variant(shared).values()}
     if len(trials) > 1:
         return ["The symmetries share no trial, so these means are over different ones: train what is missing."]
     return [] if len(shared) == total else [f"These means are over the {len(trials.pop())} trials that all symmetries have."]
@@ -325,13 +341,13 @@ def _compared(rival: str, difference: Difference) -> str:
 
 def _amount(difference: Difference) -> str:
     """The size of a difference, and how sure it is."""
-    size = _number(abs(difference.mean))
+    size = number_text(abs(difference.mean))
     if difference.units < FEW:
         return f"{size} (test loss, paired; {difference.counted}: too few for an interval)"
     low, high = sorted(math.copysign(1, difference.mean) * end for end in (difference.low, difference.high))
     text = (
-        f"{size} +- {_number(difference.error)} (test loss, paired; standard error over {difference.counted}, "
-        f"{CONFIDENCE:.0%} interval {_number(low)} to {_number(high)})"
+        f"{size} +- {number_text(difference.error)} (test loss, paired; standard error over {difference.counted}, "
+        f"{CONFIDENCE:.0%} interval {number_text(low)} to {number_text(high)})"
     )
     return text if difference.is_resolved else f"{text}, which these trials do not resolve from zero"
 
@@ -341,11 +357,11 @@ def _difference_text(summary: Summary) -> str:
         return "-"
     if math.isnan(summary.difference_low):
         few = replace(NO_DIFFERENCE, units=summary.num_units, pairs=summary.num_pairs)
-        return f"{_number(summary.difference)} ({few.counted}: too few)"
-    return f"{_number(summary.difference)} [{_number(summary.difference_low)}, {_number(summary.difference_high)}]"
+        return f"{number_text(summary.difference)} ({few.counted}: too few)"
+    return f"{number_text(summary.difference)} [{number_text(summary.difference_low)}, {number_text(summary.difference_high)}]"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """Four significant digits, without an exponent where a reader can do without."""
     if math.isnan(value):
         return "-"

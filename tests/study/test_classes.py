@@ -95,7 +95,7 @@ class TestStudy:
         text = (done / "report.md").read_text()
         assert "bias^2 + variance is the **expected Brier score**" in text
         assert "Losses are cross-entropies in nats, per target" in text
-        assert "squared error" not in text and "standardised units" not in text
+        assert "squared error" not in text and "model units" not in text
         assert "- classes: calm, jam, slow" in text
         assert (done / "bias_variance.png").is_file() and (done / "outputs.png").is_file()
 

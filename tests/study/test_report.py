@@ -1,5 +1,7 @@
 """The report says nothing that the trials of its folder do not."""
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gnet.study import report
 from gnet.study.plan import Variant
-from gnet.study.plots import Outputs, plot_outputs
+from gnet.study.plots import Outputs, plot_outputs, read_summary
 from gnet.study.run import StudyResult, trial_path
 from tests.study.test_run import FULL, NONE, RIDGE, run
 
@@ -79,3 +81,41 @@ def test_the_report_says_what_nets_the_baselines_are(tmp_path: Path) -> None:
     text = write(tmp_path, run(tmp_path, FULL, RIDGE, gcn, seeds=(0,)), slice(None))
     assert "- gcn: channels 1 - 2 - 2 - 1 with relu between, 8 weights" in text
     assert "- ridge" not in text
+
+
+def test_the_report_and_the_summary_show_the_errors_of_the_task(study: tuple[Path, StudyResult]) -> None:
+    out, result = study
+    recorded = {"S64": ["mae=2;mae_1=1", "mae=4;mae_1=1"], "trivial": ["mae=2.5;mae_1=1", "mae=4.7"], "ridge": ["", ""]}
+    rows = [replace(row, metrics=recorded[row.symmetry][row.seed], val_loss=float(row.symmetry != "S64")) for row in result.rows]
+    report.write_report(out, StudyResult(rows, {}, result.manifest), {"name": "digits"}, "tiny")
+    text = (out / "report.md").read_text()
+    assert "| test | S64 | trivial | ridge |" in text
+    assert "| mae | 3.0000 +- 1.4142 | 3.6000 +- 1.5556 (+0.6 +- 0.1000) | not recorded |" in text
+    assert "| mae_1 | 1.0000 +- 0.0000 | 1.0000 (+0) | not recorded |" in text
+    with open(out / "summary.csv", newline="") as file:
+        of_symmetry, of_trivial, of_ridge = csv.DictReader(file)
+    assert (of_symmetry["test_mae"], of_symmetry["test_mae_difference"]) == ("3", "")
+    assert float(of_trivial["test_mae_std"]) == pytest.approx(1.5556, abs=1e-4)
+    assert [float(of_trivial[f"test_mae_difference{end}"]) for end in ("", "_error")] == pytest.approx([0.6, 0.1])
+    assert of_ridge["test_mae"] == "" and of_ridge["test_loss"] != ""
+    assert len(read_summary(out)) == 3  # more columns, for those who read the others
+
+
+def test_without_metrics_there_is_no_such_section(study: tuple[Path, StudyResult]) -> None:
+    assert "Errors of the task" not in write(*study, slice(None))
+
+
+@pytest.mark.parametrize(
+    ("model", "mean", "std", "units"),
+    [
+        ({"loss": "mae", "loss_units": "data"}, 54.4, 19.5, "mean absolute errors in the units of the data."),
+        ({"loss": "mse", "loss_units": "data"}, 54.4, 19.5, "mean squared errors in the units of the data, squared."),
+        ({"loss": "mse"}, 0.0, 1000.0, "mean squared errors in model units, (y - 0) / 1000 in the first trial."),
+        ({"loss": "mse"}, 0.0, 1.0, "mean squared errors in the units of the data, squared."),
+    ],
+)
+def test_losses_are_in_the_units_they_were_trained_in(
+    study: tuple[Path, StudyResult], model: dict[str, str], mean: float, std: float, units: str
+) -> None:
+    assert report.losses_text(model, report.Targets(None, 2, 3, (mean,) * 3, (std,) * 3)) == f"Losses are {units}"
+    assert "Losses are mean squared errors in model units, (y - " in write(*study, slice(None))
