@@ -6,7 +6,6 @@ A table is a region of the README, ``<!-- table:NAME -->`` ... ``<!-- /table -->
 ``--record configs/results/NAME.csv``. What has not been run yet says so.
 """
 
-import csv
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,28 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from gnet.study.journal import COLUMNS, Row, parse_metrics  # noqa: E402 - found through the path set above
-from gnet.study.tables import paired_difference  # noqa: E402
+from configs.graph_tables import pose_table, traffic_differences, traffic_table  # noqa: E402 - found through the path set above
+from configs.recorded import RESULTS, Trial, read_trials, source_text  # noqa: E402
+from gnet.study.journal import Row  # noqa: E402
+from gnet.study.tables import markdown_rows, paired_difference  # noqa: E402
 
 README = ROOT / "README.md"
-RESULTS = ROOT / "configs" / "results"
 SIDES = (1, 2, 4, 7, 14, 28)
 SHOWN = 100  # the paper prints test MSE x 100
-
-# Where a run reads, writes and computes does not change which experiment it is.
-INCIDENTAL = ("data.root", "data.init_args.root", "data.num_workers", "data.init_args.num_workers", "trainer")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One recorded trial: its row, the config and overrides it was run with, and where and when."""
-
-    row: Row
-    config: str
-    overrides: Mapping[str, str]
-    revision: str
-    machine: str
-    date: str
 
 
 @dataclass(frozen=True)
@@ -110,67 +95,6 @@ FLIPS = {
     ),
 }
 
-# Test MAE in mph and MPJPE and P-MPJPE in mm, Huang, Levie and Villar (2023), of three runs each.
-TRAFFIC = {
-    "full": {"S207": "3.106 ± 0.013", "2 clusters": "3.092 ± 0.008", "9 clusters": "3.174 ± 0.013"},
-    "sparse": {"S207": "3.173 ± 0.013", "2 clusters": "3.150 ± 0.008", "9 clusters": "3.204 ± 0.006"},
-}
-RELEASED = ("2 clusters, one weight (released)", "9 clusters, one weight (released)")
-TRAFFIC_BASELINES = ("gcn", "mlp_per_node", "last_value", "historical_average")
-POSE = {
-    "S16": ("42.55 ± 0.88", "34.48 ± 0.44"),
-    "(S6)^2": ("43.33 ± 0.99", "34.87 ± 0.48"),
-    "relaxed S16": ("39.87 ± 0.46", "31.38 ± 0.14"),
-    "(S2)^2": ("42.18 ± 0.49", "32.08 ± 0.20"),
-    "trivial": ("41.60 ± 0.3", "31.69 ± 0.1"),
-    "S16, self": ("", ""),
-    "(S2)^2, self": ("", ""),
-    "ridge": ("", ""),
-    "mean": ("", ""),
-}
-
-
-def read_trials(folder: Path) -> list[Trial]:
-    """Every trial in the recorded tables of a folder, which need not exist."""
-    trials = []
-    for path in sorted(folder.glob("*.csv")):
-        with path.open(newline="") as file:
-            for line in csv.DictReader(file):
-                row = Row.from_cells([line[name] for name in COLUMNS])
-                machine = f"{line['processor']}, {line['cores']} cores, torch {line['torch']}"
-                settings = parse_overrides(line["overrides"])
-                trials.append(Trial(row, Path(line["config"]).stem, settings, line["revision"], machine, line["date"]))
-    return trials
-
-
-def parse_overrides(text: str) -> dict[str, str]:
-    """``--model.lr=0.1 --data.root /x`` as a mapping, without what does not change the experiment.
-
-    Example:
-        >>> parse_overrides("--model.num_layers 1 --trainer.devices=1")
-        {'model.num_layers': '1'}
-    """
-    pairs = dict(re.findall(r"--([\w.]+)(?:=|\s+)(\S+)", text))
-    return {key: value for key, value in pairs.items() if not key.startswith(INCIDENTAL)}
-
-
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table: first column to the left, the others to the right."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
-
-
-def source_text(trials: Sequence[Trial]) -> str:
-    """Seeds, time, machine, date and code of the trials of a table."""
-    seeds = len({t.row.seed for t in trials})
-    hours = sum(t.row.seconds for t in trials) / 3600
-    time = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
-    machines = "; ".join(dict.fromkeys(t.machine for t in trials))
-    revisions = ", ".join(dict.fromkeys(t.revision for t in trials))
-    dates = sorted(t.date[:10] for t in trials)
-    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    return f"{len(trials)} trials, {seeds} seeds, {time} of training in all. {machines}. {when}, revision {revisions}."
-
 
 def inpainting_table(name: str, recorded: Sequence[Trial]) -> str:
     """Our test MSE beside the published one, one line per size of patches."""
@@ -193,7 +117,7 @@ def inpainting_table(name: str, recorded: Sequence[Trial]) -> str:
     parts = [(clusters, 10)] if experiment.overrides == LINEAR else [(clusters[:-1], 10), (clusters[-1:], 3)]
     commands = [experiment.command(" ".join(part), f"--seeds {seeds}", name) for part, seeds in parts]
     source = source_text(trials) if trials else "Not run yet."
-    return "\n".join([f"{markdown(header, lines)}\n\n{source}\n", *commands])
+    return "\n".join([f"{markdown_rows(header, lines)}\n\n{source}\n", *commands])
 
 
 def flip_table(recorded: Sequence[Trial]) -> str:
@@ -230,7 +154,7 @@ def flip_table(recorded: Sequence[Trial]) -> str:
         tied.command("4 196", "--seeds 10", "hflip-tied"),
         tied.command("784", f"--seeds {max(3, len(found['H = S2'][28]))}", "hflip-tied"),
     ]
-    return "\n".join([f"{markdown(header, lines)}\n\n{source_text(trials) if trials else 'Not run yet.'}\n", *commands])
+    return "\n".join([f"{markdown_rows(header, lines)}\n\n{source_text(trials) if trials else 'Not run yet.'}\n", *commands])
 
 
 def difference_table(recorded: Sequence[Trial]) -> str:
@@ -246,7 +170,7 @@ def difference_table(recorded: Sequence[Trial]) -> str:
     commands = [
         experiment.command("196 784", "--seeds 1 --draws 11", f"{name}-draws") for name, experiment in EXPERIMENTS.items()
     ]
-    return f"{markdown(header, lines)}\n\nRedrawn training sets:\n\n" + "\n".join(commands)
+    return f"{markdown_rows(header, lines)}\n\nRedrawn training sets:\n\n" + "\n".join(commands)
 
 
 def difference_text(rows: Sequence[Row], unit: str) -> str:
@@ -257,93 +181,6 @@ def difference_text(rows: Sequence[Row], unit: str) -> str:
         return "not run yet"
     error = f" ± {SHOWN * difference.error:.2f}" if difference.units > 1 else ""
     return f"{SHOWN * difference.mean:+.2f}{error} ({difference.units} {unit})"
-
-
-def of_variants(recorded: Iterable[Trial], config: str, overrides: Mapping[str, str]) -> dict[str, list[Trial]]:
-    """The recorded trials of a config under some overrides by the name of their variant; the newest where one was run again."""
-    mine = [t for t in recorded if t.config == config and t.overrides == overrides and t.row.draw == 0]
-    newest = {(t.row.symmetry, t.row.seed): t for t in sorted(mine, key=lambda t: t.date)}
-    return {name: [t for (other, _), t in newest.items() if other == name] for name in dict.fromkeys(name for name, _ in newest)}
-
-
-def metric_cell(trials: Sequence[Trial], name: str, digits: int) -> str:
-    """Mean and standard deviation of a metric over trials."""
-    values = [parse_metrics(t.row.metrics)[name] for t in trials]
-    if not values:
-        return "not run yet"
-    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(set(values)) > 1 else "")
-
-
-def traffic_table(recorded: Sequence[Trial]) -> str:
-    """Errors of forecasts three steps ahead on METR-LA, beside the published ones."""
-    lines, used = [], list[Trial]()
-    for graph, published in TRAFFIC.items():
-        found = of_variants(recorded, "metr_la", {} if graph == "full" else {"data.graph": "sparse"})
-        for name in [*published, *([*RELEASED, *TRAFFIC_BASELINES] if graph == "full" else [])]:
-            trials = found.get(name, [])
-            used += trials
-            cells = [metric_cell(trials, metric, 3) for metric in ("mae", "mae_1", "mae_2", "mae_3", "rmse")]
-            place = graph if name not in ("mlp_per_node", "last_value", "historical_average") else "-"
-            lines.append((name, place, str(len(trials)), *cells, metric_cell(trials, "mape", 2), published.get(name, "-")))
-    header = (
-        "weights of",
-        "graph",
-        "seeds",
-        "MAE, mph",
-        "in 5 min",
-        "in 10 min",
-        "in 15 min",
-        "RMSE",
-        "MAPE, %",
-        "published MAE",
-    )
-    start = "    .venv/bin/python train.py study --config configs/traffic/metr_la.yaml --seeds 3"
-    record = "\\\n        --record configs/results/traffic_metr_la.csv --out runs/metr_la"
-    names = " ".join(_quoted(TRAFFIC["sparse"]))
-    commands = [
-        f"{start} --baselines {' '.join(TRAFFIC_BASELINES)} {record}",
-        f"{start} --no-baselines --variants {names} {record}_sparse --data.graph sparse",
-    ]
-    return "\n".join([f"{markdown(header, lines)}\n\n{source_text(used) if used else 'Not run yet.'}\n", *commands])
-
-
-def traffic_differences(recorded: Sequence[Trial]) -> str:
-    """What weights of each cluster change: paired by seed, against one weight for all, in both senses."""
-    lines = []
-    pairs = [("2 clusters", "S207"), ("9 clusters", "S207"), *zip(("2 clusters", "9 clusters"), RELEASED, strict=True)]
-    for graph in TRAFFIC:
-        found = of_variants(recorded, "metr_la", {} if graph == "full" else {"data.graph": "sparse"})
-        for one, other in pairs if graph == "full" else pairs[:2]:
-            difference = paired_difference(*([t.row for t in found.get(name, [])] for name in (one, other)))
-            error = f" ± {difference.error:.3f}" if difference.units > 1 else ""
-            text = f"{difference.mean:+.3f}{error} ({difference.units} seeds)" if difference.units else "not run yet"
-            published = "-"
-            if other == "S207":
-                published = f"{float(TRAFFIC[graph][one].split()[0]) - float(TRAFFIC[graph][other].split()[0]):+.3f}"
-            lines.append((f"{one} less {other}", graph, text, published))
-    return markdown(("test MAE, mph", "graph", "difference ± standard error", "published means"), lines)
-
-
-def pose_table(recorded: Sequence[Trial]) -> str:
-    """Errors of lifted poses on CMU motion capture, beside those published for Human3.6M."""
-    lines, used = [], list[Trial]()
-    found = of_variants(recorded, "cmu", {})
-    for name, (mpjpe, p_mpjpe) in POSE.items():
-        trials = found.get(name, [])
-        used += trials
-        weights = str(trials[0].row.num_weights) if trials else ""
-        errors = (metric_cell(trials, metric, 1) for metric in ("mpjpe_mm", "p_mpjpe_mm"))
-        lines.append((name, weights, str(len(trials)), *errors, mpjpe or "-", p_mpjpe or "-"))
-    header = ("group", "weights", "seeds", "MPJPE, mm", "P-MPJPE, mm", "published MPJPE", "published P-MPJPE")
-    command = (
-        "    .venv/bin/python train.py study --config configs/pose/cmu.yaml --seeds 3 --baselines ridge mean \\\n"
-        "        --record configs/results/pose_cmu.csv --out runs/cmu"
-    )
-    return f"{markdown(header, lines)}\n\n{source_text(used) if used else 'Not run yet.'}\n\n{command}"
-
-
-def _quoted(names: Iterable[str]) -> list[str]:
-    return [f'"{name}"' if " " in name else name for name in names]
 
 
 def tables(recorded: Sequence[Trial]) -> dict[str, str]:
