@@ -102,6 +102,9 @@ def test_tables_of_metrics(tables):
     made = tables.tables([*full, traffic("S207", 0, 9.0, **{"data.graph": "sparse"}), *poses])
     assert "| S207 | full | 2 | 3.250 ± 0.354 | 2.000 | 3.000 | 4.000 | 5.000 | 8.00 | 3.106 ± 0.013 |" in made["traffic"]
     assert "| S207 | sparse | 1 | 9.000 |" in made["traffic"]
+    counted = tables.tables([traffic("9 clusters", 0, 4.0, **{"data.count_missing": "true"})])["traffic"]
+    assert "| 9 clusters | full, zeros counted | 1 | 4.000 |" in counted
+    assert "| 9 clusters | full | 0 | not run yet |" in counted
     assert "| gcn | sparse | 0 | not run yet |" in made["traffic"]  # it sees the graph, the other baselines do not
     assert re.search(r"--baselines gcn --variants .* --data\.graph sparse", made["traffic"])
     assert "| 2 clusters less S207 | full | -0.250 ± 0.250 (2 seeds) | -0.014 |" in made["traffic-differences"]
