@@ -116,9 +116,10 @@ def pose_table(recorded: Sequence[Trial]) -> str:
         trials = found.get(name, [])
         used += trials
         weights = str(trials[0].row.num_weights) if trials else ""
-        errors = (metric_cell(trials, metric, 1) for metric in ("mpjpe_mm", "p_mpjpe_mm"))
+        errors = (metric_cell(trials, f"{metric}_mm{over}", 1) for over in ("", "_actions") for metric in ("mpjpe", "p_mpjpe"))
         lines.append((name, weights, str(len(trials)), *errors, mpjpe or "-", p_mpjpe or "-"))
-    header = ("group", "weights", "seeds", "MPJPE, mm", "P-MPJPE, mm", "published MPJPE", "published P-MPJPE")
+    over = (f"{metric} over {what}, mm" for what in ("frames", "actions") for metric in ("MPJPE", "P-MPJPE"))
+    header = ("group", "weights", "seeds", *over, "published MPJPE", "published P-MPJPE")
     command = (
         "    .venv/bin/python train.py study --config configs/pose/cmu.yaml --seeds 3 --baselines ridge mean \\\n"
         "        --record configs/results/pose_cmu.csv --out runs/cmu"

@@ -76,8 +76,11 @@ def of_variants(recorded: Iterable[Trial], config: str, overrides: Mapping[str, 
 
 
 def metric_cell(trials: Sequence[Trial], name: str, digits: int) -> str:
-    """Mean and standard deviation of a metric over trials."""
-    values = [parse_metrics(t.row.metrics)[name] for t in trials]
-    if not values:
+    """Mean and standard deviation of a metric over the trials that recorded it."""
+    if not trials:
         return "not run yet"
+    recorded = (parse_metrics(t.row.metrics) for t in trials)
+    values = [metrics[name] for metrics in recorded if name in metrics]
+    if not values:
+        return "not recorded"
     return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(set(values)) > 1 else "")

@@ -96,8 +96,10 @@ def test_tables_of_metrics(tables):
 
     poses = [trial("cmu", "S16", seed, f"mpjpe_mm={100 + seed};p_mpjpe_mm=90") for seed in range(3)]
     made = tables.tables(poses)
-    assert "| S16 | 7 | 3 | 101.0 ± 1.0 | 90.0 | 42.55 ± 0.88 | 34.48 ± 0.44 |" in made["pose"]
-    assert "| trivial |  | 0 | not run yet | not run yet | 41.60 ± 0.3 | 31.69 ± 0.1 |" in made["pose"]
+    assert "| S16 | 7 | 3 | 101.0 ± 1.0 | 90.0 | not recorded | not recorded | 42.55 ± 0.88 | 34.48 ± 0.44 |" in made["pose"]
+    assert "| trivial |  | 0 | not run yet | not run yet | not run yet | not run yet | 41.60 ± 0.3 |" in made["pose"]
+    both = trial("cmu", "mean", 0, "mpjpe_mm=1;p_mpjpe_mm=2;mpjpe_mm_actions=3;p_mpjpe_mm_actions=4")
+    assert "| mean | 7 | 1 | 1.0 | 2.0 | 3.0 | 4.0 | - | - |" in tables.tables([both])["pose"]
     full = [traffic("S207", 0, 3.0), traffic("S207", 1, 3.5), traffic("2 clusters", 0, 2.5), traffic("2 clusters", 1, 3.5)]
     made = tables.tables([*full, traffic("S207", 0, 9.0, **{"data.graph": "sparse"}), *poses])
     assert "| S207 | full | 2 | 3.250 ± 0.354 | 2.000 | 3.000 | 4.000 | 5.000 | 8.00 | 3.106 ± 0.013 |" in made["traffic"]

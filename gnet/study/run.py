@@ -1,6 +1,7 @@
 """Run a study: every trial of the plan once, however often it is killed on the way."""
 
 import copy
+import inspect
 import math
 import os
 import sys
@@ -321,10 +322,16 @@ def _manifest_entry(variant: Variant) -> dict[str, Any]:
 
 
 def _comparable(config: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
-    """A config but for the folder of the data, which may move, and with the loss by its name, said or not."""
-    data, model = config["data"], config["model"]
-    arguments = {key: value for key, value in data["init_args"].items() if key != "root"}
-    model = {**model, "loss": loss_for(model.get("loss"), classes)}
+    """A config but for the folder of the data, which may move, and for further metrics; with the loss by its name, said or not.
+
+    A setting of the model that the config of an older gnet did not have yet has its default.
+    """
+    from gnet.training.module import GNetModule
+
+    data, defaults = config["data"], inspect.signature(GNetModule).parameters.items()
+    arguments = {key: value for key, value in data["init_args"].items() if key not in ("root", "action_average")}
+    model = {**{name: each.default for name, each in defaults if name != "symmetry"}, **config["model"]}
+    model["loss"] = loss_for(model["loss"], classes)
     return {**config, "model": model, "data": {**data, "init_args": arguments}}
 
 

@@ -195,6 +195,17 @@ def test_the_data_may_move(tmp_path: Path) -> None:
     assert len(run(tmp_path, dataclasses.replace(FULL, config=moved), seeds=(0,)).rows) == 1
 
 
+def test_more_metrics_and_settings_that_came_later_are_no_other_study(tmp_path: Path) -> None:
+    run(tmp_path, FULL, seeds=(0,))
+    later = copy.deepcopy(FULL.config)
+    later["data"]["init_args"]["action_average"] = True
+    later["model"]["weight_decay"] = 0.0  # its default, which the first config did not mention
+    assert len(run(tmp_path, dataclasses.replace(FULL, config=later), seeds=(0,)).rows) == 1
+    later["model"]["weight_decay"] = 0.1
+    with pytest.raises(ConfigError, match=r"S64 has model\.weight_decay = 0\.0 there, 0\.1 now"):
+        run(tmp_path, dataclasses.replace(FULL, config=later), seeds=(0,))
+
+
 def test_somebody_elses_results_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("mine\n")
     with pytest.raises(ConfigError, match=r"has a results\.csv but no study\.json"):
