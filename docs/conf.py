@@ -116,6 +116,8 @@ def relink(app: Sphinx, path: Path, docname: str, content: list[str]) -> None:
             return f"[{text}](/{PAGE_OF[where]}.md)"
         if where.startswith("notebooks/"):
             return f"[{text}](/{where})"
+        if where.startswith("docs/"):  # pages of the site, and pictures
+            return f"[{text}](/{where.removeprefix('docs/')})"
         return f"{{download}}`{text} <../{where}>`" if (ROOT / where).is_file() else match[0]
 
     content[0] = re.sub(r"\[([^\]]+)\]\(([^)\s:]+)\)", target, content[0])
