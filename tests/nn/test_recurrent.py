@@ -1,6 +1,8 @@
 """The recurrent net: published counts, a plain twin, weights that are really separate, sampling, symmetry, errors."""
 
+import itertools
 import math
+from collections import Counter
 
 import networkx as nx
 import pytest
@@ -28,7 +30,7 @@ def random_graph(rng: torch.Generator) -> Data:
 
 
 def net(group: NodeGroup, data: Data = RING, **options: object) -> GNetGRU:
-    return GNetGRU(group, 2, 4, 1, horizon_in=3, horizon_out=2, data=data, **options)
+    return GNetGRU(group, 2, 4, 1, **{"horizon_in": 3, "horizon_out": 2, "data": data, **options})
 
 
 @pytest.mark.parametrize(("clusters", "published"), [(1, 42_369), (2, 67_649), (9, 244_609)])
@@ -109,6 +111,7 @@ def trained_on_cluster_two(cell: DiffusionGRUCell, rng: torch.Generator) -> tupl
 
 
 def test_a_loss_on_one_cluster_changes_its_weights_and_optimiser_state_alone(rng):
+    """Of one cell, and of an optimiser without a past. A whole net lets other clusters in through its graph, see below."""
     weights, state = trained_on_cluster_two(DiffusionGRUCell(THREE, 2, 4, RING, generator=rng), rng)
     assert weights == state == [False, False, True]
 
@@ -119,6 +122,40 @@ def test_the_shared_and_the_released_cell_are_liars(rng):
     released, _ = trained_on_cluster_two(DiffusionGRUCell(THREE, 2, 4, RING, released=True, generator=rng), rng)
     assert shared == [True]
     assert released == [False]
+
+
+def gradient_on_cluster_two(layers: GNetGRU, rng: torch.Generator) -> dict[str, list[bool]]:
+    """Which rows of the candidate weights have a gradient of a loss on cluster 2, exactly zero counting as none."""
+    layers.zero_grad()
+    layers(torch.randn(8, 6, 6, generator=rng))[:, THREE.partition.labels == 2].square().sum().backward()
+    cells = {"encoder": layers.encoder[0], "decoder": layers.decoder[0]}
+    return {name: (cell.candidate.grad != 0).flatten(1).any(1).tolist() for name, cell in cells.items()}
+
+
+def test_in_a_whole_net_each_evaluation_of_a_candidate_trains_the_rows_of_its_own_nodes(rng):
+    """One step ahead the decoder makes one candidate. What else there is comes from neighbours, whose rows these are."""
+    one, two = (net(THREE, horizon_out=steps, generator=rng) for steps in (1, 2))
+    assert gradient_on_cluster_two(one, rng) == {"encoder": [True, True, True], "decoder": [False, False, True]}
+    assert gradient_on_cluster_two(two, rng)["decoder"] == [True, True, True]  # the liar: two candidates, and the graph between
+    alone = net(THREE, horizon_out=2, num_steps=0, generator=rng)  # without a graph, whole nets are separate
+    assert gradient_on_cluster_two(alone, rng) == {"encoder": [False, False, True], "decoder": [False, False, True]}
+
+
+def test_rows_without_a_gradient_move_by_what_their_optimiser_remembers(rng):
+    layers = net(THREE, horizon_out=1, generator=rng)
+    weight = layers.decoder[0].candidate
+    optimizer = torch.optim.Adam(layers.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layers(torch.randn(8, 6, 6, generator=rng)).square().sum().backward()
+        optimizer.step()
+    before, state = weight.detach().clone(), {key: value.clone() for key, value in optimizer.state[weight].items()}
+    assert gradient_on_cluster_two(layers, rng)["decoder"] == [False, False, True]
+    optimizer.step()
+    first, second, step = 0.9 * state["exp_avg"], 0.999 * state["exp_avg_sq"], float(state["step"]) + 1
+    remembered = 0.1 * first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+    torch.testing.assert_close(weight[:2], before[:2] - remembered[:2])
+    assert float((weight[2] - before[2] + remembered[2]).detach().abs().max()) > 1e-3
 
 
 def test_released_cells_have_one_weight_and_the_biases_of_each_cluster():
@@ -171,6 +208,31 @@ class TestSampling:
         layers.eval()
         assert torch.equal(layers(x, truth), layers(x))
         assert int(layers.batches_seen) == 1
+
+    @torch.no_grad()
+    def test_one_coin_for_each_step_and_batch_falls_as_often_as_it_should(self, rng, monkeypatch):
+        """500 forecasts of three steps: which of the two truths were shown, read off the outputs of the four ways."""
+        layers = net(THREE, horizon_in=1, horizon_out=3, sampling_decay=100.0, generator=rng)
+        layers.batches_seen.fill_(376)
+        p = layers.teacher_probability
+        assert p == pytest.approx(0.7, abs=0.001)
+        x, truth = (5 * torch.randn(4, 6, c, generator=rng) for c in (2, 3))
+        ways = {}
+        for coins in itertools.product((0.0, 1.0), repeat=2):
+            with monkeypatch.context() as patch:
+                layers.batches_seen.fill_(376)
+                patch.setattr(torch, "rand", lambda *_, left=list(coins): torch.tensor(left.pop(0)))
+                ways[coins] = layers(x, truth)
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
+        found = Counter()
+        for _ in range(500):
+            layers.batches_seen.fill_(376)
+            y = layers(x, truth)
+            [coins] = [coins for coins, way in ways.items() if torch.equal(way, y)]  # the same coin for all of the batch
+            found[coins] += 1
+        for first, second in ways:
+            share = (p if first == 0.0 else 1 - p) * (p if second == 0.0 else 1 - p)
+            assert abs(found[first, second] - 500 * share) < 5 * math.sqrt(500 * share * (1 - share)), (first, second)
 
     def test_without_decay_the_truth_is_never_shown(self, rng):
         layers = net(THREE, sampling_decay=None)
