@@ -26,7 +26,9 @@ class Start:
 
     White inputs have independent entries; ``correlated`` suits images and traffic, where nodes of a cluster move together and a
     white start would inflate the output by N / k. ``reference`` is the published start of the inpainting experiment, ``fan_in``
-    that of the pose experiment: every entry of the map uniform in (-1, 1) / sqrt(N C), equal within pair orbits.
+    that of the pose experiment: every entry of the map uniform in (-1, 1) / sqrt(N C), equal within pair orbits. For groups other
+    than S_N and the trivial one the published code draws isotypic blocks instead, each uniform in (-1, 1) / sqrt(its rows C): of
+    (S_2)^2 on the skeleton 10, 3 and 3 rows. The distribution is another one; outputs of white inputs have variance 1/3 in both.
     """
 
     def __init__(self, rule: Init, gain: float, rho: float, generator: torch.Generator | None) -> None:

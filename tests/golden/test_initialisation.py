@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, TrivialGroup
+from datasets.skeleton import HUMAN36M_16
+from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup, automorphism_group
+from gnet.isotypic import isotypic_decomposition
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear
+from gnet.nn.relaxed import RelaxedLinear
 from tests.golden.fixtures import SIZES_321, clusters_of_sizes, flips, patches
 from tests.laws.cases import GROUPS
 
@@ -52,6 +55,39 @@ def test_white_inputs_give_unit_variance(name, rng):
     group = GROUPS[name]
     variance, error = output_variances(start(group, rng, (2, 4000)), torch.eye(group.degree, dtype=torch.float64))
     assert bool(((variance - 1).abs() < 5.5 * error).all())
+
+
+POSE_STARTS = {
+    "S16": lambda **options: EquivariantLinear(SymmetricGroup(16), **options),
+    "relaxed S16": lambda **options: RelaxedLinear(16, by="sender", **options),
+    "(S2)^2": lambda **options: EquivariantLinear(automorphism_group(HUMAN36M_16.graph()), **options),
+    "trivial": lambda **options: EquivariantLinear(TrivialGroup(16), **options),
+}
+
+
+@pytest.mark.parametrize("name", POSE_STARTS)
+def test_the_start_of_the_pose_nets_is_uniform_up_to_one_over_the_root_of_the_fan_in(name, rng):
+    """H.3: entries of the map in (-1, 1) / sqrt(16 d), of S16 off the diagonal too; white inputs leave with variance 1/3."""
+    layer = POSE_STARTS[name](in_channels=8, out_channels=512, bias=None, init="fan_in", generator=rng)
+    dense, bound = layer.dense().detach(), 1 / math.sqrt(16 * 8)
+
+    def within(share: float) -> float:
+        return float((dense.abs() <= share * bound).double().mean())
+
+    assert within(1.0) == 1.0
+    assert within(0.99) < 1.0
+    for share in (0.25, 0.5, 0.75):
+        assert within(share) == pytest.approx(share, abs=0.06)
+    variance, error = output_variances(dense.double(), torch.eye(16, dtype=torch.float64))
+    assert bool(((variance - 1 / 3).abs() < 5.5 * error).all())
+
+
+def test_isotypic_blocks_of_the_published_start_give_outputs_of_the_same_variance(rng):
+    """Of (S2)^2 they have 10, 3 and 3 rows, uniform in (-1, 1) / sqrt(rows d): another distribution than ours, one variance."""
+    assert isotypic_decomposition(automorphism_group(HUMAN36M_16.graph())).multiplicities == (10, 3, 3)
+    for rows in (10, 3):
+        weight = (2 * torch.rand(4000, 8 * rows, generator=rng).double() - 1) / math.sqrt(8 * rows)
+        assert float(weight.square().sum(1).mean()) == pytest.approx(1 / 3, rel=0.02)
 
 
 def test_gain_scales_the_variance(rng):
