@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
 from gnet.errors import CheckpointError, ConfigError
@@ -11,6 +11,7 @@ from gnet.groups import NodeGroup
 from gnet.nn import GNetGRU
 from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed, streams
+from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, make_record, projected
 from gnet.training.classes import Loss, cross_entropy, loss_for
 from gnet.training.optimizer import advance, advance_plateaus, make_optimizers
@@ -137,6 +138,12 @@ class GNetModule(LightningModule):
         self._target_group: NodeGroup | None = None  # of the projection still to be done
         self._metrics: dict[str, Metric] = {}
         self._data_domain: Domain | None = None  # where its units are not those of the checkpoint
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What holds under any trainer: NaN stops it and, with ``keep="best"``, a fit ends with the best weights."""
+        wanted: list[type[Callback]] = [StopOnNonFinite, *([BestWeights] if self.hparams["keep"] == "best" else [])]
+        there = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [kind() for kind in wanted if not any(isinstance(each, kind) for each in there)]
 
     def configure_model(self) -> None:
         """Build the net from the data module's graph; does nothing when a net exists or no trainer is attached."""

@@ -1,10 +1,11 @@
 """Best weights in memory, stopping on NaN, the logged equivariance error."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 
 from gnet.errors import ConfigError, NonFiniteError
 from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
@@ -115,6 +116,39 @@ def test_nan_at_a_masked_entry_stops_too():
     data.samples("train").batch = Batch(batch.x, batch.y, mask)
     with pytest.raises(NonFiniteError, match="output is NaN or infinite in train batch 0 of epoch 0"):
         quiet_trainer(StopOnNonFinite()).fit(small_module(), datamodule=data)
+
+
+def plain_trainer(*callbacks: Callback, **settings: Any) -> Trainer:
+    """Lightning's own, without ours."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", callbacks=list(callbacks), **quiet, **settings)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", min), ("last", lambda losses: losses[-1])])
+def test_any_trainer_leaves_the_weights_that_keep_promises(keep, kept):
+    module, remember = small_module(keep=keep), Remember()
+    plain_trainer(Spoil(), remember, max_epochs=6).fit(module, datamodule=small_digits())
+    losses = [loss for loss, _ in remember.epochs]
+    assert losses.index(min(losses)) < 3  # so that the two differ
+    for key, value in module.state_dict().items():
+        assert torch.equal(value, remember.epochs[losses.index(kept(losses))][1][key])
+
+
+def test_nan_stops_any_trainer():
+    with pytest.raises(NonFiniteError, match=r"NaN or infinite in (train|validation) batch 0 of epoch \d"):
+        plain_trainer(max_epochs=3).fit(small_module(lr=1e20), datamodule=small_digits())
+
+
+def test_callbacks_that_a_trainer_has_are_not_doubled():
+    class Own(BestWeights):
+        """A user's own kind."""
+
+    mine, module = [Own(), StopOnNonFinite()], small_module()
+    trainer = plain_trainer(*mine, max_epochs=1)
+    trainer.fit(module, datamodule=small_digits())
+    trainer.validate(module, datamodule=small_digits(), verbose=False)
+    assert [each for each in trainer.callbacks if isinstance(each, BestWeights | StopOnNonFinite)] == mine
+    assert mine[0].weights
 
 
 def test_equivariance_error_is_logged_as_often_as_asked():
