@@ -172,7 +172,7 @@ class GNetCLI(LightningCLI):
             before = "" if self.model.project_onto is None else ", before the net was projected"
             print(f"best val_loss {best.best:.6g} in epoch {best.best_epoch}{before}")
         for each in self.trainer.checkpoint_callbacks:
-            if isinstance(each, WriteCheckpoints):
+            if isinstance(each, WriteCheckpoints) and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
                 print(f"checkpoints: {each.folder(self.trainer)}")
 
 

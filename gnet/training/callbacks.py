@@ -91,7 +91,8 @@ class WriteCheckpoints(Checkpoint):
     """Writes ``checkpoints/last.ckpt``, to resume from, and ``checkpoints/best.ckpt``, in the folder of the run.
 
     A net with dense layers takes longer to write than to train for an epoch, so the files are written at most every
-    ``every_seconds``, and always when the fit ends or breaks off. ``best.ckpt`` holds the weights of ``best``.
+    ``every_seconds``, and always when the fit ends or breaks off. ``best.ckpt`` holds the weights of ``best``. A trial run
+    (``fast_dev_run``) writes nothing.
 
     Args:
         best: the callback that keeps the best weights.
@@ -128,10 +129,11 @@ class WriteCheckpoints(Checkpoint):
         return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
 
     def _write_last(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.folder(trainer) / "last.ckpt", weights_only=False)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.folder(trainer) / "last.ckpt", weights_only=False)
 
     def _write_best(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.best.best_epoch == self._written_best or not self.best.weights:
+        if trainer.fast_dev_run or self.best.best_epoch == self._written_best or not self.best.weights:  # type: ignore[attr-defined]
             return
         current = {key: value.detach().clone() for key, value in pl_module.state_dict().items()}
         self.best.restore(pl_module)

@@ -31,6 +31,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_a_trial_run_of_one_batch_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["--trainer.fast_dev_run=1", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["fit", *SMALL, "--model.hidden_channels=3", *arguments]) == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert "checkpoints:" not in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def sgd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one run of one epoch."""
