@@ -26,6 +26,7 @@ Stage = Literal["train", "val", "test"]
 CHOICES = {
     "loss": get_args(Loss),
     "loss_units": ("model", "data"),
+    "predict_units": ("data", "model"),
     "architecture": ("gnet", "gru"),
     "lr_interval": ("epoch", "step"),
 }
@@ -64,6 +65,8 @@ class GNetModule(LightningModule):
         project_onto: train a one-layer net with ``symmetry``, then replace it by its average over this group: the projected
             estimator of theory.
         keep: after a fit, the weights of the epoch with the lowest validation loss, or those of the last one.
+        predict_units: what ``trainer.predict`` returns: the data's own units (of classes probabilities), as files of predictions
+            have them, or the model's. No part of a checkpoint.
         seed: of the initialisation and of dropout; the command line sets it from ``--seed_everything``.
 
     Raises:
@@ -107,6 +110,7 @@ class GNetModule(LightningModule):
         lr_interval: Literal["epoch", "step"] = "epoch",
         project_onto: Symmetry | None = None,
         keep: Literal["best", "last"] = "best",
+        predict_units: Literal["data", "model"] = "data",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -126,6 +130,7 @@ class GNetModule(LightningModule):
             raise ConfigError(f"expected lr > 0, got {lr}")
         if hidden_channels < 1:
             raise ConfigError(f"expected hidden_channels >= 1, got {hidden_channels}")
+        self.predict_units: str = settings.pop("predict_units")
         settings["symmetry"] = self.symmetry.as_config()
         settings["project_onto"] = None if self.project_onto is None else self.project_onto.as_config()
         self.save_hyperparameters(settings)
@@ -273,8 +278,9 @@ class GNetModule(LightningModule):
         self.log_dict({f"test_{name}": metric.compute() for name, metric in self._metrics.items()})
 
     def predict_step(self, batch: "Batch", batch_idx: int) -> Tensor:
-        """The output in model units."""
-        return self(batch.x)
+        """The output in ``predict_units``."""
+        output = self(batch.x)
+        return output if self.predict_units == "model" or self.domain is None else self.domain.in_units(output)
 
     def on_validation_start(self) -> None:
         """As ``on_test_start``, but a net that is being trained is not projected yet."""

@@ -80,8 +80,10 @@ class WritePredictions(Callback):
     ) -> None:
         """Keep the outputs and the targets, in physical units."""
         domain = _domain(pl_module)
+        if pl_module.predict_units == "model":
+            outputs = domain.in_units(outputs)
         target = domain.scaling.y.to(outputs.device).inverse(batch.y).masked_fill(~batch.mask, torch.nan)
-        self._parts.append((domain.in_units(outputs).cpu(), target.cpu()))
+        self._parts.append((outputs.cpu(), target.cpu()))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file and print its path."""

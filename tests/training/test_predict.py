@@ -8,6 +8,7 @@ import torch
 
 from gnet.errors import ConfigError
 from gnet.training.datamodule import Batch
+from gnet.training.module import GNetModule
 from gnet.training.predict import WritePredictions, write_predictions
 from tests.training.small import quiet_trainer, small_digits, small_module
 
@@ -42,6 +43,29 @@ def test_predictions_have_ids_labels_and_physical_units(tmp_path, name: str, cap
     assert float(row["prediction"]) == pytest.approx(float(expected[5, 9, 0]), abs=1e-5)
     assert float(row["target"]) == pytest.approx(float(truth[5, 9, 0]), abs=1e-6)
     assert rows[2 * 64 + 7]["target"] == ""
+
+
+@pytest.mark.parametrize("units", ["data", "model"])
+def test_a_trainer_predicts_in_the_units_of_the_file_unless_asked_for_those_of_the_model(tmp_path, units):
+    data, module = small_digits(batch_size=10), small_module(predict_units=units)
+    trainer = quiet_trainer(WritePredictions(str(tmp_path / "p.npz")))
+    found = torch.cat(trainer.predict(module, datamodule=data))
+    with torch.no_grad():
+        output = module(data.predict_arrays().x)
+    physical = data.scaling.y.inverse(output)
+    torch.testing.assert_close(found, physical if units == "data" else output)
+    assert not torch.allclose(physical, output, atol=0.1)
+    with np.load(tmp_path / "p.npz") as file:  # physical in any case
+        assert np.allclose(file["predictions"], physical, atol=1e-5)
+
+
+def test_units_of_predictions_are_chosen_anew_for_a_checkpoint(tmp_path):
+    data, module, trainer = small_digits(), small_module(), quiet_trainer(max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "net.ckpt")
+    again = GNetModule.load_from_checkpoint(tmp_path / "net.ckpt", predict_units="model").eval()
+    [found] = quiet_trainer().predict(again, datamodule=data)
+    torch.testing.assert_close(found, again(data.predict_arrays().x))
 
 
 def test_default_file_lies_in_the_folder_of_the_run(tmp_path):
