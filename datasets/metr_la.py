@@ -137,6 +137,11 @@ class MetrLA(GraphDataModule):
         return data_folder("metr-la", self.root)
 
     @property
+    def missing_input(self) -> float | None:
+        """0 mph with ``missing="zero"``, else the mean."""
+        return 0.0 if self.missing == "zero" else None
+
+    @property
     def traffic(self) -> Traffic:
         """The data as they are in the files."""
         return read_traffic(self.folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import CheckpointError, ConfigError
+from gnet.errors import CheckpointError, ConfigError, DataError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
 from gnet.nn import EquivariantLinear, GNet, GNetGRU, InvariantLinear
@@ -38,7 +38,8 @@ Net = GNet | GNetGRU
 class Domain:
     """What a net knows of its data: the graph, the channels, the units, the names of the nodes and of the classes.
 
-    With ``classes`` its outputs are their logits; with None they are numbers.
+    With ``classes`` its outputs are their logits; with None they are numbers. ``missing_input`` is what a missing reading enters
+    it as, in physical units; None is the mean.
 
     Raises:
         CheckpointError: from ``check_same``, naming what differs.
@@ -53,11 +54,22 @@ class Domain:
     node_ids: list[str]
     horizon: tuple[int, int] | None = None
     classes: list[str] | None = None
+    missing_input: float | None = None
 
     @classmethod
     def of(cls, datamodule: "GraphDataModule") -> "Domain":
         """The domain of a data module after its ``setup``."""
-        names = ("graph", "grid_shape", "in_channels", "out_channels", "target", "scaling", "node_ids", "classes")
+        names = (
+            "graph",
+            "grid_shape",
+            "in_channels",
+            "out_channels",
+            "target",
+            "scaling",
+            "node_ids",
+            "classes",
+            "missing_input",
+        )
         return cls(**{name: getattr(datamodule, name) for name in names}, horizon=_horizon(datamodule))
 
     @property
@@ -121,6 +133,7 @@ class Domain:
             "node_ids": [str(node) for node in self.node_ids],
             "horizon": None if self.horizon is None else list(self.horizon),
             "classes": None if self.classes is None else [str(each) for each in self.classes],
+            "missing_input": None if self.missing_input is None else float(self.missing_input),
         }
 
     @classmethod
@@ -135,7 +148,8 @@ class Domain:
             graph=graph,
             grid_shape=None if shape is None else (int(shape[0]), int(shape[1])),
             horizon=None if horizon is None else (int(horizon[0]), int(horizon[1])),
-            classes=record.get("classes"),  # older checkpoints have none
+            classes=record.get("classes"),  # older checkpoints have neither
+            missing_input=record.get("missing_input"),
             scaling=Scaling(*(Standardiser(scaling[f"{side}.mean"], scaling[f"{side}.std"]) for side in ("x", "y"))),
             **{name: record[name] for name in ("in_channels", "out_channels", "target", "node_ids")},
         )
@@ -229,14 +243,17 @@ def _recurrent(domain: Domain, group: NodeGroup, settings: dict[str, Any], gener
 class TrainedNet(nn.Module):
     """A trained net as a plain module, with the graph, the units and the node ids it was trained on.
 
-    ``predict(x)`` takes and returns physical units, NaN where a reading is missing. ``forward`` is the bare net, from
-    standardised inputs to standardised outputs; ``standardise`` and ``to_units`` go between the two.
+    ``predict(x)`` takes and returns physical units, NaN where a reading is missing: it enters the net as in training. ``forward``
+    is the bare net, from standardised inputs to standardised outputs; ``standardise`` and ``to_units`` go between the two.
 
     Where the targets were classes, ``classes`` names them (it is None for numbers), ``predict`` returns their probabilities in
     that order, and ``forward`` their logits.
 
     Shapes:
         x: (*, N, C)    returns: (*, N, C'), or (*, C') where the target is one value per graph; C' = K for K classes
+
+    Raises:
+        DataError: from ``standardise`` and ``predict``: a reading that is infinite.
     """
 
     def __init__(self, net: Net, domain: Domain, hyper_parameters: dict[str, Any]) -> None:
@@ -244,15 +261,23 @@ class TrainedNet(nn.Module):
         self.net, self.scaling = net, domain.scaling
         self.group, self.graph, self.grid_shape = net.group, domain.graph, domain.grid_shape
         self.node_ids, self.target, self.hyper_parameters = domain.node_ids, domain.target, hyper_parameters
-        self.classes = domain.classes
+        self.classes, self.missing_input = domain.classes, domain.missing_input
 
     def forward(self, x: Tensor) -> Tensor:
         """Model units to model units."""
         return self.net(x)
 
     def standardise(self, x: Tensor) -> Tensor:
-        """Physical inputs to model inputs; missing ones (NaN) become 0, the mean."""
-        return torch.nan_to_num(self.scaling.x(x), nan=0.0)
+        """Physical inputs to model inputs; missing ones (NaN) become what they were in training, as a rule 0, the mean."""
+        if bool((infinite := x.isinf()).any()):
+            *sample, node, channel = infinite.nonzero()[0].tolist()
+            raise DataError(
+                f"expected finite readings, and NaN where one is missing, got {float(x[infinite][0])} at node "
+                f"{self.node_ids[node]!r}, channel {channel}{f', sample {sample[0]}' if sample else ''}"
+            )
+        if self.missing_input is not None:
+            x = x.masked_fill(x.isnan(), self.missing_input)
+        return self.scaling.x.filled(x)
 
     def to_units(self, y: Tensor) -> Tensor:
         """Model outputs to physical units, logits of classes to probabilities."""

@@ -283,6 +283,11 @@ class GraphDataModule(L.LightningDataModule):
         return self.prepared.classes
 
     @property
+    def missing_input(self) -> float | None:
+        """What a missing reading enters the net as, in physical units; None is the mean, 0 in model units."""
+        return None
+
+    @property
     def node_ids(self) -> list[str]:
         """The users' names of the nodes 0..N-1."""
         return self.prepared.node_ids

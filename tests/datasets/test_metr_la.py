@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+import gnet
 from datasets.metr_la import MetrLA, slot_means, weighted_moments
 from datasets.traffic import sensor_graph
 from gnet.errors import ConfigError, DataError
+from gnet.training.module import GNetModule
 from gnet.training.standardise import Scaling, Standardiser
+from gnet.training.symmetry import Symmetric
 from tests.datasets.small_traffic import ADJ, IDS, N, made_up, write
+from tests.training.small import quiet_trainer
 
 
 @pytest.fixture
@@ -30,6 +34,21 @@ def rows_of(module: MetrLA, split: str) -> torch.Tensor:
     """The row of the last step that each window sees, by its label."""
     times = module.traffic.labels
     return torch.tensor([times.index(label) for label in module.sample_labels(split)])
+
+
+@pytest.mark.parametrize("missing", ["mask", "zero"])
+def test_a_trained_net_takes_gaps_as_its_training_did(make, arrays, missing, tmp_path):
+    module, trained = make(missing=missing), GNetModule(Symmetric(), architecture="gru", hidden_channels=3)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(trained, datamodule=module)
+    trainer.save_checkpoint(tmp_path / "net.ckpt")
+    batch = module.test_arrays()
+    raw = torch.as_tensor(arrays["speed"])[rows_of(module, "test")[:, None] + torch.arange(-2, 1)].transpose(1, 2)  # (B, N, 3)
+    inputs = module.scaling.x.inverse(batch.x)
+    inputs[..., ::2] = raw.masked_fill(raw == 0, torch.nan)
+    assert inputs.isnan().any()
+    expected = module.scaling.y.inverse(trained.eval()(batch.x)).detach()
+    torch.testing.assert_close(gnet.load(tmp_path / "net.ckpt").predict(inputs), expected, atol=1e-3, rtol=1e-5)
 
 
 class TestWindows:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from gnet.errors import CheckpointError
+from gnet.errors import CheckpointError, DataError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup
 from gnet.training.checkpoint import RECORD, Domain, group_from_record, group_record, load, read
@@ -58,6 +58,13 @@ def test_load_gives_the_net_without_its_data(trained, rng: torch.Generator):
     assert net.standardise(units)[0, 5] == 0
     assert net.predict(units).isfinite().all()
     assert "64 nodes, symmetry S16 x S16 x S16 x S16" in repr(net)
+
+
+def test_infinite_readings_are_named(trained):
+    x = torch.zeros(2, 64, 1)
+    x[1, 9] = -torch.inf
+    with pytest.raises(DataError, match=r"NaN where one is missing, got -inf at node '1,1', channel 0, sample 1"):
+        load(trained[1]).predict(x)
 
 
 def test_load_needs_no_lightning(trained):
