@@ -160,6 +160,8 @@ def test_config_builds(path, monkeypatch):
     config = resolve_config(["--config", str(path)])
     module = GNetModule(**instantiate(config["model"]))
     datamodule = instantiate(config["data"])
+    for overrides in (config.get("study") or {}).get("variants", {}).values():
+        GNetModule(**instantiate(resolve_config(["--config", str(path)], overrides)["model"]))
     if (message := missing_data(datamodule)) is None:
         assert module.symmetry(datamodule.graph, datamodule.grid_shape).degree == datamodule.graph.num_nodes
     else:

@@ -57,7 +57,7 @@ class GNet(nn.Module):
 
     Raises:
         ShapeError: x has another number of nodes or channels.
-        ConfigError: an unknown activation or norm, or fewer than one layer.
+        ConfigError: an unknown activation or norm, fewer than one layer, or a graph that nothing reads.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436.
@@ -93,6 +93,13 @@ class GNet(nn.Module):
             raise ConfigError(f"expected num_layers >= 1, got {num_layers}")
         check_choice("layer", layer, Layer)
         check_propagation(propagate, edge_index, tie_edges)
+        graph = {"edge_index": edge_index, "edge_weight": edge_weight}
+        for name, given in graph.items():
+            is_read = propagate != "none" or (name == "edge_index" and linear.get("mixing") == "coarse_edges")
+            if given is not None and not is_read:
+                raise ConfigError(
+                    f"propagate='none' does not read {name}; take propagate='graph' or 'edge_weights', or leave {name} out"
+                )
         check_activation(act)
         check_dropout(dropout)
         make_norm(norm, 1)  # a net of one layer has no norm, and its name is checked all the same
@@ -103,7 +110,6 @@ class GNet(nn.Module):
             raise ConfigError(f"GNet takes no {unknown[0]!r}{meant} Layers take {', '.join(sorted(LINEAR_OPTIONS))}")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         gain = linear.pop("gain", gain_before(act))
-        graph = {"edge_index": edge_index, "edge_weight": edge_weight}
         make = LayerMaker(group, layer, propagate, graph, tie_edges, generator, linear)
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths[:-1]):

@@ -178,6 +178,9 @@ class BaselineModule(GNetModule):
     net_class: type[GCN] | type[PerNodeMLP] = GCN
     sharing: Symmetry = Symmetric()
 
+    def check_read(self, settings: Mapping[str, Any], domain: Domain | None = None) -> None:
+        """A baseline reads depth, width and activation of whatever net the settings are for."""
+
     def build(self, domain: Domain) -> None:
         """Make the baseline's net, with weights from its own part of the seed."""
         self.domain, self.group = domain, self.sharing(domain.graph, domain.grid_shape)

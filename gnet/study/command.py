@@ -197,9 +197,11 @@ def make_plan(
     """The plan and the data module of its first trial, from parsed options and the options of ``fit``.
 
     Raises:
-        ConfigError: an unknown key under ``study:``, a value of the wrong kind, or settings that fit no plan.
+        ConfigError: an unknown key under ``study:``, a value of the wrong kind, or settings that fit no plan or no net.
     """
+    from gnet.training.checkpoint import Domain
     from gnet.training.classes import loss_for
+    from gnet.training.module import GNetModule
     from gnet.training.trial import instantiate
 
     if given.get("clusters") and given.get("only"):
@@ -224,8 +226,11 @@ def make_plan(
         named=chosen_variants(settings["variants"] or {}, given.get("only", [])),
         baselines={name: overrides.get(name, {}) for name in choose_baselines(settings["baselines"], datamodule)},
     )
-    for variant in variants:
-        loss_for(variant.config["model"].get("loss"), datamodule.classes)  # before all its trials fail
+    for variant in variants:  # before all its trials fail
+        loss_for(variant.config["model"].get("loss"), datamodule.classes)
+        if variant.kind == "symmetry":
+            module = GNetModule(**instantiate(variant.config["model"]))
+            module.check_read(dict(module.hparams), Domain.of(datamodule))
     name = Path(configs[-1].removeprefix("gnet:")).stem if configs else type(datamodule).__name__.lower()
     plan = Plan(
         variants=variants,

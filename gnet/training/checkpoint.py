@@ -15,6 +15,7 @@ from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup
 from gnet.nn import EquivariantLinear, GNet, GNetGRU, InvariantLinear
 from gnet.training.classes import as_probabilities, listed
+from gnet.training.settings import GRAPHS, LAYERED, NET_SETTINGS
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 RECORD = "gnet"
 """The key of our part of a checkpoint; ``state_dict`` beside it holds the weights."""
-
-LAYERED = ("act", "norm", "dropout", "residual", "bias", "parametrization", "init", "mixing", "num_bases", "layer")
-GRAPHS = ("propagate", "tie_edges")
-RECURRENT = ("diffusion_steps", "sampling_decay", "released")
-NET_SETTINGS = ("architecture", "hidden_channels", "num_layers", *LAYERED, *GRAPHS, *RECURRENT)
-"""The hyper-parameters that decide the shape of a net."""
 
 Net = GNet | GNetGRU
 
@@ -207,8 +202,10 @@ def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], genera
     if settings["architecture"] == "gru":
         return _recurrent(domain, group, settings, generator)
     named = {name: settings[name] for name in ("hidden_channels", "num_layers", *LAYERED, *GRAPHS)}
-    if settings["propagate"] != "none" or settings["mixing"] == "coarse_edges":
+    if settings["propagate"] != "none":
         named |= {"edge_index": domain.graph.edge_index, "edge_weight": domain.graph.edge_weight}
+    elif settings["mixing"] == "coarse_edges":
+        named["edge_index"] = domain.graph.edge_index
     if settings["layer"] != "equivariant":
         usual = {"parametrization": "canonical", "mixing": "full", "num_bases": None}
         named = {name: value for name, value in named.items() if name not in usual or value != usual[name]}

@@ -1,5 +1,7 @@
 """The LightningModule: a G-Net trained to reconstruct, regress or classify, with missing entries masked."""
 
+import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -15,6 +17,7 @@ from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, make_record, projected
 from gnet.training.classes import Loss, cross_entropy, loss_for
 from gnet.training.optimizer import advance, advance_plateaus, make_optimizers
+from gnet.training.settings import refuse_unread
 from gnet.training.symmetry import Symmetry, as_symmetry
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ class GNetModule(LightningModule):
         seed: of the initialisation and of dropout; the command line sets it from ``--seed_everything``.
 
     Raises:
-        ConfigError: ``project_onto`` with more than one layer, or a negative learning rate.
+        ConfigError: ``project_onto`` with more than one layer, a negative learning rate, or a setting that the net does not read.
         CheckpointError: weights of another graph are loaded.
 
     Example:
@@ -126,6 +129,7 @@ class GNetModule(LightningModule):
         for name, choices in CHOICES.items():
             if settings[name] is not None:
                 check_choice(name, settings[name], choices)
+        self.check_read(settings)
         if lr <= 0:
             raise ConfigError(f"expected lr > 0, got {lr}")
         if hidden_channels < 1:
@@ -143,6 +147,12 @@ class GNetModule(LightningModule):
         self._target_group: NodeGroup | None = None  # of the projection still to be done
         self._metrics: dict[str, Metric] = {}
         self._data_domain: Domain | None = None  # where its units are not those of the checkpoint
+
+    def check_read(self, settings: Mapping[str, Any], domain: Domain | None = None) -> None:
+        """Refuse settings that this kind of net does not read, or does not for this domain."""
+        defaults = {name: each.default for name, each in inspect.signature(GNetModule).parameters.items()}
+        known: dict[str, Any] = {} if domain is None else {"target": domain.target, "of_classes": domain.classes is not None}
+        refuse_unread(settings, defaults, **known)
 
     def configure_callbacks(self) -> list[Callback]:
         """What holds under any trainer: NaN stops it and, with ``keep="best"``, a fit ends with the best weights."""
@@ -170,6 +180,7 @@ class GNetModule(LightningModule):
 
     def build(self, domain: Domain) -> None:
         """Make the group and the net for a domain, with weights from the ``init`` stream of the seed."""
+        self.check_read(dict(self.hparams), domain)
         self.domain = domain
         self.group = self.symmetry(domain.graph, domain.grid_shape)
         self._target_group = None if self.project_onto is None else self.project_onto(domain.graph, domain.grid_shape)

@@ -16,6 +16,7 @@ from gnet.measures import equivariance_error
 from gnet.nn import Block, EquivariantLinear, GNet, InvariantLinear, NodeBatchNorm
 from tests.laws.cases import GROUPS
 
+EDGES = torch.tensor([[0, 1], [1, 0]])
 GROUP = ClusterGroup(Partition([1, 0, 1, 2, 0, 1], num_clusters=3))  # sizes 2, 3, 1; 11 pair orbits, 3 node orbits
 
 
@@ -205,6 +206,9 @@ def test_repr_shows_every_layer():
         ({"norm": "graph"}, "expected norm 'batch', 'layer' or None, got 'graph'"),
         ({"dropout": 1.0}, r"expected dropout in \[0, 1\), got 1.0"),
         ({"bias": "node"}, "expected bias to be one of"),
+        ({"edge_index": EDGES}, "propagate='none' does not read edge_index; take propagate='graph' or 'edge_weights'"),
+        ({"edge_weight": torch.ones(2)}, "propagate='none' does not read edge_weight"),
+        ({"edge_index": EDGES, "edge_weight": torch.ones(2), "mixing": "coarse_edges"}, "does not read edge_weight"),
     ],
 )
 def test_settings_that_do_not_exist_are_refused(options, message):

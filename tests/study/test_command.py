@@ -80,6 +80,12 @@ def test_baselines_of_the_config_may_have_overrides_of_their_own() -> None:
         plan_of(study={"baselines": {"gcn": 2}})
 
 
+def test_a_variant_that_no_net_can_have_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BASE["model"], "released", True)
+    with pytest.raises(ConfigError, match="architecture='gnet' does not read released=True"):
+        plan_of()
+
+
 def test_some_of_the_variants_are_chosen_by_name() -> None:
     study = {
         "variants": {name: {"model.hidden_channels": width} for name, width in (("narrow", 2), ("two, three", 3), ("wide", 9))}

@@ -56,7 +56,7 @@ class Largest(Metric):
 def folder(tmp_path: Path, rng: torch.Generator) -> Path:
     (tmp_path / "edges.csv").write_text(EDGES)
     x = torch.randn(T, N, C, generator=rng).cumsum(0).numpy() * 3 + 5
-    write(tmp_path, x=x, node_ids=np.array(IDS))
+    write(tmp_path, x=x, y=x.mean(1), node_ids=np.array(IDS))
     return tmp_path
 
 
@@ -124,7 +124,11 @@ def test_metrics_of_the_data_are_in_its_units(folder):
     ("settings", "options", "message"),
     [
         ({"architecture": "gru"}, {}, "reads and writes steps in time: it needs data with task='forecast'"),
-        ({"layer": "relaxed", "mixing": "none"}, {}, "relaxed layers take no 'mixing'"),
+        (
+            {"num_layers": 1, "propagate": "graph"},
+            {"task": "regress"},
+            "one layer from nodes to one value per graph does not read propagate='graph'; .* or take num_layers=2",
+        ),
     ],
 )
 def test_nets_that_do_not_suit_the_data_are_refused(settings, options, message, folder):
@@ -141,6 +145,13 @@ def test_nets_that_do_not_suit_the_data_are_refused(settings, options, message, 
             {"project_onto": Symmetric(), "num_layers": 1, "propagate": "graph"},
             "leave architecture, layer and propagate as they are",
         ),
+        ({"architecture": "gru", "norm": "batch"}, "architecture='gru' does not read norm='batch'; leave norm out, or take arch"),
+        ({"architecture": "gru", "dropout": 0.1}, "does not read dropout=0.1"),
+        ({"architecture": "gru", "tie_edges": True}, "does not read tie_edges=True"),
+        ({"released": True}, "architecture='gnet' does not read released=True; leave released out, or take architecture='gru'"),
+        ({"sampling_decay": None}, "does not read sampling_decay=None"),
+        ({"layer": "relaxed", "mixing": "none"}, "layer='relaxed' does not read mixing='none'; .* or take layer='equivariant'"),
+        ({"layer": "relaxed_sender", "parametrization": "reference"}, "does not read parametrization='reference'"),
     ],
 )
 def test_bad_settings_are_refused_where_they_are_made(settings, message):
