@@ -10,7 +10,7 @@ from gnet.errors import ConfigError
 from gnet.kernels.blocks import own_linear
 from gnet.kernels.segments import cluster_mean, cluster_sum
 from gnet.kernels.sparse import RowIndex, sparse_linear
-from gnet.nn.weights import ALPHA, ClusterWeights, Kept, Start, own_rows_of
+from gnet.nn.weights import ALPHA, ClusterWeights, Kept, Start, first_of_each, own_rows_of
 from gnet.orbits import Blocks, check_edges
 
 Mixing = Literal["full", "coarse_edges", "none"]
@@ -52,6 +52,7 @@ class MixingWeights(ClusterWeights):
 
     used: Tensor
     edge_orbits: Tensor
+    edge_spots: Tensor
     edge_senders: Tensor
     edge_receivers: Tensor
 
@@ -63,6 +64,7 @@ class MixingWeights(ClusterWeights):
         used, edge_orbits = torch.unique(orbits.pair_ids[pairs[1], pairs[0]], return_inverse=True)
         self.rows = Kept(RowIndex.of(pairs, edge_orbits, orbits.partition.num_clusters, len(used)))
         buffers = {"used": used, "edge_orbits": edge_orbits, "edge_senders": pairs[0], "edge_receivers": pairs[1]}
+        buffers["edge_spots"] = first_of_each(edge_orbits) if len(edge_orbits) else edge_orbits
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor.contiguous(), persistent=False)
         shape = (len(used), out_channels, in_channels)
@@ -100,13 +102,14 @@ class MixingWeights(ClusterWeights):
         between = self.between()
         orbits = self.orbits
         values = between.new_zeros(orbits.count, self.out_channels, self.in_channels)
-        divisor = self.index.divisor.to(between)[self.edge_senders]
-        values[self.used[self.edge_orbits]] = between[self.edge_orbits] / divisor[:, None, None]
+        divisor = self.index.divisor.to(between)[self.edge_senders[self.edge_spots]]
+        values = values.index_copy(0, self.used, between / divisor[:, None, None])
         own = self.own_of_clusters()
-        if own is not None:
-            inside = values[orbits.pair_ids.diagonal()] * orbits.has_own.to(values)[:, None, None]
-            values[orbits.own_ids[orbits.has_own]] = (inside + own)[orbits.has_own]
-        return values
+        if own is None:
+            return values
+        first = torch.nonzero(orbits.has_own).flatten()[first_of_each(own_rows_of(orbits)[orbits.has_own])].to(values.device)
+        same = values.index_select(0, orbits.pair_ids.diagonal().to(values.device)[first]) + own.index_select(0, first)
+        return values.index_copy(0, orbits.own_ids.to(values.device)[first], same)
 
     def set_coefficients(self, values: Tensor) -> None:
         """Not possible in general.

@@ -108,6 +108,17 @@ class ClusterWeights(nn.Module):
         return padded.index_select(0, self.own_rows)
 
 
+def first_of_each(labels: Tensor) -> Tensor:
+    """The first place of each of the labels 0, 1, ..., all of which occur.
+
+    Example:
+        >>> first_of_each(torch.tensor([1, 0, 1, 0, 2]))
+        tensor([1, 0, 4])
+    """
+    places = torch.arange(len(labels))
+    return torch.full((int(labels.max()) + 1,), len(labels)).scatter_reduce(0, labels, places, "amin")
+
+
 def own_rows_of(orbits: Blocks) -> Tensor:
     """The rows of A in canonical coordinates, (k,): one for each orbit of clusters of more than one node."""
     return orbits.own_ids - int(orbits.pair_ids.max()) - 1
@@ -121,6 +132,7 @@ class BlockWeights(ClusterWeights):
     """
 
     pair_ids: Tensor
+    spots: Tensor
 
     def __init__(
         self,
@@ -136,6 +148,7 @@ class BlockWeights(ClusterWeights):
         shape = (k, out_channels, k, in_channels)
         self.mix = nn.Parameter(torch.empty(shape if not orbits.is_tied else (int(orbits.pair_ids.max()) + 1, *shape[1::2])))
         self.register_buffer("pair_ids", orbits.pair_ids if orbits.is_tied else None, persistent=False)
+        self.register_buffer("spots", first_of_each(torch.cat([orbits.own_ids, orbits.pair_ids.flatten()])), persistent=False)
 
     def mix_of_clusters(self) -> Tensor:
         """B for each pair of clusters, (k, C', k, C)."""
@@ -155,12 +168,9 @@ class BlockWeights(ClusterWeights):
         """The value on each pair orbit, (count, C', C)."""
         divisor = self.index.divisor.to(self.mix)
         between = self.mix_of_clusters().permute(0, 2, 1, 3) / divisor[None, :, None, None]  # (k, k, C', C)
-        own = self.own_of_clusters()
-        values = self.mix.new_zeros(self.orbits.count, self.out_channels, self.in_channels)
-        values[self.orbits.pair_ids] = between
-        if own is not None:
-            values[self.orbits.own_ids] = between.diagonal().permute(2, 0, 1) + own
-        return values
+        own, same = self.own_of_clusters(), torch.diagonal(between).permute(2, 0, 1)
+        # One place of each orbit is read; writing all that swaps tie would give the right values and several times the gradient.
+        return torch.cat([same if own is None else same + own, between.flatten(0, 1)]).index_select(0, self.spots)
 
     @torch.no_grad()
     def set_coefficients(self, values: Tensor) -> None:

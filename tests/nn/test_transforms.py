@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gnet.graphs.partition import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup, grid_group
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear, IsotypicLinear, OrbitConv, TensorLinear
+from tests.laws.cases import TIED_GROUPS
 
 
 def _clusters(*sizes: int) -> Partition:
@@ -171,3 +172,17 @@ def test_a_hook_inside_a_net_sees_nodes_in_their_own_order(rng):
     handle.remove()
     assert torch.equal(seen[0][0], x)
     assert torch.equal(seen[0][1], net.blocks[0](x))
+
+
+@pytest.mark.parametrize("options", [{}, {"parametrization": "reference"}, {"mixing": "none"}, {"num_bases": 2}])
+@pytest.mark.parametrize("name", TIED_GROUPS)
+def test_the_explicit_map_has_the_gradient_of_the_layer(name, options, rng):
+    """Weights that swaps tie stand in many entries of the map, and count as often as they stand there."""
+    layer = EquivariantLinear(TIED_GROUPS[name], 2, 3, generator=rng, **options).double()
+    x = torch.randn(4, layer.group.degree, 2, generator=rng, dtype=torch.float64)
+    weights = list(layer.weight.parameters())
+    fast = torch.autograd.grad(layer(x).square().sum(), weights)
+    y = torch.einsum("nomi,bmi->bno", layer.dense(), x)
+    y = y if layer.dense_bias() is None else y + layer.dense_bias()
+    for one, other in zip(fast, torch.autograd.grad(y.square().sum(), weights), strict=True):
+        torch.testing.assert_close(one, other)
