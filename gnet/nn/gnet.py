@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, cast
 
@@ -31,6 +31,15 @@ NET_OPTIONS = {
 def _is_watched(module: nn.Module) -> bool:
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks)
+
+
+def _outermost(module: nn.Module, name: str) -> Iterator[Any]:
+    """The parts of a module with an attribute of that name, without the parts of these."""
+    for child in module.children():
+        if hasattr(child, name):
+            yield child
+        else:
+            yield from _outermost(child, name)
 
 
 class GNet(nn.Module):
@@ -141,8 +150,7 @@ class GNet(nn.Module):
     @property
     def num_weights(self) -> int:
         """Sum over layers of dim Hom_G (biases not counted)."""
-        layers: list[Any] = [m for m in self.modules() if not isinstance(m, GNet) and hasattr(m, "num_weights")]
-        return sum(int(layer.num_weights) for layer in layers)
+        return sum(int(layer.num_weights) for layer in _outermost(self.blocks, "num_weights"))
 
     @property
     def num_parameters(self) -> int:
@@ -151,8 +159,7 @@ class GNet(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw every layer anew."""
-        layers: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, "reset_parameters")]
-        for module in layers:
+        for module in _outermost(self.blocks, "reset_parameters"):
             module.reset_parameters(generator) if hasattr(module, "group") else module.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:

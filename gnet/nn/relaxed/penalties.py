@@ -1,0 +1,144 @@
+"""How far a net is from a group, as a term of the loss: of any module by one random element, of linear layers exactly."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ShapeError
+from gnet.groups.base import Action, Group, NodeGroup, check_node_group
+from gnet.kernels.segments import cluster_mean
+from gnet.nn.relaxed.base import ApproximateLinear, broken_square
+
+
+def equivariance_penalty(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    group: Group,
+    action_in: Action | None = None,
+    action_out: Action | None = None,
+    *,
+    y: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """``||g^-1 f(g x) - f(x)||^2`` with one random g, averaged over the batch: differentiable, and unbiased for its mean over g.
+
+    Its expectation is ``gnet.measures.equivariance_error(f, x, group, ..., num_samples=None).mean_square`` (with f in the mode it
+    is in: the noise of dropout would count as error). For orthogonal actions it is ||f(g x) - g f(x)||^2. It costs one call of f,
+    and a second one without ``y``. A small penalty on the elements met does not promise a small error on others: measure.
+
+    Args:
+        f: any function or module, for any group.
+        action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
+        y: f(x), where it is known already.
+
+    Shapes:
+        x: (B, ...), or (N, C) for a group of nodes    returns: ()
+
+    Units: those of f, squared and summed over the entries of an output.
+
+    Raises:
+        ShapeError: f(g x) has another shape than f(x), or x no axes.
+
+    References:
+        The penalty of approximate equivariance as in Wang, Walters and Yu (2022), arXiv:2201.11969, definition 2, squared.
+
+    Example:
+        >>> x = torch.tensor([[[1.0], [3.0]]])
+        >>> equivariance_penalty(torch.tanh, x, SymmetricGroup(2))
+        tensor(0.)
+        >>> swap = PermutationGroup([[1, 0]])
+        >>> first = lambda x: x[:, 0]
+        >>> draws = {float(equivariance_penalty(first, x, swap, action_out=gnet.groups.TRIVIAL_ACTION)) for _ in range(20)}
+        >>> sorted(draws)  # 2^2 for the swap, 0 for the identity
+        [0.0, 4.0]
+    """
+    if x.ndim < 2:
+        raise ShapeError(f"expected a batch of inputs (B, ...), got shape {tuple(x.shape)}; add an axis with x[None]")
+    y = f(x) if y is None else y
+    return error_at(f, group.sample(1, generator)[0], x, (), y, group, action_in, action_out)
+
+
+def error_at(
+    f: Callable[..., Tensor],
+    g: Tensor,
+    x: Tensor,
+    others: Sequence[Any],
+    y: Tensor,
+    group: Group,
+    action_in: Action | None,
+    action_out: Action | None,
+) -> Tensor:
+    """``||g^-1 f(g x, g others) - y||^2`` of one element, averaged over the batch; tensors among ``others`` move as outputs do.
+
+    Raises:
+        ShapeError: f(g x) has another shape than y.
+
+    Example:
+        >>> swap, x = torch.tensor([1, 0]), torch.tensor([[[1.0], [3.0]]])
+        >>> error_at(lambda x: x * x[:, :1], swap, x, (), x * x[:, :1], SymmetricGroup(2), None, None)  # (3 - 1)^2 + (9 - 3)^2
+        tensor(40.)
+    """
+    before, after = action_in or group.action, action_out or group.action
+    shown = [after(g, each) if isinstance(each, Tensor) else each for each in others]
+    moved = after(group.inverse(g), f(before(g, x), *shown))
+    if moved.shape != y.shape:
+        raise ShapeError(f"expected f to keep its shape, got {tuple(y.shape)} at x and {tuple(moved.shape)} at g x")
+    is_single = isinstance(group, NodeGroup) and action_in is None and x.ndim == 2
+    return (moved - y).square().sum() / (1 if is_single else len(x))
+
+
+def linear_penalty(net: nn.Module, group: NodeGroup) -> Tensor:
+    """``sum_t ||L_t - mean of L_t over the group||^2`` over the linear layers of a net, biases included: exact, nothing is drawn.
+
+    Layers are the outermost modules that know their explicit map (``dense()``), between signals on the group's nodes or to
+    numbers without nodes; what comes between them is left out. An ``ApproximateLinear`` of this very group answers from its
+    weights, all others make the N x N map, O(N^2 C C') memory.
+
+    Shapes:
+        returns: ()
+
+    Raises:
+        GroupError: no group of nodes.
+        ShapeError: no layer on the nodes of the group.
+
+    Example:
+        >>> group = SymmetricGroup(4)
+        >>> symmetric, free = (GNet(each, 1, 3, 1) for each in (group, gnet.TrivialGroup(4)))
+        >>> linear_penalty(symmetric, group) < 1e-10, linear_penalty(free, group) > 0.1
+        (tensor(True), tensor(True))
+    """
+    check_node_group(group)
+    terms = [term for layer in linear_layers(net) if (term := _term(layer, group)) is not None]
+    if not terms:
+        raise ShapeError(
+            f"expected layers with dense() on the {group.degree} nodes of {group.name}, got {type(net).__name__} without"
+        )
+    return torch.stack(terms).sum()
+
+
+def linear_layers(net: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules of a net that know their explicit map."""
+    dense = getattr(net, "dense", None)  # of others it may be a layer of that name
+    if callable(dense) and not isinstance(dense, nn.Module):
+        yield net
+        return
+    for child in net.children():
+        yield from linear_layers(child)
+
+
+def _term(layer: nn.Module, group: NodeGroup) -> Tensor | None:
+    """The squared distance of one layer from the group; None if it is about other nodes or tensors."""
+    if isinstance(layer, ApproximateLinear) and layer.reference is group:
+        return layer.broken()
+    weight: Tensor = layer.dense()  # type: ignore[operator]
+    size = group.degree
+    if weight.ndim == 4 and weight.shape[0] == weight.shape[2] == size:
+        return broken_square(weight, layer.dense_bias() if hasattr(layer, "dense_bias") else None, group)  # type: ignore[operator]
+    if weight.ndim == 3 and weight.shape[1] == size:  # invariant: the bias has no nodes
+        orbits = group.node_orbits()
+        labels = orbits.labels.to(weight.device)
+        mean = cluster_mean(weight, labels, orbits.num_clusters).index_select(1, labels)
+        return (weight - mean).square().sum()
+    return None

@@ -1,0 +1,244 @@
+"""Any module with any group: penalised for its equivariance error, or trained on moved inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError, ShapeError
+from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
+from gnet.groups.cluster import ClusterGroup
+from gnet.nn.checks import check_choice
+from gnet.nn.relaxed.base import check_at_least
+from gnet.nn.relaxed.penalties import error_at
+
+Kind = Literal["uniform", "lazy", "partial"]
+Per = Literal["sample", "batch"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which random elements of a group move a training batch.
+
+    "uniform" draws from the whole group, which imposes all of it: for inputs that the group does not change in distribution the
+    best predictor is then the truth averaged over the group. "lazy" draws the identity with probability 1 - p, which lies
+    between that and the truth. "partial" shuffles each cluster of a cluster group with probability p, and with ``clusters`` none
+    but these; whole clusters are not swapped.
+
+    Args:
+        p: of "lazy" and "partial"; None is 1/2, or 1 with ``clusters``.
+        per: one element for each item of the batch, or one for all.
+
+    Raises:
+        ConfigError: a p outside [0, 1] or without a use, clusters that do not exist, or "partial" with another group.
+
+    References:
+        Chen, Dobriban and Lee (2020), arXiv:1907.10905, on augmentation as an average over the group.
+
+    Example:
+        >>> one = Augmentation(ClusterGroup(Partition([0, 0, 0, 1, 1])), "partial", clusters=[1])
+        >>> sorted(set(map(tuple, one.sample(50).tolist())))
+        [(0, 1, 2, 3, 4), (0, 1, 2, 4, 3)]
+    """
+
+    group: Group
+    kind: Kind = "uniform"
+    p: float | None = None
+    clusters: Sequence[int] | None = None
+    per: Per = "sample"
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, Kind)
+        check_choice("per", self.per, Per)
+        if not isinstance(self.group, Group):
+            raise ConfigError(f"expected a group, got {type(self.group).__name__}; write ClusterGroup(partition)")
+        if self.kind == "uniform" and self.p is not None:
+            raise ConfigError("p is the share of moved samples of kind='lazy', or of clusters of kind='partial'; leave it out")
+        if self.p is not None and not 0.0 <= self.p <= 1.0:
+            raise ConfigError(f"expected a probability p in [0, 1], got {self.p}")
+        if self.kind != "partial":
+            if self.clusters is not None:
+                raise ConfigError(f"clusters belong to kind='partial', got kind={self.kind!r}")
+            return
+        if not isinstance(self.group, ClusterGroup):
+            raise ConfigError(f"kind='partial' shuffles clusters, and {self.group.name} has none; use 'lazy', or a cluster group")
+        k = self.group.partition.num_clusters
+        if wrong := [each for each in self.clusters or () if not 0 <= each < k]:
+            raise ConfigError(f"expected clusters in 0..{k - 1}, got {wrong}")
+
+    def sample(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """``num`` independent elements, stacked along a first axis."""
+        if self.kind == "uniform":
+            return self.group.sample(num, generator)
+        if isinstance(self.group, ClusterGroup) and self.kind == "partial":
+            return self._shuffled(self.group, num, generator)
+        drawn, identity = self.group.sample(num, generator), self.group.identity
+        moves = torch.rand(num, generator=generator) < (0.5 if self.p is None else self.p)
+        return torch.where(moves.reshape(-1, *[1] * identity.ndim), drawn, identity.to(drawn))
+
+    def _shuffled(self, group: ClusterGroup, num: int, generator: torch.Generator | None) -> Tensor:
+        partition = group.partition
+        share = torch.zeros(partition.num_clusters)
+        whole = 0.5 if self.clusters is None else 1.0
+        share[list(range(partition.num_clusters)) if self.clusters is None else list(self.clusters)] = (
+            whole if self.p is None else self.p
+        )
+        moves = torch.rand(num, partition.num_clusters, generator=generator) < share
+        drawn = ClusterGroup(partition).sample(num, generator)
+        return torch.where(moves[:, partition.labels], drawn, group.identity)
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The elements for one input: one for each item of a batch, or a single one."""
+        is_single = self.per == "batch" or (isinstance(self.group, NodeGroup) and x.ndim == 2)
+        return self.sample(1 if is_single else len(x), generator)
+
+    def move(self, elements: Tensor, x: Tensor, action: Action | None, *, back: bool = False) -> Tensor:
+        """g x of each item, or g^-1 x; None is the group's own action."""
+        if action is TRIVIAL_ACTION:
+            return x
+        if len(elements) == 1:
+            g = elements[0]
+            return (action or self.group.action)(self.group.inverse(g) if back else g, x)
+        if len(elements) != len(x):
+            raise ShapeError(f"expected the {len(elements)} items that were moved, got {tuple(x.shape)}; take per='batch'")
+        if action is None and isinstance(self.group, NodeGroup):
+            rows = (elements if back else torch.argsort(elements, 1)).to(x.device)  # (g x)[perm[i]] = x[i]
+            return x.gather(-2, rows.reshape(len(x), *[1] * (x.ndim - 3), -1, 1).expand_as(x))
+        chosen = action or self.group.action
+        pairs = zip(elements, x, strict=True)
+        return torch.stack([chosen(self.group.inverse(g) if back else g, item) for g, item in pairs])
+
+
+class Augmented(nn.Module):
+    """In training ``g^-1 f(g x)`` with random g, in evaluation f itself: group augmentation from within.
+
+    Training on it with (x, y) is training f on (g x, g y), for every loss that the action leaves as it is when it moves
+    prediction and target together, as mean square errors do under permutations. Masks and metrics stay where they are. The
+    variance of g enters the gradient; nothing is added to the cost.
+
+    Args:
+        module: f. Further tensors it is called with, such as targets shown to a recurrent net, are moved as outputs are.
+        kind, p, clusters, per: as in ``Augmentation``.
+        action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
+
+    Shapes:
+        x: (B, ...), or (N, C) for a group of nodes    returns: what f returns
+
+    Raises:
+        ConfigError: as in ``Augmentation``.
+        ShapeError: one element per sample, and an output with another number of items.
+
+    References:
+        Chen, Dobriban and Lee (2020), arXiv:1907.10905.
+
+    Example:
+        >>> f = Augmented(EquivariantLinear(TrivialGroup(4), 1, 1), SymmetricGroup(4), "lazy", p=0.25)
+        >>> x = torch.randn(8, 4, 1)
+        >>> f(x).shape, torch.equal(f.eval()(x), f.module(x))
+        (torch.Size([8, 4, 1]), True)
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        group: Group,
+        kind: Kind = "uniform",
+        p: float | None = None,
+        *,
+        clusters: Sequence[int] | None = None,
+        per: Per = "sample",
+        action_in: Action | None = None,
+        action_out: Action | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.module, self.group = module, group
+        self.augmentation = Augmentation(group, kind, p, clusters, per)
+        self.action_in, self.action_out, self.generator = action_in, action_out, generator
+
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        """Apply the module."""
+        if not self.training:
+            return self.module(x, *others)
+        elements = self.augmentation.draw(x, self.generator)
+        moved = [self.augmentation.move(elements, each, self.action_out) if isinstance(each, Tensor) else each for each in others]
+        y = self.module(self.augmentation.move(elements, x, self.action_in), *moved)
+        return self.augmentation.move(elements, y, self.action_out, back=True)
+
+    def extra_repr(self) -> str:
+        """The group and which elements."""
+        return f"{self.group.name}, {self.augmentation.kind}, one element per {self.augmentation.per}"
+
+
+class Penalised(nn.Module):
+    """f itself, which asks the loss for ``weight`` times its equivariance error: ``penalty()``, after each training forward.
+
+    The penalty is ``equivariance_penalty`` with one random element, and reuses the output of the last forward in training mode,
+    so that it costs one more call of f. Asked again before the next forward, or in evaluation, it is zero. ``penalty(net)`` of
+    ``gnet.nn.relaxed`` finds it inside any net, and ``GNetModule`` adds that to its loss.
+
+    Args:
+        module: f, for any group; further tensors it is called with are moved as outputs are.
+        weight: of the penalty, which is a squared norm per item: for a loss averaged over the entries of an output divide by
+            their number to have both in the same units.
+        action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
+
+    Shapes:
+        x: (B, ...), or (N, C) for a group of nodes    returns: what f returns
+
+    Raises:
+        ConfigError: a negative weight.
+
+    References:
+        Wang, Walters and Yu (2022), arXiv:2201.11969, for the error that is penalised.
+
+    Example:
+        >>> f = Penalised(EquivariantLinear(TrivialGroup(4), 1, 1), SymmetricGroup(4), weight=0.5)
+        >>> y = f(torch.randn(8, 4, 1))
+        >>> asked, again = f.penalty(), f.penalty()
+        >>> asked.requires_grad, again
+        (True, tensor(0.))
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        group: Group,
+        weight: float = 1.0,
+        *,
+        action_in: Action | None = None,
+        action_out: Action | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_at_least(0.0, weight=weight)
+        self.module, self.group, self.weight = module, group, weight
+        self.action_in, self.action_out, self.generator = action_in, action_out, generator
+        self._last: tuple[Tensor, tuple[Any, ...], Tensor, int] | None = None
+
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        """Apply the module."""
+        y = self.module(x, *others)
+        self._last = (x, others, y, y._version) if self.training and self.weight else None
+        return y
+
+    def penalty(self) -> Tensor:
+        """``weight`` times the equivariance error at the last training inputs, for one random element; 0-dim."""
+        last, self._last = self._last, None
+        if last is None:
+            return next((p.new_zeros(()) for p in self.parameters()), torch.zeros(()))
+        x, others, y, version = last
+        if y._version != version:  # somebody wrote over the output, such as an activation in place
+            y = self.module(x, *others)
+        g = self.group.sample(1, self.generator)[0]
+        return self.weight * error_at(self.module, g, x, others, y, self.group, self.action_in, self.action_out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the last output, which belongs to a graph and cannot be copied."""
+        return {**self.__dict__, "_last": None}
+
+    def extra_repr(self) -> str:
+        """The group and the weight."""
+        return f"{self.group.name}, weight {self.weight:g}"
