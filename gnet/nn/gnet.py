@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -13,9 +13,8 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
 from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm, with_skips
-from gnet.nn.checks import check_choice
 from gnet.nn.linear import EquivariantLinear
-from gnet.nn.make import Layer, LayerMaker
+from gnet.nn.make import Layer, LayerMaker, check_relaxation
 from gnet.nn.propagate import Propagation, check_propagation
 from gnet.nn.weights import BlockWeights
 
@@ -23,7 +22,7 @@ LINEAR_OPTIONS = {"mixing", "num_bases", "bias", "parametrization", "init", "gai
 """What ``GNet`` hands to every ``EquivariantLinear``."""
 
 NET_OPTIONS = {
-    *("num_layers", "layer", "propagate", "edge_index", "edge_weight", "tie_edges"),
+    *("num_layers", "layer", "relaxation", "beside", "propagate", "edge_index", "edge_weight", "tie_edges"),
     *("act", "norm", "dropout", "residual", "generator"),
 }
 
@@ -50,7 +49,13 @@ class GNet(nn.Module):
 
     Args:
         layer: "relaxed" takes ``RelaxedLinear`` in place of maps of the group, with weights by the receiver; "relaxed_sender"
-            by the sender.
+            by the sender. Layers near the group (``gnet.nn.relaxed``): "residual" is ``ResidualPathway``, "mixed"
+            ``RelaxedMixing``, "low_rank" ``LowRankBreaking``, "chain" ``ChainGates``, "sum" ``GroupSum``, "soft"
+            ``SoftClusters``, which start as the group's clusters.
+        relaxation: options of these by name, such as ``{"identifiable": True}``; for "sum" also ``local``, which lets groups by
+            generators act along edges only.
+        beside: further groups of these: of the residual path (none is no symmetry), of the chain (in any order; none is the
+            chain from the trivial group), of the sum.
         propagate: what the graph does in every layer: nothing ("none"), average each node with its neighbours ("graph"), with
             trained weights ("edge_weights"), or weight the entries of the map themselves ("pointwise"). "self" is the published
             code of the pose experiment, where a node hears itself alone. Biases are added afterwards. Exact are then those
@@ -86,6 +91,8 @@ class GNet(nn.Module):
         num_layers: int = 2,
         *,
         layer: Layer = "equivariant",
+        relaxation: Mapping[str, Any] | None = None,
+        beside: Sequence[NodeGroup] = (),
         propagate: Propagation = "none",
         edge_index: Tensor | None = None,
         edge_weight: Tensor | None = None,
@@ -100,12 +107,13 @@ class GNet(nn.Module):
         super().__init__()
         if num_layers < 1:
             raise ConfigError(f"expected num_layers >= 1, got {num_layers}")
-        check_choice("layer", layer, Layer)
+        own_options = check_relaxation(layer, relaxation, len(beside))
         check_propagation(propagate, edge_index, tie_edges)
         graph = {"edge_index": edge_index, "edge_weight": edge_weight}
+        reads_weights = propagate != "none" or bool(own_options.get("coarsening"))
+        reads_edges = reads_weights or linear.get("mixing") == "coarse_edges" or bool(own_options.get("local"))
         for name, given in graph.items():
-            is_read = propagate != "none" or (name == "edge_index" and linear.get("mixing") == "coarse_edges")
-            if given is not None and not is_read:
+            if given is not None and not (reads_edges if name == "edge_index" else reads_weights):
                 raise ConfigError(
                     f"propagate='none' does not read {name}; take propagate='graph' or 'edge_weights', or leave {name} out"
                 )
@@ -119,7 +127,7 @@ class GNet(nn.Module):
             raise ConfigError(f"GNet takes no {unknown[0]!r}{meant} Layers take {', '.join(sorted(LINEAR_OPTIONS))}")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         gain = linear.pop("gain", gain_before(act))
-        make = LayerMaker(group, layer, propagate, graph, tie_edges, generator, linear)
+        make = LayerMaker(group, layer, propagate, graph, tie_edges, generator, linear, own_options, tuple(beside))
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths[:-1]):
             linear_map, propagation = make(before, after, gain)

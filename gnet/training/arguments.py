@@ -275,7 +275,8 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
         ['--model.symmetry=Coarsened', '--model.act=null', '--model.symmetry.num_clusters=16']
     """
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in ordered]
+    plain = {key: value if isinstance(value, str) else json.dumps(value).replace("Infinity", ".inf") for key, value in ordered}
+    return [f"--{key}={value}" for key, value in plain.items()]
 
 
 def split_configs(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -336,6 +337,8 @@ def _refuse_contradictions(file: Path, there: Mapping[str, Any], here: Mapping[s
 
 def _plain(name: str, value: Any) -> Any:
     """One spelling for a value that has several: a class may be named by its module or by a package that offers it."""
+    if name == "beside":
+        return [as_symmetry(each).as_config() for each in value or ()]
     return as_symmetry(value).as_config() if name in ("symmetry", "project_onto") and value is not None else value
 
 

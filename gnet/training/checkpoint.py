@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -193,7 +194,14 @@ def _horizon(datamodule: "GraphDataModule") -> tuple[int, int] | None:
     return int(datamodule.horizon_in), int(datamodule.horizon_out)  # type: ignore[attr-defined]
 
 
-def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None = None) -> Net:
+def build_net(
+    domain: Domain,
+    group: NodeGroup,
+    settings: dict[str, Any],
+    generator: torch.Generator | None = None,
+    *,
+    beside: Sequence[NodeGroup] = (),
+) -> Net:
     """The net for a domain: a ``GNetGRU``, or a ``GNet``, whose last layer is an ``InvariantLinear`` for one value per graph.
 
     Raises:
@@ -201,15 +209,17 @@ def build_net(domain: Domain, group: NodeGroup, settings: dict[str, Any], genera
     """
     if settings["architecture"] == "gru":
         return _recurrent(domain, group, settings, generator)
+    settings = {"relaxation": None, **settings}  # older checkpoints have none
     named = {name: settings[name] for name in ("hidden_channels", "num_layers", *LAYERED, *GRAPHS)}
-    if settings["propagate"] != "none":
+    own = settings["relaxation"] or {}
+    if settings["propagate"] != "none" or own.get("coarsening"):
         named |= {"edge_index": domain.graph.edge_index, "edge_weight": domain.graph.edge_weight}
-    elif settings["mixing"] == "coarse_edges":
+    elif settings["mixing"] == "coarse_edges" or own.get("local"):
         named["edge_index"] = domain.graph.edge_index
     if settings["layer"] != "equivariant":
         usual = {"parametrization": "canonical", "mixing": "full", "num_bases": None}
         named = {name: value for name, value in named.items() if name not in usual or value != usual[name]}
-    net = GNet(group, domain.in_channels, out_channels=domain.out_channels, generator=generator, **named)
+    net = GNet(group, domain.in_channels, out_channels=domain.out_channels, beside=beside, generator=generator, **named)
     if domain.target == "graph":
         width = domain.in_channels if settings["num_layers"] == 1 else settings["hidden_channels"]
         bias = settings["bias"] is not None
@@ -312,7 +322,11 @@ def projected(net: Net, domain: Domain, group: NodeGroup, settings: dict[str, An
 
 
 def make_record(
-    domain: Domain, group: NodeGroup, settings: dict[str, Any], project_onto: NodeGroup | None = None
+    domain: Domain,
+    group: NodeGroup,
+    settings: dict[str, Any],
+    project_onto: NodeGroup | None = None,
+    beside: Sequence[NodeGroup] = (),
 ) -> dict[str, Any]:
     """Our part of a checkpoint; ``project_onto`` is set while the projection is still to be done."""
     return {
@@ -321,7 +335,13 @@ def make_record(
         "group": group_record(group),
         "settings": {name: settings[name] for name in NET_SETTINGS},
         "project_onto": None if project_onto is None else group_record(project_onto),
+        "beside": [group_record(each) for each in beside],
     }
+
+
+def groups_beside(record: dict[str, Any]) -> tuple[NodeGroup, ...]:
+    """The further groups of a net, from our part of its checkpoint; older ones have none."""
+    return tuple(group_from_record(each) for each in record.get("beside", ()))
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -358,7 +378,7 @@ def load(path: str | Path) -> TrainedNet:
     try:
         record = content[RECORD]
         domain, group = Domain.from_record(record["domain"]), group_from_record(record["group"])
-        net = build_net(domain, group, record["settings"])
+        net = build_net(domain, group, record["settings"], beside=groups_beside(record))
         weights = {key.removeprefix("net."): value for key, value in content["state_dict"].items() if key.startswith("net.")}
         net.load_state_dict(weights)
         target = record.get("project_onto")

@@ -12,9 +12,11 @@ from gnet.errors import CheckpointError, ConfigError
 from gnet.groups import NodeGroup
 from gnet.nn import GNetGRU
 from gnet.nn.checks import check_choice
+from gnet.nn.make import NEAR, Layer, check_relaxation
+from gnet.nn.relaxed.base import asking, penalty
 from gnet.randomness import derive_seed, streams
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
-from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, make_record, projected
+from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, groups_beside, make_record, projected
 from gnet.training.classes import Loss, cross_entropy, loss_for
 from gnet.training.optimizer import advance, advance_plateaus, make_optimizers
 from gnet.training.settings import refuse_unread
@@ -51,7 +53,10 @@ class GNetModule(LightningModule):
         init: the start of the weights; "white" gives outputs variance one.
         architecture: layers one after the other, or a recurrent net that reads and writes steps in time (forecasts only), with
             weights for each node orbit.
-        layer: maps of the group, or S_N relaxed by weights of each receiver ("relaxed") or sender.
+        layer: maps of the group; S_N relaxed by weights of each receiver ("relaxed") or sender; or a layer near the group, see
+            ``GNet``: "residual", "mixed", "low_rank", "chain", "sum", "soft".
+        relaxation: options of these layers by name, such as ``{identifiable: true, scale: 0.001}``.
+        beside: further rules that make groups of the same graph: of the residual path, of the chain, of the sum.
         propagate: what the graph does in every layer, see ``GNet``.
         tie_edges: one trained edge weight for each orbit of edges.
         mixing: which clusters send to which, see ``EquivariantLinear``.
@@ -98,7 +103,9 @@ class GNetModule(LightningModule):
         parametrization: Literal["canonical", "reference"] = "canonical",
         init: Literal["white", "correlated", "reference", "fan_in"] = "white",
         architecture: Literal["gnet", "gru"] = "gnet",
-        layer: Literal["equivariant", "relaxed", "relaxed_sender"] = "equivariant",
+        layer: Layer = "equivariant",
+        relaxation: dict[str, Any] | None = None,
+        beside: list[Symmetry] | None = None,
         propagate: Literal["none", "graph", "edge_weights", "pointwise", "self"] = "none",
         tie_edges: bool = False,
         mixing: Literal["full", "coarse_edges", "none"] = "full",
@@ -126,6 +133,10 @@ class GNetModule(LightningModule):
             raise ConfigError(
                 "project_onto averages a linear map of a group; leave architecture, layer and propagate as they are"
             )
+        self.beside = [as_symmetry(each) for each in beside or ()]
+        check_relaxation(layer, relaxation, len(self.beside))
+        if architecture == "gru" and layer in NEAR:
+            raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
         for name, choices in CHOICES.items():
             if settings[name] is not None:
                 check_choice(name, settings[name], choices)
@@ -137,6 +148,7 @@ class GNetModule(LightningModule):
         self.predict_units: str = settings.pop("predict_units")
         settings["symmetry"] = self.symmetry.as_config()
         settings["project_onto"] = None if self.project_onto is None else self.project_onto.as_config()
+        settings["beside"] = [each.as_config() for each in self.beside] or None
         self.save_hyperparameters(settings)
         self.optimizer_config: dict[str, Any] | None = None
         self.scheduler_config: dict[str, Any] | None = None
@@ -144,6 +156,8 @@ class GNetModule(LightningModule):
         self.log_train_loss = True
         self.domain: Domain | None = None
         self.net, self.group = None, None
+        self._groups_beside: tuple[NodeGroup, ...] = ()
+        self._asks = True  # for a penalty
         self._target_group: NodeGroup | None = None  # of the projection still to be done
         self._metrics: dict[str, Metric] = {}
         self._data_domain: Domain | None = None  # where its units are not those of the checkpoint
@@ -184,7 +198,9 @@ class GNetModule(LightningModule):
         self.domain = domain
         self.group = self.symmetry(domain.graph, domain.grid_shape)
         self._target_group = None if self.project_onto is None else self.project_onto(domain.graph, domain.grid_shape)
-        self.net = build_net(domain, self.group, dict(self.hparams), streams(self.hparams["seed"])["init"])
+        self._groups_beside = tuple(rule(domain.graph, domain.grid_shape) for rule in self.beside)
+        generator = streams(self.hparams["seed"])["init"]
+        self.net = build_net(domain, self.group, dict(self.hparams), generator, beside=self._groups_beside)
 
     def project(self) -> None:
         """Replace the trained linear net by its Reynolds average, if ``project_onto`` asks for it; a second call does nothing."""
@@ -237,6 +253,10 @@ class GNetModule(LightningModule):
         self.log(f"{stage}_loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=stage != "test", batch_size=count)
         return loss, output
 
+    def on_train_start(self) -> None:
+        """Look once whether any part of the net asks for a penalty."""
+        self._asks = bool(asking(self))
+
     def on_train_epoch_start(self) -> None:
         """Seed dropout and coins from (seed, epoch), so that a resumed run draws the noise of an undisturbed one."""
         if self.hparams["dropout"] > 0 or isinstance(
@@ -259,8 +279,12 @@ class GNetModule(LightningModule):
         return batch._replace(x=there.x(here.x.inverse(batch.x)), y=there.y(here.y.inverse(batch.y)))
 
     def training_step(self, batch: "Batch", batch_idx: int) -> dict[str, Tensor]:
-        """Masked mean of the loss over the batch."""
+        """Masked mean of the loss over the batch, and what parts of the net ask to be added (logged as ``train_penalty``)."""
         loss, output = self._step(batch, "train")
+        asked = penalty(self) if self._asks else loss.new_zeros(())
+        if asked.requires_grad:
+            self.log("train_penalty", asked.detach(), on_step=False, on_epoch=True, batch_size=len(batch.x))
+            loss = loss + asked
         return {"loss": loss, "output": output.detach()}
 
     def validation_step(self, batch: "Batch", batch_idx: int) -> dict[str, Tensor]:
@@ -327,7 +351,7 @@ class GNetModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the graph, the group and the units, as tensors and primitives."""
         if self.domain is not None and self.group is not None:
-            checkpoint[RECORD] = make_record(self.domain, self.group, dict(self.hparams), self._target_group)
+            checkpoint[RECORD] = make_record(self.domain, self.group, dict(self.hparams), self._target_group, self._groups_beside)
             configs = (self.optimizer_config, self.scheduler_config, self.data_config)
             checkpoint[RECORD]["training"] = dict(zip(("optimizer", "lr_scheduler", "data"), configs, strict=True))
 
@@ -344,18 +368,18 @@ class GNetModule(LightningModule):
                 datamodule.in_units_of(there, only_predicts=datamodule.only_predicts)
                 self.domain = Domain.of(datamodule)
             self._data_domain = None if _same_units(there, self.domain) else self.domain
-        group = group_from_record(record["group"])
+        group, beside = group_from_record(record["group"]), groups_beside(record)
         settings = {
             name: (value, self.hparams[name]) for name, value in record["settings"].items() if value != self.hparams[name]
         }
         if settings:
             differ = ", ".join(f"{name}={mine!r} there and {given!r} here" for name, (mine, given) in settings.items())
             raise CheckpointError(f"the checkpoint holds another net: {differ}; leave these arguments out")
-        if self.net is None or group != self.group or self.domain is None:
+        if self.net is None or group != self.group or beside != self._groups_beside or self.domain is None:
             dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
-            self.net = build_net(there, group, record["settings"]).to(dtype)
+            self.net = build_net(there, group, record["settings"], beside=beside).to(dtype)
         target = record["project_onto"]
-        self.domain, self.group = there, group
+        self.domain, self.group, self._groups_beside = there, group, beside
         self._target_group = None if target is None else group_from_record(target)
 
 

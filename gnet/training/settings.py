@@ -5,7 +5,7 @@ from typing import Any
 
 from gnet.errors import ConfigError
 
-LAYERED = ("act", "norm", "dropout", "residual", "bias", "parametrization", "init", "mixing", "num_bases", "layer")
+LAYERED = ("act", "norm", "dropout", "residual", "bias", "parametrization", "init", "mixing", "num_bases", "layer", "relaxation")
 """Settings of nets of layers."""
 GRAPHS = ("propagate", "tie_edges")
 """What the graph does in them."""
@@ -13,7 +13,7 @@ RECURRENT = ("diffusion_steps", "sampling_decay", "released")
 """Settings of the recurrent net."""
 NET_SETTINGS = ("architecture", "hidden_channels", "num_layers", *LAYERED, *GRAPHS, *RECURRENT)
 """The hyper-parameters that decide the shape of a net."""
-OF_MAPS = ("layer", "parametrization", "init", "mixing", "num_bases", *GRAPHS)
+OF_MAPS = ("layer", "relaxation", "beside", "parametrization", "init", "mixing", "num_bases", *GRAPHS)
 """Settings of maps from nodes to nodes."""
 
 
@@ -41,7 +41,7 @@ def refuse_unread(
 
 def _unread(settings: Mapping[str, Any], target: str | None, of_classes: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     if settings["architecture"] == "gru":
-        yield "architecture='gru'", (*LAYERED, *GRAPHS), "take architecture='gnet'"
+        yield "architecture='gru'", (*LAYERED, *GRAPHS, "beside"), "take architecture='gnet'"
         return
     yield "architecture='gnet'", RECURRENT, "take architecture='gru'"
     if settings.get("layer") in ("relaxed", "relaxed_sender"):

@@ -3,6 +3,7 @@
 import copy
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,9 +75,18 @@ def penalty(module: nn.Module) -> Tensor:
         >>> penalty(nn.Linear(1, 1))
         tensor(0.)
     """
-    asked = [each for each in module.modules() if callable(getattr(each, "penalty", None))]
-    terms = [each.penalty() for each in asked if not isinstance(each.penalty, nn.Module)]  # type: ignore[operator]
+    terms = [part.penalty() for part in asking(module)]
     return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+def asking(module: nn.Module) -> list[Any]:
+    """The parts of a net that ask for something: those whose class has a method ``penalty``.
+
+    Example:
+        >>> asking(nn.Linear(1, 1))
+        []
+    """
+    return [each for each in module.modules() if callable(getattr(type(each), "penalty", None))]
 
 
 def broken_square(weight: Tensor, bias: Tensor | None, group: NodeGroup) -> Tensor:
@@ -101,5 +111,5 @@ def check_at_least(floor: float, **values: float) -> None:
         ConfigError: the first one that is.
     """
     for name, value in values.items():
-        if not value >= floor:
-            raise ConfigError(f"expected {name} >= {floor:g}, got {value}")
+        if not isinstance(value, int | float) or not value >= floor:
+            raise ConfigError(f"expected {name} >= {floor:g}, got {value!r}")

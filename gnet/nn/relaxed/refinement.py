@@ -68,7 +68,7 @@ class Refinement(nn.Module):
         if not is_nested:
             raise GroupError(
                 f"expected the orbits of a subgroup inside those of a group, got {fine} and {coarse}, which are not nested; "
-                "exchange them, or take GroupSum, whose groups need not be nested"
+                "exchange them, or take a sum (GroupSum, layer='sum'), whose groups need not be nested"
             )
         for name, tensor in {"parent": parent, "sizes": sizes, "coarse_sizes": coarse_sizes}.items():
             self.register_buffer(name, tensor, persistent=False)

@@ -1,6 +1,7 @@
 """A symmetric map and a freer one beside it, held small by a prior: residual pathways."""
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -31,7 +32,7 @@ class ResidualPathway(ApproximateLinear):
         beside: the subgroup whose maps the residual path has, with a bias per node orbit of it; None is no symmetry, a dense
             map of N^2 C C' weights.
         identifiable: take the group's average away from the residual path.
-        sigma: (sigma_a, sigma_b), the widths of the priors; inf is none. A small sigma_b pulls towards the group.
+        sigma: (sigma_a, sigma_b), the widths of the priors; inf (or None) is none. A small sigma_b pulls towards the group.
         scale: the residual path starts as a copy of f times this.
         bias: "orbit" has one vector per node orbit of the group, and of ``beside`` in the residual path; "shared" one in all.
         parametrization, init, gain, rho: as in ``EquivariantLinear``; the gain is that of f.
@@ -72,7 +73,7 @@ class ResidualPathway(ApproximateLinear):
         *,
         beside: NodeGroup | None = None,
         identifiable: bool = False,
-        sigma: tuple[float, float] = (math.inf, math.inf),
+        sigma: Sequence[float | None] = (math.inf, math.inf),
         scale: float = 1e-3,
         bias: Bias | None = "orbit",
         parametrization: Parametrization = "canonical",
@@ -186,10 +187,13 @@ class ResidualPathway(ApproximateLinear):
         return f"ResidualPathway({self.in_channels} -> {self.out_channels} | {groups} | {counts} weights per channel pair)"
 
 
-def _check_sigma(sigma: tuple[float, float]) -> tuple[float, float]:
-    pair = tuple(float(each) for each in sigma) if isinstance(sigma, tuple | list) else ()
-    if len(pair) != 2 or not all(each > 0 for each in pair):
+def _check_sigma(sigma: Sequence[float | None]) -> tuple[float, float]:
+    try:
+        wide, narrow = (math.inf if each is None else float(each) for each in sigma)
+    except (TypeError, ValueError):
+        wide = narrow = math.nan
+    if not (wide > 0 and narrow > 0):
         raise ConfigError(
             f"expected sigma as two widths > 0, of the symmetric and of the residual path (inf is none), got {sigma}"
         )
-    return pair
+    return wide, narrow

@@ -159,7 +159,7 @@ def test_l1_closes_gates_that_nothing_needs(rng):
 @pytest.mark.parametrize(
     ("groups", "options", "error", "message"),
     [
-        ([WHOLE, GROUP], {}, GroupError, "which are not nested; exchange them, or take GroupSum"),
+        ([WHOLE, GROUP], {}, GroupError, "which are not nested; exchange them, or take a sum"),
         ([TRIVIAL, ACROSS, GROUP], {}, GroupError, "which are not nested"),
         ([GROUP], {}, ConfigError, "expected a chain of at least two groups, got 1"),
         ([FINER, GROUP], {"gates": [1.5]}, ConfigError, r"expected gates in \[0, 1\], got \[1\.5\]"),
