@@ -12,6 +12,7 @@ _ROOMS = {
     "standardise": ("Scaling", "Standardiser"),
     "module": ("GNetModule",),
     "callbacks": ("LogEquivariance", "read_equivariance_errors"),
+    "relaxation": ("Anneal", "EquivariancePenalty", "GroupAugmentation"),
     "symmetry_metrics": ("EquivarianceErrorMetric", "LayerEquivarianceErrorMetric", "StabiliserMetric"),
     "data_metrics": ("BiasVarianceMetric", "DataErrorMetric", "EnergyShiftMetric", "MomentShiftMetric", "RiskGapMetric"),
     "symmetry": ("Automorphism", "Coarsened", "GivenPartition", "Grid", "Symmetric", "Symmetry", "Trivial"),

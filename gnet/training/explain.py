@@ -12,8 +12,13 @@ import lightning.pytorch.callbacks
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
+from gnet.training.callbacks import LogEquivariance
 from gnet.training.data import GraphDataModule
+from gnet.training.relaxation import Anneal, EquivariancePenalty, GroupAugmentation
 from gnet.training.symmetry import symmetries
+
+OURS = [Anneal, EquivariancePenalty, GroupAugmentation, LogEquivariance]
+"""Callbacks of gnet for a user's config."""
 
 
 def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) -> str:
@@ -78,7 +83,7 @@ def _arguments(class_path: str) -> list[str]:
 def _classes(key: str) -> list[type]:
     """The classes that may stand for a key; none where gnet does not know."""
     match key.rpartition(".")[2]:
-        case "symmetry" | "project_onto" | "reference":
+        case "symmetry" | "project_onto" | "reference" | "beside":
             return [*symmetries()]
         case "data":
             return [kind for kind in _subclasses(GraphDataModule) if "build" in vars(kind) or "images" in vars(kind)]
@@ -87,7 +92,7 @@ def _classes(key: str) -> list[type]:
         case "lr_scheduler":
             return _public(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler)
         case "callbacks":
-            return _public(lightning.pytorch.callbacks, lightning.pytorch.Callback)
+            return [*_public(lightning.pytorch.callbacks, lightning.pytorch.Callback), *OURS]
     return []
 
 
