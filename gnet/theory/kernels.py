@@ -1,60 +1,80 @@
 """Kernel ridge regression with a kernel averaged over a group: invariant functions, for any group one can sample."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.metrics.pairwise import kernel_metrics, pairwise_kernels
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import Group, NodeGroup
-from gnet.theory.checks import as_float64
+from gnet.theory.regressor import array_shape, flattened
 
 Array = NDArray[np.float64]
 Kernel = Callable[[Array, Array], Array]
 LARGEST = 5040
 """Elements of a finite group that are all used unless a number of samples is given."""
+ROWS = 1024
+"""Images that are held at once."""
 
 
-def averaged_kernel(x: Tensor, other: Tensor, moves: Callable[[Tensor], list[Tensor]], kernel: Kernel, *, both: bool) -> Array:
+def averaged_kernel(
+    x: Tensor, other: Tensor, moves: Callable[[Tensor], Iterable[Tensor]], kernel: Kernel, *, both: bool
+) -> Array:
     """The mean over images of a kernel: of the first argument alone, or of both.
 
     For all elements of a group and a kernel with k(g x, g y) = k(x, y) one side is enough. For a sample of them averaging both
-    sides keeps the kernel positive semidefinite, at the square of the cost.
+    sides keeps the kernel positive semidefinite, at the square of the cost. No more than about ``ROWS`` images of each side are
+    held at once, whatever the size of the group.
 
     Args:
-        moves: the images of a batch under each element.
+        moves: the images of a batch under each element, one after the other.
 
     Shapes:
         x: (n, ...)    other: (m, ...)    returns: (n, m)
 
     Example:
-        >>> swap = lambda batch: [batch, batch.flip(1)]
+        >>> swap = lambda batch: iter([batch, batch.flip(1)])
         >>> x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
         >>> averaged_kernel(x, x, swap, lambda a, b: a @ b.T, both=False)
         array([[0.5]])
     """
-    images = [each.flatten(1).numpy() for each in moves(x)]
-    others = [each.flatten(1).numpy() for each in moves(other)] if both else [other.flatten(1).numpy()]
-    total = sum(kernel(a, b) for a in images for b in others)
-    return np.asarray(total) / (len(images) * len(others))
+    total, count = np.zeros((len(x), len(other))), 0
+    for images in _stacked(moves(x)):
+        for others in _stacked(moves(other) if both else [other]):
+            block = kernel(images.reshape(-1, images.shape[-1]), others.reshape(-1, others.shape[-1]))
+            total += block.reshape(len(images), len(x), len(others), len(other)).sum((0, 2))
+            count += len(images) * len(others)
+    return np.asarray(total / count)
 
 
-class InvariantKernelRidge(RegressorMixin, BaseEstimator):
+def _stacked(images: Iterable[Tensor]) -> Iterator[Array]:
+    """Some images at a time, (k, n, entries)."""
+    rest = iter(images)
+    for first in rest:
+        more = islice(rest, max(0, ROWS // len(first) - 1))
+        yield np.stack([each.flatten(1).numpy() for each in (first, *more)])
+
+
+class InvariantKernelRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Kernel ridge regression on functions that a group leaves as they are, for any group that can be sampled.
 
     The kernel is E_g k(g x, y). A finite group of up to 5040 elements is summed over whole, which is exact; of any other
     ``num_samples`` elements are drawn once, and the fitted function is invariant up to their number.
 
     Args:
-        group: one with an action that keeps the kernel: permutations and orthogonal matrices keep "rbf", "linear", "poly".
+        group: one with an action that keeps the kernel: permutations and orthogonal matrices keep "rbf", "linear", "poly". None
+            is the trivial group, which makes it kernel ridge regression as everyone knows it.
         kernel: a name known to ``sklearn.metrics.pairwise.pairwise_kernels``.
-        gamma: of the kernel; None is its default, 1 over the number of entries.
+        gamma: of the kernels that have one; None is 1 over the number of entries.
         alpha: penalty.
         num_samples: elements to draw; None takes all of a finite group.
         random_state: seed of the draw.
@@ -62,9 +82,12 @@ class InvariantKernelRidge(RegressorMixin, BaseEstimator):
     Shapes:
         X: (n, N) or (n, N, C) for groups of N nodes, (n, ..., d) for d x d matrices    y: (n,) or (n, q)
 
+    Units: those of y in ``predict``.
+
     Raises:
-        ConfigError: too large a group without ``num_samples``, or settings out of range.
-        ShapeError: X that the group does not act on.
+        ConfigError: too large a group without ``num_samples``, settings out of range, an unknown kernel, or one that the action
+            does not keep.
+        ShapeError: X that the group does not act on, or not as in ``fit``.
 
     Attributes:
         num_elements_: over how many elements it averages.
@@ -82,7 +105,7 @@ class InvariantKernelRidge(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        group: Group,
+        group: Group | None = None,
         *,
         kernel: str = "rbf",
         gamma: float | None = None,
@@ -97,37 +120,53 @@ class InvariantKernelRidge(RegressorMixin, BaseEstimator):
         self.num_samples = num_samples
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike | Tensor, y: ArrayLike | Tensor) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit."""
-        if not isinstance(self.group, Group):
-            raise ConfigError(
-                f"expected a group, got {type(self.group).__name__}; for none take sklearn.kernel_ridge.KernelRidge"
-            )
-        if not self.alpha > 0:
-            raise ConfigError(f"expected alpha > 0, got {self.alpha!r}")
+        self._check_settings()
+        shape = array_shape(X)
+        flat, targets = validate_data(self, flattened(X, math.inf), y, multi_output=True, y_numeric=True, dtype=np.float64)
+        self._signal_shape = self._shape_of_signals(shape)
         self._elements = self._chosen()
-        self.num_elements_ = len(self._elements)
-        self._x = self._signals(X)
-        targets = as_float64(y).numpy()
-        if len(targets) != len(self._x):
-            raise ShapeError(f"expected as many targets as samples, got {len(targets)} and {len(self._x)}")
-        self._ridge = KernelRidge(alpha=self.alpha, kernel="precomputed").fit(self._gram(self._x), targets)
+        self.num_elements_ = 1 if self._elements is None else len(self._elements)
+        self._x = torch.tensor(flat).reshape(-1, *self._signal_shape)
+        gram = self._gram(self._x)
+        if self.group is not None and np.abs(gram - gram.T).max() > 1e-8 * np.abs(gram).max():
+            raise ConfigError(
+                f"expected a kernel with k(g x, g y) = k(x, y), which {self.kernel!r} is not for the action of {self.group.name}"
+                "; take one of distances or inner products that the group keeps, or draw elements: num_samples=64"
+            )
+        self._ridge = KernelRidge(alpha=self.alpha, kernel="precomputed").fit(gram, targets)
         return self
 
-    def predict(self, X: ArrayLike | Tensor) -> Array:
+    def predict(self, X: ArrayLike) -> Array:
         """The fitted function.
 
         Shapes:
             X: as in ``fit``    returns: (m,) or (m, q)
         """
-        if not hasattr(self, "_ridge"):
-            raise ConfigError("fit first: call fit(X, y)")
-        return np.asarray(self._ridge.predict(self._gram(self._signals(X))))
+        check_is_fitted(self)
+        shape = array_shape(X)
+        if len(shape) > 2 and shape[1:] != self._signal_shape:
+            raise ShapeError(f"expected X of shape (n, {', '.join(map(str, self._signal_shape))}) as in fit, got {shape}")
+        flat = validate_data(self, flattened(X, math.inf), dtype=np.float64, reset=False)
+        return np.asarray(self._ridge.predict(self._gram(torch.tensor(flat).reshape(-1, *self._signal_shape))))
 
-    def _chosen(self) -> list[Tensor]:
+    def _check_settings(self) -> None:
+        if self.group is not None and not isinstance(self.group, Group):
+            raise ConfigError(f"expected a group, or None for the trivial one, got {type(self.group).__name__}")
+        if not 0 < self.alpha < math.inf:
+            raise ConfigError(f"expected a finite alpha > 0, got {self.alpha!r}")
+        if self.gamma is not None and not 0 < self.gamma < math.inf:
+            raise ConfigError(f"expected a finite gamma > 0, or None, got {self.gamma!r}")
+        if self.kernel not in kernel_metrics():
+            raise ConfigError(f"expected a kernel of {', '.join(sorted(kernel_metrics()))}, got {self.kernel!r}")
+        if self.num_samples is not None and self.num_samples < 1:
+            raise ConfigError(f"expected num_samples >= 1, or None for all elements, got {self.num_samples}")
+
+    def _chosen(self) -> list[Tensor] | None:
+        if self.group is None:
+            return None
         if self.num_samples is not None:
-            if self.num_samples < 1:
-                raise ConfigError(f"expected num_samples >= 1, or None for all elements, got {self.num_samples}")
             return list(self.group.sample(self.num_samples, torch.Generator().manual_seed(self.random_state)))
         if not self.group.is_finite or self.group.order() > LARGEST:
             raise ConfigError(
@@ -135,24 +174,26 @@ class InvariantKernelRidge(RegressorMixin, BaseEstimator):
             )
         return list(self.group.elements(LARGEST))
 
-    def _signals(self, X: ArrayLike | Tensor) -> Tensor:
-        x = as_float64(X)
-        if isinstance(self.group, NodeGroup):
-            x = x.unsqueeze(-1) if x.ndim == 2 else x
-            if x.ndim != 3 or x.shape[1] != self.group.degree:
-                size = self.group.degree
-                raise ShapeError(f"expected X of shape (n, {size}) or (n, {size}, C), got {tuple(np.shape(X))}")
-        elif x.ndim < 2:
-            raise ShapeError(f"expected X of shape (n, ...), got {tuple(x.shape)}")
-        return x
+    def _shape_of_signals(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What the group acts on; X has been checked to have two axes or more."""
+        if not isinstance(self.group, NodeGroup):
+            return shape[1:]
+        if len(shape) not in (2, 3) or shape[1] != self.group.degree:
+            size = self.group.degree
+            raise ShapeError(f"expected X of shape (n, {size}) or (n, {size}, C), got {shape}")
+        return (*shape[1:], 1) if len(shape) == 2 else shape[1:]
+
+    def _images(self, batch: Tensor) -> Iterator[Tensor]:
+        if self.group is None or self._elements is None:
+            yield batch
+            return
+        for g in self._elements:
+            yield self.group.action(g, batch)
 
     def _gram(self, x: Tensor) -> Array:
         gamma = 1 / x[0].numel() if self.gamma is None else self.gamma
-        options = {} if self.kernel == "linear" else {"gamma": gamma}
-        return averaged_kernel(
-            x,
-            self._x,
-            lambda batch: [self.group.action(g, batch) for g in self._elements],
-            lambda a, b: pairwise_kernels(a, b, metric=self.kernel, **options),
-            both=self.num_samples is not None,
-        )
+
+        def kernel(one: Array, other: Array) -> Array:
+            return np.asarray(pairwise_kernels(one, other, metric=self.kernel, filter_params=True, gamma=gamma))
+
+        return averaged_kernel(x, self._x, self._images, kernel, both=self.num_samples is not None)

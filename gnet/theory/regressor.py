@@ -33,8 +33,8 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
         """
         if output not in (None, "equivariant", "invariant"):
             raise ConfigError(f"expected output 'equivariant', 'invariant' or None, got {output!r}")
-        shape, y_shape = _shape(X), _shape(y)
-        flat, targets = validate_data(self, _flat(X), _flat(y), multi_output=True, y_numeric=True, dtype=np.float64)
+        shape, y_shape = array_shape(X), array_shape(y)
+        flat, targets = validate_data(self, flattened(X), flattened(y), multi_output=True, y_numeric=True, dtype=np.float64)
         self._y_shape = () if targets.ndim == 1 else y_shape[1:]
         self._nodes = nodes = 1 if group is None else group.degree
         if flat.shape[1] % nodes or (len(shape) == 3 and group is not None and shape[1] != nodes):
@@ -60,11 +60,11 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
             ShapeError: X of three axes that are not nodes and channels, as in ``fit``.
         """
         check_is_fitted(self)
-        shape = _shape(X)
+        shape = array_shape(X)
         if len(shape) == 3 and shape[1:] != self._signal_shape:
             wanted = "(n, features)" if self._signal_shape is None else f"(n, {', '.join(map(str, self._signal_shape))})"
             raise ShapeError(f"expected X of shape {wanted} as in fit, got {shape}")
-        flat = validate_data(self, _flat(X), dtype=np.float64, reset=False)
+        flat = validate_data(self, flattened(X), dtype=np.float64, reset=False)
         x = torch.tensor(flat).reshape(len(flat), self._nodes, -1)
         return self.outputs(x).numpy().reshape(len(flat), *self._y_shape)
 
@@ -95,14 +95,15 @@ class NodeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator, ABC):
         return offset if self._y_shape else float(offset[0])
 
 
-def _shape(values: Any) -> tuple[int, ...]:
+def array_shape(values: Any) -> tuple[int, ...]:
+    """Of an array, a tensor or nested lists."""
     return tuple(values.shape) if hasattr(values, "shape") else np.asarray(values).shape
 
 
-def _flat(values: Any) -> Any:
-    """(n, N, C) as (n, N C), everything else as it is, for scikit-learn to check."""
+def flattened(values: Any, most: float = 3) -> Any:
+    """Signals of three axes, or of up to ``most``, as (n, entries); everything else as it is, for scikit-learn to check."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
-    if isinstance(values, list | tuple | np.ndarray) and np.ndim(values) == 3:
+    if isinstance(values, list | tuple | np.ndarray) and 3 <= np.ndim(values) <= most:
         return np.reshape(values, (len(values), -1))
     return values

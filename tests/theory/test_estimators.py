@@ -1,19 +1,13 @@
-"""Linear estimators: scikit-learn's own checks, ridge without a group, and brute force in a basis of the group's maps."""
-
-import pickle
+"""Linear estimators: ridge without a group, and brute force in a basis of the group's maps."""
 
 import numpy as np
 import pytest
-import torch
-from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.model_selection import GridSearchCV
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup, TrivialGroup, grid_group
-from gnet.theory import EquivariantRidge, InvariantKernelRidge, ShrunkEquivariantRegression, dim_hom
+from gnet.theory import EquivariantRidge, ShrunkEquivariantRegression, dim_hom
 from gnet.theory.regression import expected_excess_risk
 from tests.theory.simulate import constrained_basis, matrices
 from tests.theory.test_regression import clusters
@@ -28,11 +22,6 @@ GROUPS = {
     "grid": grid_group((2, 3), "flips"),
     "cycle": PermutationGroup([[1, 2, 3, 4, 5, 0]]),
 }
-
-
-@parametrize_with_checks([EquivariantRidge(), ShrunkEquivariantRegression()])
-def test_scikit_learn_agrees(estimator, check):
-    check(estimator)
 
 
 def brute_force(x, y, outer, inner, alpha, intercept):
@@ -118,78 +107,6 @@ class TestRidge:
         assert model.num_weights_ == 40**2 + 40
 
 
-class TestConventions:
-    """What scikit-learn's checks would ask of estimators with a group, whose shapes they do not know."""
-
-    MODELS = (
-        EquivariantRidge(GROUPS["[3, 2, 1]"], 0.1),
-        EquivariantRidge(GROUPS["swaps"], 0.1),
-        EquivariantRidge(GROUPS["cycle"], 0.1),
-        ShrunkEquivariantRegression(GROUPS["[3, 2, 1]"]),
-        ShrunkEquivariantRegression([TrivialGroup(6), GROUPS["[3, 2, 1]"], SymmetricGroup(6)]),
-        InvariantKernelRidge(GROUPS["[3, 2, 1]"]),
-    )
-
-    @pytest.fixture(params=MODELS, ids=lambda model: f"{type(model).__name__}")
-    def model(self, request):
-        return clone(request.param)
-
-    @pytest.fixture
-    def data(self):
-        rng = np.random.default_rng(0)
-        return rng.standard_normal((30, 6)), rng.standard_normal(30)
-
-    def test_cloned_models_are_equal_and_parameters_survive(self, model, data):
-        again = clone(model).set_params(**model.get_params())
-        np.testing.assert_array_equal(model.fit(*data).predict(data[0]), again.fit(*data).predict(data[0]))
-
-    def test_fitting_twice_changes_nothing_and_leaves_data_alone(self, model, data):
-        x, y = (each.copy() for each in data)
-        first = model.fit(*data).predict(data[0])
-        np.testing.assert_array_equal(model.fit(*data).predict(data[0]), first)
-        np.testing.assert_array_equal(data[0], x)
-        np.testing.assert_array_equal(data[1], y)
-
-    def test_pickled_models_predict_alike(self, model, data):
-        model.fit(*data)
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(data[0]), model.predict(data[0]))
-
-    def test_lists_and_tensors_are_arrays(self, model, data):
-        expected = model.fit(*data).predict(data[0])
-        x, y = torch.from_numpy(data[0]), torch.from_numpy(data[1])
-        np.testing.assert_allclose(model.fit(x, y).predict(x), expected)
-        np.testing.assert_allclose(model.fit(data[0].tolist(), data[1].tolist()).predict(data[0].tolist()), expected)
-
-    def test_a_search_over_groups(self, data):
-        grid = {"group": [None, *GROUPS.values()], "alpha": [0.1, 1.0]}
-        search = GridSearchCV(EquivariantRidge(), grid, cv=3).fit(data[0], data[0].sum(1))
-        assert search.best_score_ > 0.99
-        assert search.best_params_["group"] == SymmetricGroup(6)
-
-    def test_axes_are_not_exchanged_in_silence(self, data):
-        """Fitted on (n, nodes, channels), (n, channels, nodes) has as many numbers, and another meaning."""
-        rng = np.random.default_rng(0)
-        x, y = rng.standard_normal((40, 6, 2)), rng.standard_normal((40, 6, 1))
-        for model in (
-            EquivariantRidge(GROUPS["[3, 2, 1]"]),
-            EquivariantRidge(),
-            ShrunkEquivariantRegression(GROUPS["[3, 2, 1]"]),
-            ShrunkEquivariantRegression(),
-        ):
-            model.fit(x, y)
-            np.testing.assert_allclose(model.predict(x.reshape(40, 12)), model.predict(x))
-            for wrong in (x.transpose(0, 2, 1), x.reshape(40, 3, 4), x.reshape(40, 12, 1)):
-                with pytest.raises(ShapeError, match=r"expected X of shape \(n, 6, 2\) as in fit, got \(40, "):
-                    model.predict(wrong)
-        flat = EquivariantRidge(GROUPS["[3, 2, 1]"]).fit(x.reshape(40, 12), y)
-        np.testing.assert_allclose(flat.predict(x), flat.predict(x.reshape(40, 12)))
-        with pytest.raises(ShapeError, match=r"expected X of shape \(n, features\) as in fit"):
-            EquivariantRidge().fit(x.reshape(40, 12), y).predict(x)
-
-    def test_scores(self, model, data):
-        assert model.fit(data[0], data[0].sum(1)).score(data[0], data[0].sum(1)) > 0.5
-
-
 class TestShrunk:
     def test_without_groups_it_is_least_squares(self):
         rng = np.random.default_rng(0)
@@ -219,49 +136,6 @@ class TestShrunk:
         assert model.predict(x).shape == (60, 4, 3)
 
 
-class TestKernel:
-    def test_the_whole_group_against_a_double_sum(self):
-        rng, group = np.random.default_rng(0), clusters(2, 2)
-        x = rng.standard_normal((20, 4))
-        y, new = np.sin(x).sum(1), rng.standard_normal((5, 4))
-        model = InvariantKernelRidge(group, gamma=0.2, alpha=0.1).fit(x, y)
-        perms = [[0, 1, 2, 3], [1, 0, 2, 3], [0, 1, 3, 2], [1, 0, 3, 2]]
-
-        def kernel(a, b):
-            pairs = [np.exp(-0.2 * ((a[:, None, p] - b[None][:, :, q]) ** 2).sum(-1)) for p in perms for q in perms]
-            return np.mean(pairs, 0)
-
-        expected = kernel(new, x) @ np.linalg.solve(kernel(x, x) + 0.1 * np.eye(20), y)
-        np.testing.assert_allclose(model.predict(new), expected)
-        np.testing.assert_allclose(model.predict(new[:, [1, 0, 3, 2]]), expected)
-        assert np.abs(model.predict(new[:, [2, 1, 0, 3]]) - expected).max() > 1e-3  # no element
-
-    def test_sampled_groups_get_nearer_with_more_samples(self):
-        rng, group = np.random.default_rng(0), SymmetricGroup(8)
-        x, new = rng.standard_normal((30, 8)), rng.standard_normal((20, 8))
-        y = (x**2).sum(1)
-        gaps = []
-        for count in (2, 64):
-            model = InvariantKernelRidge(group, alpha=0.1, num_samples=count).fit(x, y)
-            moved = [model.predict(new[:, rng.permutation(8)]) for _ in range(8)]
-            gaps.append(np.std(moved, 0).mean() / np.std(model.predict(new)))
-        assert gaps[1] < 0.5 * gaps[0]
-
-    def test_larger_groups_learn_from_fewer_samples(self):
-        rng = np.random.default_rng(0)
-        x, test = rng.standard_normal((40, 5)), rng.standard_normal((300, 5))
-
-        def target(z):
-            return np.cos(z).sum(1) + np.sort(z, 1)[:, -1]
-
-        groups = [TrivialGroup(5), clusters(2, 1, 1, 1), clusters(3, 2), SymmetricGroup(5)]
-        errors = [
-            np.mean((InvariantKernelRidge(g, gamma=0.2, alpha=0.01).fit(x, target(x)).predict(test) - target(test)) ** 2)
-            for g in groups
-        ]
-        assert errors == sorted(errors, reverse=True)
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -282,17 +156,6 @@ class TestKernel:
             "subgroup",
         ),
         (lambda: ShrunkEquivariantRegression(output="x").fit(np.eye(3), np.ones(3)), ConfigError, "got 'x'"),
-        (lambda: InvariantKernelRidge(SymmetricGroup(9)).fit(np.eye(9), np.ones(9)), ConfigError, "num_samples=64"),
-        (
-            lambda: InvariantKernelRidge(SymmetricGroup(3), num_samples=0).fit(np.eye(3), np.ones(3)),
-            ConfigError,
-            "num_samples >= 1",
-        ),
-        (lambda: InvariantKernelRidge(SymmetricGroup(3), alpha=0).fit(np.eye(3), np.ones(3)), ConfigError, "alpha > 0"),
-        (lambda: InvariantKernelRidge(SymmetricGroup(3)).fit(np.eye(4), np.ones(4)), ShapeError, r"X of shape \(n, 3\)"),
-        (lambda: InvariantKernelRidge(SymmetricGroup(3)).fit(np.eye(3), np.ones(4)), ShapeError, "got 4 and 3"),
-        (lambda: InvariantKernelRidge(SymmetricGroup(3)).predict(np.eye(3)), ConfigError, "fit first"),
-        (lambda: InvariantKernelRidge(None).fit(np.eye(3), np.ones(3)), ConfigError, "sklearn.kernel_ridge.KernelRidge"),
     ],
 )
 def test_errors(call, error, message):
