@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
+from gnet.groups.cluster import ClusterGroup
 from gnet.measures.equivariance import check_inputs, chosen_elements
-from gnet.orbits import PairOrbits
+from gnet.orbits import Blocks, PairOrbits
 from gnet.theory.checks import as_float64, check_finite
 
 CHUNK_ENTRIES = 4_000_000  # float64 numbers held at once: 32 MB
@@ -59,7 +60,7 @@ def moment_shift(x: ArrayLike | Tensor, group: NodeGroup, *, order: int = 2) -> 
 
     The sample's own S is too far away by its noise. The estimate leaves out what a sample contributes together with itself, as a
     U-statistic over pairs of samples: (n^2 ||P S||^2 - sum_i ||P x_i x_i^T||^2) / (n (n - 1)), with P what the group takes away.
-    O(n N^2 C^2) time.
+    O(n N^2 C^2) time, with an N C x N C matrix.
 
     Args:
         order: 2 for the second moment (no mean is taken off), 1 for the mean.
@@ -105,8 +106,7 @@ def moment_shift(x: ArrayLike | Tensor, group: NodeGroup, *, order: int = 2) -> 
 
 def moment_sums(samples: Tensor, group: NodeGroup, order: int) -> tuple[Tensor, Tensor]:
     """Sum of x x^T (N, C, N, C), or of x (N, C), and ||P x x^T||^2, or ||P x||^2, of each sample, (B,)."""
-    step = max(1, CHUNK_ENTRIES // (samples.shape[1] * samples.shape[2]) ** order)
-    kept = torch.cat([_kept(chunk, group, order).square().sum(1) for chunk in samples.split(step)])
+    kept = torch.cat([_kept(chunk, group, order).square().sum(1) for chunk in samples.split(_step(samples, group, order))])
     own = samples.square().sum((1, 2)) ** order - kept
     return samples.sum(0) if order == 1 else torch.einsum("bip,bjr->ipjr", samples, samples), own
 
@@ -115,19 +115,47 @@ def _kept(samples: Tensor, group: NodeGroup, order: int) -> Tensor:
     """Coordinates of the average over the group of x x^T, or of x, in an orthonormal basis, (B, orbits * C^order)."""
     if order == 1:
         orbits = group.node_orbits()
-        labels, sizes, values = orbits.labels, orbits.sizes.double(), samples.movedim(1, 0)
+        labels, sizes, values = orbits.labels, orbits.sizes, samples.movedim(1, 0)
     else:
         pairs = PairOrbits.of(group)
-        labels, sizes = pairs.labels().flatten(), pairs.orbit_sizes.double()
-        values = torch.einsum("bip,bjr->ijbpr", samples, samples).flatten(0, 1)
+        sizes = pairs.orbit_sizes
+        labels, values = _block_sums(samples, pairs) if isinstance(pairs, Blocks) else _products(samples, pairs)
     sums = torch.zeros(len(sizes), *values.shape[1:], dtype=values.dtype).index_add(0, labels, values)
-    return (sums.movedim(0, -1) / sizes.sqrt()).flatten(1)
+    return (sums.movedim(0, -1) / sizes.double().sqrt()).flatten(1)
+
+
+def _products(samples: Tensor, pairs: PairOrbits) -> tuple[Tensor, Tensor]:
+    """The orbit of every pair of nodes, (N^2,), and their products, (N^2, B, C, C)."""
+    return pairs.labels().flatten(), torch.einsum("bip,bjr->ijbpr", samples, samples).flatten(0, 1)
+
+
+def _block_sums(samples: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
+    """The orbit of every pair of clusters and of every cluster's own pairs, (k^2 + k',), and the products summed over each.
+
+    The sum over pairs of different nodes of a cluster is that of all its pairs less that of each node with itself, so sums and
+    sums of squares over clusters are enough: O(N C^2 + k^2 C^2) for each sample.
+    """
+    sums = blocks.partition.sum(samples, 1)
+    own = blocks.partition.sum(torch.einsum("bip,bir->ibpr", samples, samples))  # (k, B, C, C)
+    across = torch.einsum("bip,bjr->ijbpr", sums, sums)
+    inside = blocks.has_own.nonzero().flatten()  # of single nodes both sums are one orbit
+    across[inside, inside] -= own[inside]
+    labels = torch.cat([blocks.pair_ids.flatten(), blocks.own_ids[inside]])
+    return labels, torch.cat([across.flatten(0, 1), own[inside]])
+
+
+def _step(samples: Tensor, group: NodeGroup, order: int) -> int:
+    """How many samples are looked at together."""
+    size, channels = samples.shape[1:]
+    held = size * channels if order == 1 else (size * channels) ** 2
+    if order == 2 and isinstance(group, ClusterGroup):
+        held = (size + group.partition.num_clusters**2) * channels**2
+    return max(1, CHUNK_ENTRIES // held)
 
 
 def _kernel(samples: Tensor, group: NodeGroup, order: int) -> Tensor:
     """<P x x^T, y y^T>, or <P x, y>, of all pairs of samples, (B, B) with a zero diagonal."""
-    step = max(1, CHUNK_ENTRIES // (samples.shape[1] * samples.shape[2]) ** order)
-    kept = torch.cat([_kept(chunk, group, order) for chunk in samples.split(step)])
+    kept = torch.cat([_kept(chunk, group, order) for chunk in samples.split(_step(samples, group, order))])
     flat = samples.flatten(1)
     return ((flat @ flat.mT) ** order - kept @ kept.mT).fill_diagonal_(0.0)
 

@@ -1,5 +1,6 @@
 """Input shift: brute force over the group, unbiased over all samples from a finite population, jackknife, exact tests."""
 
+import dataclasses
 import itertools
 import math
 
@@ -82,6 +83,24 @@ def test_error_is_the_jackknife_or_that_by_chance(group, rng, order):
     assert found.square == pytest.approx(sum(pairs) / 21)
     jackknife = leave_one_out(lambda some: moment_shift(some, group, order=order).square, x)
     assert found.standard_error == pytest.approx(max(jackknife, by_chance(pairs, 7)))
+
+
+@pytest.mark.parametrize(("labels", "swap"), [([0, 1, 0, 2, 1, 0, 3], None), ([0, 1, 0, 2, 1, 3, 3], [1, 0, 2, 3])])
+def test_sums_over_clusters_are_sums_over_pairs(labels, swap, rng):
+    """The same group by clusters and by its generators, which go through every pair of nodes; with single nodes."""
+    group = ClusterGroup(Partition(labels), None if swap is None else PermutationGroup([swap]))
+    x = skewed(rng, 9, group)
+    by_pairs = moment_shift(x, PermutationGroup([list(g) for g in group.generators]))
+    assert dataclasses.astuple(moment_shift(x, group)) == pytest.approx(dataclasses.astuple(by_pairs))
+    other = moment_shift(x, ClusterGroup(Partition([0, 0, 0, 1, 1, 2, 3])))
+    assert other.square != pytest.approx(by_pairs.square, rel=1e-3)
+
+
+def test_large_cluster_groups_look_at_no_pair_of_nodes_of_a_sample(rng, monkeypatch):
+    monkeypatch.setattr(room, "_products", None)
+    x = torch.randn(20, 1000, dtype=torch.float64, generator=rng)
+    found = moment_shift(x, ClusterGroup(Partition(torch.arange(1000) % 10)))
+    assert abs(found.square) < 5 * found.standard_error
 
 
 def test_samples_that_are_all_alike_are_not_certain():
