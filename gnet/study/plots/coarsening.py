@@ -17,6 +17,7 @@ from gnet.nn.checks import check_choice
 from gnet.orbits import DENSE_LIMIT
 from gnet.study.plots.drawing import (
     MANY_ARROWS,
+    MANY_LINES,
     PANEL,
     Array,
     Lines,
@@ -55,8 +56,9 @@ def plot_coarsening(
     Clusters have a number, a mark and a colour; those that edges join differ in colour as far as eight colours allow. Lines are
     as wide as the weights, relative to the widest of the panel, whose weight its title names; rings are loops, relative to the
     widest ring; negative weights are dashed. A node of G' stands at the mean of its cluster (where those would collide: at its
-    most central node) and is the larger the more nodes it stands for. Directed graphs of up to ``MANY_ARROWS`` edges have
-    arrows. Loops of single nodes are counted in the title and drawn in G' alone.
+    most central node) and is the larger the more nodes it stands for. A blow-up of more than ``MANY_LINES`` edges has one line
+    for each pair of clusters and one ring for each cluster. Directed graphs of up to ``MANY_ARROWS`` edges have arrows. Loops of
+    single nodes are counted in the title and drawn in G' alone.
 
     Args:
         data: the graph; drawn at ``pos``, else at ``data.pos``, else where ``layout`` puts it.
@@ -96,14 +98,17 @@ def plot_coarsening(
         figure, panels = figure_and_axes(axes, 1 + matrices, 3, PAGE, height)
         for (name, graph), panel in zip(graphs, panels[:3], strict=True):
             lines = Lines.of(graph)
+            in_bands = name == "blow-up" and len(lines.weight) > MANY_LINES
             if graph is coarse:
                 _draw_coarse(panel, where, partition, lines, look)
+            elif in_bands:
+                _draw_bands(panel, where, partition, Lines.of(coarse), look)
             else:
                 _draw_full(panel, where, partition, lines, look)
             set_view(panel, where, units)
             panel.set_anchor("N")  # or the title would move while matplotlib makes room for it
             panel.set_axis_off()
-            panel.set_title(_counted(name, graph, lines), fontsize=7)
+            panel.set_title(_counted(name, graph, lines) + (", one for each block" if in_bands else ""), fontsize=7)
         for (_, graph), panel in zip(graphs, panels[3:], strict=False):
             _draw_adjacency(panel, graph, partition)
         if title and axes is None:
@@ -122,6 +127,13 @@ def _without_pos(data: "Data") -> "Data":
 def _draw_full(axes: Axes, where: Array, partition: Partition, lines: Lines, look: Sequence[Look]) -> None:
     size = diameter(where)
     draw_edges(axes, where, lines.without_loops, 2.0 if len(where) < 100 else 1.0, size)
+    draw_nodes(axes, where, partition.labels.numpy(), look, np.full(len(where), size))
+
+
+def _draw_bands(axes: Axes, where: Array, partition: Partition, coarse: Lines, look: Sequence[Look]) -> None:
+    """Of a blow-up with very many edges: those between two clusters are one line, those within a cluster one ring."""
+    size = diameter(where)
+    draw_edges(axes, _centres(where, partition), coarse, 4.0, 3 * size)
     draw_nodes(axes, where, partition.labels.numpy(), look, np.full(len(where), size))
 
 
