@@ -18,7 +18,7 @@ from gnet.study.plots.bias_variance import plot_bias_variance, read_summary
 from gnet.study.plots.coarsening import plot_coarsening, plot_sensor_map
 from gnet.study.plots.equivariance import plot_error_against_steps, plot_layer_errors
 from gnet.study.plots.layout import layout
-from gnet.study.plots.measured import NamedError, read_errors
+from gnet.study.plots.measured import NamedError
 from gnet.study.plots.orbits import plot_pair_orbits
 from gnet.study.plots.outputs import Outputs, plot_outputs
 from gnet.study.plots.style import COLOURS, COLUMN, LINES, MARKERS, PAGE, new_figure, save, styled
@@ -40,7 +40,6 @@ __all__ = [
     "plot_outputs",
     "plot_pair_orbits",
     "plot_sensor_map",
-    "read_errors",
     "read_summary",
     "save",
     "styled",

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from gnet.study.plots.measured import NET, PREFIX, LayerErrors, Level, Paths, are_paths, levels, read_runs
+from gnet.study.plots.measured import LayerErrors, Level, Paths, are_paths, levels, read_runs
 from gnet.study.plots.style import COLOURS, LINES, MARKERS, PAGE, figure_and_axes, label_ends, styled
+from gnet.training.logged import NET, PREFIX
 
 ROUNDING = float(np.finfo(np.float64).eps)
 """Errors are measured in float64: below some tens of this number they are none."""

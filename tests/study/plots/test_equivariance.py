@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from gnet import ClusterGroup, EquivariantLinear, Partition, SymmetricGroup, equivariance_error
 from gnet.errors import ConfigError, DataError
 from gnet.measures import EquivarianceError
-from gnet.study.plots import new_figure, plot_error_against_steps, plot_layer_errors, read_errors, save
+from gnet.study.plots import new_figure, plot_error_against_steps, plot_layer_errors, save
 from gnet.study.plots.measured import Level
+from gnet.training import read_equivariance_errors
 
 HEADER = "epoch,step,train_loss,equivariance_error,equivariance_error/blocks.10,equivariance_error/blocks.2"
 LOGGED = f"""{HEADER},reference_equivariance_error
@@ -32,11 +33,11 @@ def log(folder: Path, text: str = LOGGED) -> Path:
 
 
 def test_every_column_with_the_prefix_is_found(tmp_path: Path) -> None:
-    found = read_errors(log(tmp_path))
+    found = read_equivariance_errors(log(tmp_path))
     assert list(found) == ["net", "blocks.2", "blocks.10"]  # in natural order
     assert found["net"][0].tolist() == [4, 9] and found["net"][1].tolist() == [0.1, 0.04]  # the last value of a step
     assert found["blocks.2"][0].tolist() == [4]
-    assert list(read_errors(tmp_path / "metrics.csv", "reference_equivariance_error")) == ["net"]
+    assert list(read_equivariance_errors(tmp_path / "metrics.csv", "reference_equivariance_error")) == ["net"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_every_column_with_the_prefix_is_found(tmp_path: Path) -> None:
     ids=["spaces and a byte-order mark", "epochs alone", "neither steps nor epochs"],
 )
 def test_the_reader_is_tolerant(tmp_path: Path, text: str) -> None:
-    found = read_errors(log(tmp_path, text))
+    found = read_equivariance_errors(log(tmp_path, text))
     assert {name: (steps.tolist(), values.tolist()) for name, (steps, values) in found.items()} == {
         "net": ([3], [0.25]),
         "head": ([3], [0.5]),
@@ -80,7 +81,7 @@ def test_what_lightning_writes_is_read(tmp_path: Path) -> None:
     logger.save()
     logger.log_metrics({"equivariance_error": 0.25, "equivariance_error/blocks.0": 0.125}, step=3)  # a new column
     logger.save()
-    found = read_errors(logger.log_dir)
+    found = read_equivariance_errors(logger.log_dir)
     assert {name: (steps.tolist(), values.tolist()) for name, (steps, values) in found.items()} == {
         "net": ([1, 3], [0.5, 0.25]),
         "blocks.0": ([3], [0.125]),
