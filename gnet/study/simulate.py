@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Kind = Literal["exact", "upper bound", "lower bound"]
+Kind = Literal["exact", "upper bound", "lower bound", "unknown"]
 
 
 @dataclass(frozen=True)
 class Measured:
     """A line of a simulation's table: what was varied, what was measured, and what theory says of it.
 
-    ``expected`` is the same quantity by a closed form, or a bound on it; ``kind`` says which.
+    ``expected`` is the same quantity by a closed form, or a bound on it, or NaN where nothing is known; ``kind`` says which.
     """
 
     quantity: str
@@ -97,6 +97,7 @@ def parser() -> "ArgumentParser":
 
     import gnet.study.partial_symmetry
     import gnet.study.planted_selection
+    import gnet.study.shrinkage
     import gnet.study.thresholds  # noqa: F401 - so that the classes are known by their short names
 
     words = ArgumentParser(prog="simulate", description=__doc__, exit_on_error=False)

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,16 +15,19 @@ from gnet.cli import main
 from gnet.errors import ConfigError
 from gnet.study.circle import Rotations, largest_gaps, nearest, rotated, slope
 from gnet.study.partial_symmetry import PartialSymmetry
+from gnet.study.shrinkage import ChainShrinkage
 from gnet.study.simulate import Measured
 from gnet.study.thresholds import RegressionThresholds
-from gnet.theory import generalisation_bound
+from gnet.theory import expected_excess_risk, generalisation_bound, optimal_shrinkage
 
 ROOT = Path(__file__).resolve().parents[2]
-R3, PARTIAL = (str(ROOT / "configs" / "simulation" / f"{name}.yaml") for name in ("r3", "partial_symmetry"))
+R3, PARTIAL, SHRINKAGE = (
+    str(ROOT / "configs" / "simulation" / f"{name}.yaml") for name in ("r3", "partial_symmetry", "shrinkage")
+)
 GROUPS = {"I": [0, 1, 2], "S2": [0, 0, 1], "S3": [0, 0, 0]}
 
 
-@pytest.mark.parametrize("config", [R3, PARTIAL], ids=["r3", "partial_symmetry"])
+@pytest.mark.parametrize("config", [R3, PARTIAL, SHRINKAGE], ids=["r3", "partial_symmetry", "shrinkage"])
 def test_the_command(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--simulation.num_trials", "4"]
     assert main(["simulate", "--config", config, "--quick", *words, "--out", str(tmp_path)]) == 0
@@ -31,7 +35,7 @@ def test_the_command(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "within 2 standard errors of theory" in shown and "figure.pdf" in shown
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) > 100 and all(math.isfinite(float(row["measured"])) for row in rows)
+    assert len(rows) >= 20 and all(math.isfinite(float(row["measured"])) for row in rows)
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "figure.png").stat().st_size > 20_000
     assert "num_trials: 4" in (tmp_path / "report.md").read_text()  # later words win over --quick
 
@@ -50,6 +54,39 @@ def test_regression_means_are_those_of_theory() -> None:
     thresholds = simulation.thresholds("nearly S3")
     assert thresholds["S2", "S3", "projected"] == pytest.approx(22.53125)
     assert thresholds["S2", "S3", "constrained"] == pytest.approx(21.53125)
+
+
+def test_estimated_factors_lie_between() -> None:
+    """Beside exact risks: below no symmetry, above the better of the groups; the check value of theory at n = 20 is 0.003755."""
+    simulation = ChainShrinkage(
+        [1.0, 1.0, 0.92], {"none": [0, 1, 2], "S2": [0, 0, 1], "S3": [0, 0, 0]}, sizes=[20], num_trials=800
+    )
+    lines = simulation.run()
+    found = {line.settings["estimator"]: line for line in lines}
+    for line in lines:
+        if line.kind == "exact":
+            assert abs(line.measured - line.expected) < 5 * line.standard_error, line
+    mine = found["estimated factors"]
+    assert mine.kind == "unknown" and math.isnan(mine.expected)
+    assert abs(mine.measured - 0.003755) < 5 * mine.standard_error
+    assert mine.measured + 5 * mine.standard_error < found["none"].expected
+    assert found["best factors"].expected < min(found["S2"].expected, found["S3"].expected) < mine.measured
+    assert "| 20 | 0.003" in simulation.summary(lines)
+
+
+def test_the_guide_shows_the_measured_table() -> None:
+    """Its exact columns are those of theory, its measured one that of the check values."""
+    rows = re.findall(
+        r"^\| (10|20|40|80) \| ([\d.]+) ± ([\d.]+) \| (.*) \|$", (ROOT / "docs" / "estimators.md").read_text(), re.MULTILINE
+    )
+    assert [int(row[0]) for row in rows] == [10, 20, 40, 80]
+    for (n, measured, error, rest), check in zip(rows, (0.008962, 0.003755, 0.001931, 0.001014), strict=True):
+        assert abs(float(measured) - check) < 5 * float(error)
+        simulation = ChainShrinkage([1.0, 1.0, 0.92], {"none": [0, 1, 2], "S2": [0, 0, 1], "S3": [0, 0, 0]})
+        chain = list(simulation.groups.values())
+        exact = [expected_excess_risk(simulation.beta, group, int(n), **simulation.options) for group in chain]
+        exact.append(optimal_shrinkage(simulation.beta, chain, int(n), **simulation.options).risk)
+        assert rest.split(" | ") == [f"{value:.5f}" for value in exact]
 
 
 def small_partial(**settings) -> PartialSymmetry:
@@ -175,6 +212,8 @@ def test_the_nearest_function(rng: torch.Generator) -> None:
         (lambda: RegressionThresholds({"a": [1.0, 2.0]}, GROUPS), r"targets and groups of one dimension, got \[2, 3\]"),
         (lambda: RegressionThresholds({"a": [1.0, 2.0, 3.0]}, GROUPS, sizes=[4]), "more than 4 samples"),
         (lambda: RegressionThresholds({"a": [0.0, 0.0, 0.0]}, GROUPS), "a target that is not 0"),
+        (lambda: ChainShrinkage([1.0, 2.0], GROUPS), "groups of its dimension"),
+        (lambda: ChainShrinkage([1.0, 2.0, 3.0], GROUPS, sizes=[4]), "more than 4 samples"),
         (lambda: PartialSymmetry(symmetric_under=3), r"a target with 2, 4, 8 or 16 of them, .* got \['none', .*\], 3, 64"),
         (lambda: PartialSymmetry(points=40), "32, 48, 64 ... points"),
         (lambda: PartialSymmetry(rotations={}), "expected a set of rotations"),

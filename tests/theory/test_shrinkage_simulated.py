@@ -88,6 +88,25 @@ def test_risks_and_best_factors(name):
     assert not agrees(wrong.risk_at([1.0] * steps), mean(risks(pieces, [1.0] * steps, theta, root)))
 
 
+def test_an_increment_of_one_dimension_gains_or_loses():
+    """Two inputs and their swap, so many samples that the noise is known: (1 - 1 / z^2)_+ z for z normal about the truth."""
+    rng, n = np.random.default_rng(0), 200
+    grid = np.linspace(-9, 9, 4001)
+    share = np.exp(-(grid**2) / 2)
+    for away, ratio in ((0.0, 0.333), (2.36, 1.491), (8.0, 1.049)):
+        z = away + grid
+        exact = np.average((np.maximum(0, 1 - 1 / np.maximum(z**2, 1e-12)) * z - away) ** 2, weights=share)
+        assert exact == pytest.approx(ratio, abs=5e-4)
+        theta = 1.0 + away / math.sqrt(n) * np.array([1.0, -1.0]) / math.sqrt(2)  # noise 1: least squares errs by 1 / n
+        found = []
+        for _ in range(1500):
+            x = rng.standard_normal((n, 2))
+            estimate, _ = estimate_shrinkage(LeastSquares.fit(x, x @ theta + rng.standard_normal(n)), SymmetricGroup(2))
+            apart = (estimate.flatten().numpy() - theta) @ [1.0, -1.0] / math.sqrt(2)
+            found.append(n * apart**2)
+        assert abs(np.mean(found) - exact) < 5 * np.std(found) / math.sqrt(1500) + 0.03
+
+
 def plug_in(x, y):
     """Chain shrinkage in R^3 of many data sets at once: (T, n, 3) and (T, n) -> (T, 3)."""
     gram = np.linalg.inv(x.mT @ x)
