@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gnet.errors import GnetError
-    from gnet.graphs import Partition, blow_up, chain, coarsen, coarsened_graph, grid_patches
+    from gnet.graphs import (
+        Partition,
+        blow_up,
+        chain,
+        coarsen,
+        coarsened_graph,
+        correlation_graph,
+        distance_graph,
+        grid_patches,
+        knn_graph,
+    )
     from gnet.groups import (
         Action,
         ClusterGroup,
@@ -65,10 +75,13 @@ __all__ = [
     "coarse_automorphisms",
     "coarsen",
     "coarsened_graph",
+    "correlation_graph",
+    "distance_graph",
     "equivariance_error",
     "grid_group",
     "grid_patches",
     "isotypic_decomposition",
+    "knn_graph",
     "load",
     "project",
     "streams",
@@ -76,7 +89,7 @@ __all__ = [
 
 _HOME = {
     "gnet.errors": "GnetError",
-    "gnet.graphs": "Partition blow_up chain coarsen coarsened_graph grid_patches",
+    "gnet.graphs": "Partition blow_up chain coarsen coarsened_graph correlation_graph distance_graph grid_patches knn_graph",
     "gnet.groups": "Action ClusterGroup Group PermutationGroup SymmetricGroup TrivialGroup automorphism_group "
     "coarse_automorphisms grid_group",
     "gnet.measures": "equivariance_error project",

@@ -141,7 +141,8 @@ def correlation_graph(x: Tensor, threshold: float = 0.5, pos: Tensor | None = No
 
 def _check_tensor(name: str, values: object) -> None:
     if not isinstance(values, Tensor):
-        raise ShapeError(f"expected {name} to be a tensor, got a {type(values).__name__}; torch.as_tensor({name}) makes one")
+        fix = f"give data.{name}" if isinstance(values, Data) else f"torch.as_tensor({name}) makes one"
+        raise ShapeError(f"expected {name} to be a tensor, got a {type(values).__name__}; {fix}")
 
 
 def _points(pos: Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, ShapeError
 
@@ -15,9 +16,54 @@ def check_shape(x: Tensor, num_nodes: int, channels: int) -> None:
     Raises:
         ShapeError: it is not, or is no tensor.
     """
-    if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[-2:] != (num_nodes, channels):
-        got = tuple(x.shape) if isinstance(x, Tensor) else f"a {type(x).__name__}, which is no tensor"
-        raise ShapeError(f"expected x of shape (*, {num_nodes}, {channels}), got {got}")
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"expected x of shape (*, {num_nodes}, {channels}), got {no_tensor(x)}")
+    if x.ndim < 2 or x.shape[-2:] != (num_nodes, channels):
+        raise ShapeError(f"expected x of shape (*, {num_nodes}, {channels}), got {tuple(x.shape)}")
+
+
+def no_tensor(x: object) -> str:
+    """What was given in place of a tensor, and how to give one.
+
+    Example:
+        >>> no_tensor([1.0]), no_tensor(Data())
+        ('a list, which is no tensor; convert with torch.as_tensor(x)', 'a Data, which is no tensor; give its signals, data.x')
+    """
+    fix = "give its signals, data.x" if isinstance(x, Data) else "convert with torch.as_tensor(x)"
+    return f"a {type(x).__name__}, which is no tensor; {fix}"
+
+
+def signals_of(x: object, num_nodes: int) -> tuple[Tensor, bool]:
+    """The signals as (*, N, C), and whether they came flat, as PyG batches them: (B * N, C) with B of one or more.
+
+    Raises:
+        ShapeError: no tensor, or a flat one whose rows are no multiple of N.
+
+    Example:
+        >>> x, is_flat = signals_of(torch.zeros(10, 2), 5)
+        >>> x.shape, is_flat
+        (torch.Size([2, 5, 2]), True)
+    """
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"expected x of shape (*, {num_nodes}, C), got {no_tensor(x)}")
+    if x.ndim != 2:
+        return x, False
+    if x.shape[0] % num_nodes:
+        raise ShapeError(
+            f"expected (*, {num_nodes}, C), or flat (B * {num_nodes}, C), got {tuple(x.shape)}: "
+            f"{x.shape[0]} is no multiple of {num_nodes} nodes"
+        )
+    return x.reshape(-1, num_nodes, x.shape[-1]), True
+
+
+def refuse_graph(*given: object) -> None:
+    """Refuse edges where a net is called: those of PyG take them there.
+
+    Raises:
+        ConfigError: something was given.
+    """
+    if any(each is not None for each in given):
+        raise ConfigError("the graph is fixed when the net is made (its group, edge_index=); call net(x) alone")
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

@@ -9,10 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
 from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm, with_skips
+from gnet.nn.checks import refuse_graph, signals_of
 from gnet.nn.linear import EquivariantLinear
 from gnet.nn.make import Layer, LayerMaker, check_relaxation
 from gnet.nn.propagate import Propagation, check_propagation
@@ -67,7 +68,7 @@ class GNet(nn.Module):
 
     Shapes:
         x: (*, N, C), or PyG's flat (B * N, C), which comes back flat    returns: (*, N, C') or (B * N, C')
-        with an invariant last layer: (*, C'), or (B, C') from flat batches of B > 1; (N, C) is one signal
+        with an invariant last layer: (*, C'), or (B, C') from flat batches, of which (N, C) is one with B = 1
 
     Raises:
         ShapeError: x has another number of nodes or channels.
@@ -170,19 +171,10 @@ class GNet(nn.Module):
         for module in _outermost(self.blocks, "reset_parameters"):
             module.reset_parameters(generator) if hasattr(module, "group") else module.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the net."""
-        if not isinstance(x, Tensor):
-            raise ShapeError(f"expected a tensor (*, N, C), got {type(x).__name__}; convert with torch.as_tensor(x)")
-        flat = x.ndim == 2 and self.group is not None and x.shape[0] != self.group.degree
-        if flat:
-            num_nodes = self.group.degree  # type: ignore[union-attr]
-            if x.shape[0] % num_nodes:
-                raise ShapeError(
-                    f"expected (*, {num_nodes}, C), or flat (B * {num_nodes}, C), got {tuple(x.shape)}: "
-                    f"{x.shape[0]} is no multiple of {num_nodes} nodes"
-                )
-            x = x.reshape(-1, num_nodes, x.shape[-1])
+    def forward(self, x: Tensor, edge_index: object = None, edge_weight: object = None) -> Tensor:
+        """Apply the net; edges are refused here, since the net has its graph."""
+        refuse_graph(edge_index, edge_weight)
+        x, flat = (x, False) if self.group is None else signals_of(x, self.group.degree)
         if self._keeps_cluster_order():
             x = self._in_cluster_order(x)
         else:

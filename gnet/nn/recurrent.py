@@ -12,7 +12,7 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.edges import checked_edges
 from gnet.groups.base import NodeGroup
 from gnet.kernels.sparse import spread
-from gnet.nn.checks import check_channels, check_placement
+from gnet.nn.checks import check_channels, check_placement, refuse_graph, signals_of
 from gnet.nn.weights import Start
 
 
@@ -198,7 +198,8 @@ class GNetGRU(nn.Module):
         in_channels: channels of one step.
         out_channels: channels of one step of the forecast.
         horizon_in, horizon_out: steps read and written.
-        data: the graph.
+        edge_index, edge_weight: the graph, senders first.
+        data: the same as one object.
         num_layers: cells on top of each other.
         num_steps: of the diffusion.
         sampling_decay: tau; None never shows the truth.
@@ -206,16 +207,19 @@ class GNetGRU(nn.Module):
 
     Shapes:
         x: (*, N, horizon_in C), step by step    truth: (*, N, horizon_out C') or None    returns: (*, N, horizon_out C')
+        or PyG's flat (B * N, ...) in place of (*, N, ...), which comes back flat
 
     Raises:
         ShapeError: x of another shape, dtype or device.
+        ConfigError: no graph, or two; edges where the net is called.
 
     References:
         Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926. Bengio et al. (2015), arXiv:1506.03099, on scheduled sampling.
 
     Example:
         >>> ring = Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 0]]), num_nodes=3)
-        >>> net = GNetGRU(ClusterGroup(Partition([0, 0, 1])), 2, 8, 1, horizon_in=3, horizon_out=4, data=ring)
+        >>> group = ClusterGroup(Partition([0, 0, 1]))
+        >>> net = GNetGRU(group, 2, 8, 1, horizon_in=3, horizon_out=4, edge_index=ring.edge_index)
         >>> net(torch.zeros(5, 3, 3 * 2)).shape
         torch.Size([5, 3, 4])
     """
@@ -231,7 +235,9 @@ class GNetGRU(nn.Module):
         *,
         horizon_in: int,
         horizon_out: int,
-        data: Data,
+        edge_index: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        data: Data | None = None,
         num_layers: int = 1,
         num_steps: int = 1,
         sampling_decay: float | None = 2000.0,
@@ -246,13 +252,14 @@ class GNetGRU(nn.Module):
         if sampling_decay is not None and not sampling_decay > 0:
             raise ConfigError(f"expected sampling_decay > 0, or None, got {sampling_decay}")
         check_channels(in_channels, out_channels)
+        graph = _graph_of(data, edge_index, edge_weight, group.degree)
         self.group, self.in_channels, self.out_channels = group, in_channels * horizon_in, out_channels * horizon_out
         self.horizon_in, self.horizon_out, self.sampling_decay = horizon_in, horizon_out, sampling_decay
         options: dict[str, Any] = {"num_steps": num_steps, "released": released, "generator": generator}
 
         def cells(channels: int) -> nn.ModuleList:
             widths = [channels, *[hidden_channels] * (num_layers - 1)]
-            return nn.ModuleList(DiffusionGRUCell(group, width, hidden_channels, data, **options) for width in widths)
+            return nn.ModuleList(DiffusionGRUCell(group, width, hidden_channels, graph, **options) for width in widths)
 
         self.encoder, self.decoder = cells(in_channels), cells(out_channels)
         self.readout = nn.Parameter(torch.empty(out_channels, hidden_channels))
@@ -290,12 +297,13 @@ class GNetGRU(nn.Module):
         # e^x / (e^x + ...) turned round, which does not overflow.
         return 1 / (1 + math.exp(min(int(self.batches_seen) / self.sampling_decay, 700.0)) / self.sampling_decay)
 
-    def forward(self, x: Tensor, truth: Tensor | None = None) -> Tensor:
-        """Forecast."""
+    def forward(self, x: Tensor, truth: Tensor | None = None, *, edge_index: object = None, edge_weight: object = None) -> Tensor:
+        """Forecast; edges are refused here, since the net has its graph."""
         num_nodes = self.group.degree
-        for name, given, channels in (("x", x, self.in_channels), ("truth", truth, self.out_channels)):
-            if given is not None and (given.ndim < 2 or given.shape[-2:] != (num_nodes, channels)):
-                raise ShapeError(f"expected {name} of shape (*, {num_nodes}, {channels}), got {tuple(given.shape)}")
+        refuse_graph(edge_index, edge_weight, truth if truth is not None and not truth.is_floating_point() else None)
+        x, flat = self._checked("x", x, self.in_channels, self.horizon_in)
+        if truth is not None:
+            truth, _ = self._checked("truth", truth, self.out_channels, self.horizon_out)
         check_placement(x, self.readout)
         batch = x.shape[:-2]
         steps = _by_step(x, self.horizon_in)  # (T, N, B, C)
@@ -304,7 +312,18 @@ class GNetGRU(nn.Module):
         y = self._decode(states, shown)  # (T, N, B, C')
         if shown is not None:
             self.batches_seen += 1
-        return y.permute(2, 1, 0, 3).reshape(*batch, num_nodes, self.out_channels)
+        y = y.permute(2, 1, 0, 3).reshape(*batch, num_nodes, self.out_channels)
+        return y.flatten(0, 1) if flat else y
+
+    def _checked(self, name: str, given: Tensor, channels: int, steps: int) -> tuple[Tensor, bool]:
+        """The signals as (*, N, channels), and whether they came flat."""
+        signals, flat = signals_of(given, self.group.degree)
+        if signals.ndim < 2 or signals.shape[-2:] != (self.group.degree, channels):
+            hint = ""
+            if signals.ndim > 2 and signals.shape[-3:] == (steps, self.group.degree, channels // steps):
+                hint = f"; the steps belong in the channels: {name}.transpose(-3, -2).flatten(-2)"
+            raise ShapeError(f"expected {name} of shape (*, {self.group.degree}, {channels}), got {tuple(given.shape)}{hint}")
+        return signals, flat
 
     def _encode(self, steps: Tensor) -> list[Tensor]:
         states = []
@@ -334,6 +353,13 @@ class GNetGRU(nn.Module):
                 states[number] = state = cell.step(cell.diffusion(state), state, states[number], ready)
             outputs.append(F.linear(state, self.readout, self.readout_bias))
         return torch.stack(outputs)
+
+
+def _graph_of(data: Data | None, edge_index: Tensor | None, edge_weight: Tensor | None, num_nodes: int) -> Data:
+    if (data is None) == (edge_index is None):
+        got = "neither" if data is None else "both"
+        raise ConfigError(f"expected the graph as edge_index=data.edge_index (and edge_weight=), or as data=data, got {got}")
+    return Data(edge_index=edge_index, edge_weight=edge_weight, num_nodes=num_nodes) if data is None else data
 
 
 def _cells(cells: nn.ModuleList) -> list[DiffusionGRUCell]:

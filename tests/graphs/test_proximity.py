@@ -83,6 +83,8 @@ def test_neighbours_are_the_nearest(rng: torch.Generator):
     ("make", "error", "message"),
     [
         (lambda: knn_graph(np.zeros((3, 2)), 1), ShapeError, r"pos to be a tensor, got a ndarray; torch.as_tensor\(pos\)"),
+        (lambda: knn_graph(Data(pos=torch.zeros(3, 2)), 1), ShapeError, r"pos to be a tensor, got a Data; give data\.pos"),
+        (lambda: correlation_graph(Data(x=torch.zeros(3, 2))), ShapeError, r"got a Data; give data\.x"),
         (lambda: distance_graph(torch.zeros(3), 1.0), ShapeError, r"finite positions of shape \(N, D\), got \(3,\)"),
         (lambda: correlation_graph(torch.zeros(9, 3)), ShapeError, r"\(T, N, C\), got \(9, 3\); add an axis of one channel"),
         (lambda: correlation_graph([[1.0]]), ShapeError, "x to be a tensor, got a list"),
@@ -96,7 +98,7 @@ def test_bad_input_is_refused(make, error, message):
 
 def test_it_needs_no_lightning():
     code = (
-        "import sys, torch; from gnet.graphs import coarsen, distance_graph, knn_graph; from gnet import GNet\n"
+        "import sys, torch; from gnet import GNet, coarsen, correlation_graph, distance_graph, knn_graph\n"
         "import gnet; net = GNet(gnet.ClusterGroup(coarsen(knn_graph(torch.rand(9, 2), 2), 3)), 1, 4, 1)\n"
         "print(sorted({'lightning', 'jsonargparse', 'torchmetrics', 'matplotlib'} & set(sys.modules)))"
     )

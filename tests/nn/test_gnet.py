@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
@@ -90,10 +91,21 @@ def test_flat_input_that_is_no_multiple_of_the_nodes_is_refused():
 
 
 def test_lists_are_no_signals():
-    with pytest.raises(ShapeError, match=r"expected a tensor .*, got list; convert with torch\.as_tensor"):
+    with pytest.raises(ShapeError, match=r"got a list, which is no tensor; convert with torch\.as_tensor\(x\)"):
         GNet(GROUP, 2, 4, 3)([1.0, 2.0])
     with pytest.raises(ShapeError, match=r"expected x of shape \(\*, 6, 2\), got a list, which is no tensor"):
         EquivariantLinear(GROUP, 2, 4)([1.0, 2.0])
+
+
+def test_a_graph_is_no_signal_and_no_second_argument():
+    data = Data(x=torch.zeros(6, 2), edge_index=EDGES)
+    net = GNet(GROUP, 2, 4, 3)
+    for module in (net, net.blocks[0].linear):
+        with pytest.raises(ShapeError, match=r"got a Data, which is no tensor; give its signals, data\.x"):
+            module(data)
+    for call in (lambda: net(data.x, EDGES), lambda: net(data.x, edge_weight=torch.ones(2))):
+        with pytest.raises(ConfigError, match=r"the graph is fixed when the net is made .* call net\(x\) alone"):
+            call()
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 2), (4, 6, 3), (12, 3), (6,)])
@@ -144,6 +156,15 @@ def test_nets_from_any_layers(rng):
     torch.testing.assert_close(net(x), layers[2](layers[1](layers[0](x))))
     assert net.num_weights == 11 * 8 + 3 * 15
     assert net.num_parameters == 11 * 8 + 3 * 4 + 4 * 5 + 5 + 3 * 15 + 3
+
+
+def test_invariant_nets_give_a_row_for_each_graph_of_a_loader(rng):
+    """Also for the last batch, of one graph: what comes out of a loader can be put together."""
+    net = GNet.from_layers([Block(EquivariantLinear(GROUP, 2, 4), act="relu"), InvariantLinear(GROUP, 4, 3)])
+    samples = [Data(x=torch.randn(6, 2, generator=rng), num_nodes=6) for _ in range(5)]
+    outputs = [net(batch.x) for batch in DataLoader(samples, batch_size=4)]
+    assert [each.shape for each in outputs] == [(4, 3), (1, 3)]
+    torch.testing.assert_close(torch.cat(outputs), net(torch.stack([sample.x for sample in samples])))
 
 
 def test_nets_from_layers_without_a_group_take_signals_as_they_come():

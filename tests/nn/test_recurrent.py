@@ -265,6 +265,23 @@ def test_any_batch_axes_and_a_fresh_start(rng):
     assert layers.num_weights < layers.num_parameters
 
 
+def test_flat_batches_of_pyg_come_back_flat(rng):
+    layers = net(THREE, generator=rng, sampling_decay=1e12)
+    x, truth = torch.randn(5, 6, 6, generator=rng), torch.randn(5, 6, 2, generator=rng)
+    torch.testing.assert_close(layers(x.flatten(0, 1)), layers(x).flatten(0, 1))
+    torch.testing.assert_close(layers(x.flatten(0, 1), truth.flatten(0, 1)), layers(x, truth).flatten(0, 1))
+    assert layers(x[0]).shape == (6, 2)
+
+
+def test_the_graph_comes_as_edges_or_as_data(rng):
+    data = random_graph(rng)
+    seed = int(torch.randint(2**31, (1,), generator=rng))
+    edges = {"data": None, "edge_index": data.edge_index, "edge_weight": data.edge_weight}
+    first, again = (net(THREE, generator=torch.Generator().manual_seed(seed), **each) for each in ({"data": data}, edges))
+    x = torch.randn(2, 6, 6, generator=rng)
+    assert torch.equal(first(x), again(x))
+
+
 def test_compiles_in_one_graph_without_truth(rng):
     torch._dynamo.reset()
     layers = net(THREE, generator=rng).eval()
@@ -286,6 +303,25 @@ def test_weights_start_as_xavier_says(rng):
         (lambda: net(THREE, num_layers=0), ConfigError, "expected num_layers, horizon_in and horizon_out >= 1, got 0, 3 and 2"),
         (lambda: net(THREE, sampling_decay=0.0), ConfigError, r"expected sampling_decay > 0, or None, got 0\.0"),
         (lambda: net(THREE, Data(num_nodes=6)), GraphError, "edge_index"),
+        (
+            lambda: net(THREE, data=None),
+            ConfigError,
+            r"the graph as edge_index=data\.edge_index .*, or as data=data, got neither",
+        ),
+        (lambda: net(THREE, edge_index=RING.edge_index), ConfigError, "got both"),
+        (lambda: net(THREE)(torch.zeros(13, 6)), ShapeError, r"flat \(B \* 6, C\), got \(13, 6\): 13 is no multiple of 6 nodes"),
+        (
+            lambda: net(THREE)(torch.zeros(5, 3, 6, 2)),
+            ShapeError,
+            r"got \(5, 3, 6, 2\); the steps belong in the channels: x\.transpose\(-3, -2\)\.flatten\(-2\)",
+        ),
+        (lambda: net(THREE)(RING), ShapeError, r"got a Data, which is no tensor; give its signals, data\.x"),
+        (
+            lambda: net(THREE)(torch.zeros(6, 6), RING.edge_index),
+            ConfigError,
+            r"fixed when the net is made .* call net\(x\) alone",
+        ),
+        (lambda: net(THREE)(torch.zeros(6, 6), edge_index=RING.edge_index), ConfigError, "call net"),
         (lambda: net(THREE)(torch.zeros(6, 5)), ShapeError, r"expected x of shape \(\*, 6, 6\), got \(6, 5\)"),
         (
             lambda: net(THREE)(torch.zeros(6, 6), torch.zeros(6, 3)),
