@@ -6,7 +6,12 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnet.errors import GraphError, ShapeError
+from gnet.errors import DataError, GraphError, ShapeError
+
+LEAST = 3
+"""Samples that two nodes must have in common: any two points lie on a line."""
+ROUNDING = 1e-12
+"""A sum of squares about the mean, relative to that about another value, below which a signal counts as constant."""
 
 
 def symmetric_graph(edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int, pos: Tensor | None = None) -> Data:
@@ -104,14 +109,17 @@ def distance_graph(pos: Tensor, radius: float | None = None, sigma: float | None
 
 
 def correlation_graph(x: Tensor, threshold: float = 0.5, pos: Tensor | None = None) -> Data:
-    """Nodes joined whose signals have |correlation| >= ``threshold``, which is the weight; O(N^2) memory.
+    """Nodes joined whose signals have |correlation| >= ``threshold``, which is the weight; O(C N^2) memory.
 
-    Pass training samples only. Missing entries (NaN) count as the node's mean; channels are averaged.
+    Pass training samples only. Where entries are missing (NaN), a pair of nodes is compared on the samples that both have, three
+    at least. Of several channels |correlation| is averaged: nodes that go together in one and against each other in another are
+    as closely related as those that go together in both.
 
     Shapes:
         x: (T, N, C)
 
     Raises:
+        DataError: an infinite entry.
         GraphError: a threshold outside (0, 1], or no edge at all.
         ShapeError: ``x`` is no tensor, or of another shape.
 
@@ -129,14 +137,37 @@ def correlation_graph(x: Tensor, threshold: float = 0.5, pos: Tensor | None = No
         raise ShapeError(f"expected x of shape (T, N, C), got {tuple(x.shape)}{hint}")
     if not 0 < threshold <= 1:
         raise GraphError(f"expected a threshold in (0, 1], got {threshold}")
-    centred = (x.double() - x.double().nanmean(0)).nan_to_num(nan=0.0)
-    scaled = centred / centred.norm(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    correlation = (torch.einsum("tnc,tmc->nm", scaled, scaled) / x.shape[2]).abs().triu(1)
+    if x.isinf().any():
+        sample, node, channel = x.isinf().nonzero()[0].tolist()
+        raise DataError(
+            f"expected finite signals, NaN where missing, got an infinite one: node {node}, channel {channel}, sample {sample}"
+        )
+    correlation = _sizes_of_correlations(x.double()).triu(1)
     edges = (correlation >= threshold).nonzero().T
     if edges.shape[1] == 0:
         raise GraphError(f"no two nodes have a correlation of {threshold} or more; the largest is {float(correlation.max()):.3f}")
     weight = correlation[edges[0], edges[1]].float().clamp(max=1.0)
     return symmetric_graph(edges, weight, x.shape[1], pos)
+
+
+def _sizes_of_correlations(x: Tensor) -> Tensor:
+    """|Correlation| of each pair of nodes over the samples both have, averaged over the channels that have one; 0 without any.
+
+    Shapes:
+        x: (T, N, C)    returns: (N, N)
+    """
+    known = (~x.isnan()).to(x).permute(2, 0, 1)  # (C, T, N)
+    # Centred by each node's own mean first, so that the differences of sums below lose no digits.
+    values = (x - x.nanmean(0)).nan_to_num(nan=0.0).permute(2, 0, 1)
+    counts = known.mT @ known  # of the samples that i and j have in common, (C, N, N)
+    sums, squares = values.mT @ known, values.square().mT @ known  # of node i over those
+    variances = squares - sums.square() / counts.clamp_min(1)
+    products = values.mT @ values - sums * sums.mT / counts.clamp_min(1)
+    varies = (counts >= LEAST) & (variances > ROUNDING * squares)
+    is_defined = varies & varies.mT
+    sizes = products.abs() / (variances * variances.mT).sqrt()
+    sizes = torch.where(is_defined, sizes, 0.0).clamp(max=1.0)
+    return sizes.sum(0) / is_defined.sum(0).clamp_min(1)
 
 
 def _check_tensor(name: str, values: object) -> None:

@@ -1,5 +1,6 @@
 """From positions or signals alone, without edges and without lightning, to a net: every step is the user's own call."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnet.errors import GraphError, ShapeError
+from gnet.errors import DataError, GraphError, ShapeError
 from gnet.graphs import Partition, coarsen, correlation_graph, distance_graph, knn_graph
 from gnet.groups import ClusterGroup
 from gnet.measures import equivariance_error
@@ -69,6 +70,44 @@ def test_clusters_are_those_that_were_planted(kind: str, rng: torch.Generator):
 def test_a_liar_finds_other_clusters(rng: torch.Generator):
     shuffled = signals(rng)[:, torch.tensor([1, 0, 3, 2, 5, 4, 6, 8, 7, 9])]
     assert coarsen(correlation_graph(shuffled, threshold=0.5), num_clusters=3) != PLANTED
+
+
+class TestCorrelations:
+    def test_are_those_of_the_samples_that_both_nodes_have(self, rng: torch.Generator):
+        x = torch.randn(60, 4, 2, generator=rng, dtype=torch.float64).cumsum(0) + 100
+        x[torch.rand(x.shape, generator=rng) < 0.4] = torch.nan
+        graph = correlation_graph(x, 1e-9)
+        found = torch.zeros(4, 4, dtype=torch.float64)
+        found[graph.edge_index[0], graph.edge_index[1]] = graph.edge_weight.double()
+        for i, j in itertools.combinations(range(4), 2):
+            both = [x[:, [i, j], channel] for channel in range(2)]
+            expected = [float(torch.corrcoef(each[~each.isnan().any(1)].T)[0, 1].abs()) for each in both]
+            assert float(found[i, j]) == pytest.approx(sum(expected) / 2, abs=1e-6)
+
+    def test_of_one_signal_with_gaps_is_one(self, rng: torch.Generator):
+        x = torch.randn(500, 1, 1, generator=rng).expand(-1, 2, 1).clone()
+        x[torch.rand(500, 2, 1, generator=rng) < 0.5] = torch.nan
+        assert float(correlation_graph(x, 0.9).edge_weight[0]) == pytest.approx(1.0)
+
+    def test_of_opposite_sign_in_two_channels_do_not_cancel(self, rng: torch.Generator):
+        y = torch.randn(200, 1, 2, generator=rng)
+        both = torch.cat([y, y * torch.tensor([1.0, -1.0])], 1)
+        assert float(correlation_graph(both, 0.9).edge_weight[0]) == pytest.approx(1.0)
+
+    def test_need_three_samples_and_a_signal_that_varies(self, rng: torch.Generator):
+        x = torch.randn(5, 3, 1, generator=rng)
+        x[:3, 0], x[:, 2] = torch.nan, 0.1
+        with pytest.raises(GraphError, match=r"no two nodes have a correlation of 0\.01 or more; the largest is 0\.000"):
+            correlation_graph(x, 0.01)
+        x[4, 0] = torch.nan
+        x[0, 0], x[1, 0], x[2, 0] = 1.0, 2.0, 4.0
+        assert correlation_graph(x, 1e-6).edge_index.tolist() == [[0, 1], [1, 0]]
+
+    def test_name_an_infinite_reading(self):
+        x = torch.zeros(4, 3, 1)
+        x[1, 2] = torch.inf
+        with pytest.raises(DataError, match="NaN where missing, got an infinite one: node 2, channel 0, sample 1"):
+            correlation_graph(x)
 
 
 def test_neighbours_are_the_nearest(rng: torch.Generator):
