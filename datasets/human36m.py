@@ -23,10 +23,14 @@ MOVING_17 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 NECK = 9
 """Neck/Nose among the 17, left out for the 16."""
 POSES, FLAT, CAMERAS = "data_3d_h36m.npz", "data_2d_h36m_gt.npz", "cameras.json"
-FRAMES = {"train": 1_559_752, "test": 543_344}
-"""Frames times cameras of S1, S5, S6, S7, S8 and of S9, S11."""
-TOLERANCE = 0.02
-SUBJECTS = {"train": {"S1", "S5", "S6", "S7", "S8"}, "test": {"S9", "S11"}}
+FRAMES: dict[tuple[str, ...], int] = {
+    ("S1",): 248_376,
+    ("S5",): 396_316,
+    ("S6",): 249_864,
+    ("S7", "S8"): 665_196,
+    ("S9", "S11"): 543_344,
+}
+"""Frames times cameras; 1 559 752 of the first five subjects. What is known of pairs is their sum."""
 INTRINSICS = ("focal_length", "center", "radial_distortion", "tangential_distortion", "res_w", "res_h")
 EXTRINSICS = ("orientation", "translation")
 NEAR = 20.0
@@ -54,8 +58,8 @@ class Human36M(PoseLifting):
         train_subjects: to train on; those that are also among ``val_subjects`` are left out.
         val_subjects: training subjects to choose the epoch by.
         test_subjects: to test on.
-        check_counts: refuse files whose number of frames differs by more than 2 % from 1.56 million (training and validation)
-            and 0.54 million (test), for the usual subjects.
+        check_counts: refuse files with other numbers of frames than the usual ones, 1 559 752 of S1, S5, S6, S7 and S8 in all
+            cameras and 543 344 of S9 and S11. False takes any other conversion, or a part.
         options: see ``PoseLifting``.
 
     Raises:
@@ -155,14 +159,20 @@ class Human36M(PoseLifting):
         return torch.cat(found, dim=1)
 
     def _check_counts(self, clips: Mapping[Part, Clips]) -> None:
-        used = {"train": {*self.subjects["train"], *self.subjects["val"]}, "test": set(self.subjects["test"])}
-        got = {part: len(each.positions) * each.num_views for part, each in clips.items()}
-        for part, expected in FRAMES.items():
-            count = got["train"] + got["val"] if part == "train" else got["test"]
-            if used[part] == SUBJECTS[part] and abs(count - expected) > TOLERANCE * expected:
+        found: dict[str, dict[str, int]] = {}  # frames by subject and action
+        for each in clips.values():
+            for name, frames in zip(each.names, each.start.diff().tolist(), strict=True):
+                subject, _, action = name.partition("/")
+                found.setdefault(subject, {})[action] = frames * each.num_views
+        for subjects, expected in FRAMES.items():
+            actions = {f"{subject} {action}": n for subject in subjects for action, n in found.get(subject, {}).items()}
+            if set(subjects) <= set(found) and sum(actions.values()) != expected:
+                shortest = sorted(actions, key=actions.__getitem__)[:3]
                 raise DataError(
-                    f"{self.folder / POSES}: expected about {expected} frames of {sorted(used[part])} in all cameras, "
-                    f"got {count}; is it down-sampled, or a part? check_counts=False takes it as it is"
+                    f"{self.folder / POSES}: expected {expected} frames of {' and '.join(subjects)} in all cameras, got "
+                    f"{sum(actions.values())} in {len(actions)} clips, the shortest of which are "
+                    f"{', '.join(f'{name} ({actions[name]})' for name in shortest)}; is it cut off, down-sampled or another "
+                    "conversion? check_counts=False takes it as it is"
                 )
 
     def _check_views(self, clips: Clips, cameras: Cameras) -> None:
