@@ -32,6 +32,7 @@ from gnet.study.plan import choose_baselines
 from gnet.training.checkpoint import Domain
 from gnet.training.classes import as_probabilities, cross_entropy, loss_for
 from gnet.training.module import GNetModule
+from gnet.training.progress import KeepProgress
 from gnet.training.symmetry import Symmetric, Symmetry, Trivial
 from gnet.training.trial import TrialResult, instantiate, metrics_of, run_trial
 
@@ -73,14 +74,14 @@ class Trained:
         )
 
 
-def train_baseline(name: str, config: dict[str, Any], threads: int) -> Trained:
-    """Train one baseline on what ``config`` describes.
+def train_baseline(name: str, config: dict[str, Any], threads: int, progress: KeepProgress | None = None) -> Trained:
+    """Train one baseline on what ``config`` describes; ``progress`` as in ``run_trial``.
 
     Raises:
         ConfigError: no baseline of that name, or none for this task.
     """
     if name in NETS:
-        return Trained.of(run_trial(config, threads=threads, make_module=NETS[name]))
+        return Trained.of(run_trial(config, threads=threads, make_module=NETS[name], progress=progress))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

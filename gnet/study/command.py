@@ -73,7 +73,8 @@ Every other option is that of `fit`: --model.hidden_channels 16, --data.num_trai
 The options above may also stand in the config, under `study:`; there `variants` names sets of overrides, and so may `baselines`:
   study: {variants: {S64: {model.symmetry: Symmetric}, trivial: {model.symmetry: Trivial}}}
   study: {baselines: {gcn: {model.num_layers: 3}, ridge: {}}}
-A study that was stopped or killed goes on where it was when it is started again with the same command.
+A study that was stopped or killed goes on where it was when it is started again with the same command, a trial of more than
+three minutes inside the trial.
 """
 
 

@@ -45,7 +45,8 @@ class Plan:
     """All that ``run_study`` needs: the variants, how often each is trained, and where the results go.
 
     ``threads`` is part of the result (sums depend on how they are cut up), ``jobs`` is not. ``reference`` names the variant
-    whose group the column ``equivariance_error`` refers to.
+    whose group the column ``equivariance_error`` refers to. A trial is written down every ``progress_seconds``, which no result
+    depends on.
     """
 
     variants: tuple[Variant, ...]
@@ -60,6 +61,7 @@ class Plan:
     config_name: str = ""
     overrides: str = ""
     command: str = ""
+    progress_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         for name, value, least in (("draws", self.draws, 1), ("jobs", self.jobs, 0), ("threads", self.threads, 1)):

@@ -48,6 +48,8 @@ class Task:
     reference: NodeGroup
     study_seed: int
     checkpoint: bool
+    code: str
+    progress_seconds: float
 
     @property
     def key(self) -> Key:
@@ -107,7 +109,18 @@ def _tasks(plan: Plan, manifest: dict[str, Any], done: Iterable[Key], datamodule
     study_seed = int(plan.variants[0].config["data"].get("init_args", {}).get("study_seed") or 0)
     finished = set(done)
     tasks = [
-        Task(variant, draw, seed, plan.out, plan.threads, reference, study_seed, plan.checkpoints and variant.kind == "symmetry")
+        Task(
+            variant,
+            draw,
+            seed,
+            plan.out,
+            plan.threads,
+            reference,
+            study_seed,
+            checkpoint=plan.checkpoints and variant.kind == "symmetry",
+            code=Provenance.from_dict(manifest["starts"][-1]).code,
+            progress_seconds=plan.progress_seconds,
+        )
         for draw in range(plan.draws)
         for seed in plan.seeds
         for variant in plan.variants
@@ -150,14 +163,31 @@ def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]
 def perform(task: Task) -> Row:
     """One trial, in a worker: train, measure, commit the predictions, return the row.
 
+    A trial that was killed goes on from what it wrote down last, if the code is still the same; one that failed starts anew.
+
     Raises:
         NonFiniteError: losses or predictions are NaN or infinite.
         ConfigError: the trial's test set is not the study's.
     """
     path = trial_path(task.out, task.key)
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        row = _performed(task, path)
+    except Exception:
+        _forget_progress(path)
+        raise
+    _forget_progress(path)
+    return row
+
+
+def _forget_progress(path: Path) -> None:
+    for file in path.parent.glob(f"{path.stem}-*.last.ckpt"):
+        file.unlink(missing_ok=True)
+
+
+def _performed(task: Task, path: Path) -> Row:
     checkpoint = path.with_name(f"{path.stem}.{os.getpid()}.tmp.ckpt") if task.checkpoint else None
-    trained = _trained(task, checkpoint)
+    trained = _trained(task, checkpoint, path.with_name(f"{path.stem}-{task.code}.last.ckpt"))
     predictions = _in_units_of_study(trained, task.out / "test_set.npz")
     # No validation split, no validation loss; a net that produced NaN shows in what it puts out.
     if not (math.isfinite(trained.test_loss) and np.isfinite(predictions).all()):
@@ -187,15 +217,16 @@ def perform(task: Task) -> Row:
     return row
 
 
-def _trained(task: Task, checkpoint: Path | None) -> "Trained":
+def _trained(task: Task, checkpoint: Path | None, last: Path) -> "Trained":
     # Imported here: the parent of a finished study needs no lightning.
     from gnet.study.baselines import Trained, train_baseline
+    from gnet.training.progress import KeepProgress
     from gnet.training.trial import run_trial
 
-    config = trial_config(task.variant.config, task.draw, task.seed)
+    config, progress = trial_config(task.variant.config, task.draw, task.seed), KeepProgress(last, task.progress_seconds)
     if task.variant.kind == "baseline":
-        return train_baseline(task.variant.name, config, task.threads)
-    return Trained.of(run_trial(config, threads=task.threads, checkpoint=checkpoint))
+        return train_baseline(task.variant.name, config, task.threads, progress)
+    return Trained.of(run_trial(config, threads=task.threads, checkpoint=checkpoint, progress=progress))
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import Domain
 from gnet.training.classes import as_probabilities
 from gnet.training.module import GNetModule
+from gnet.training.progress import KeepProgress
 
 if TYPE_CHECKING:
     from gnet.training.data import Batch, GraphDataModule
@@ -58,14 +59,19 @@ class TrialResult:
 
 
 def run_trial(
-    config: dict[str, Any], *, threads: int, checkpoint: Path | None = None, make_module: Callable[..., GNetModule] = GNetModule
+    config: dict[str, Any],
+    *,
+    threads: int,
+    checkpoint: Path | None = None,
+    make_module: Callable[..., GNetModule] = GNetModule,
+    progress: KeepProgress | None = None,
 ) -> TrialResult:
     """Train and measure what a plain config describes; the same bits every time for a given number of threads.
 
     ``config`` has the keys ``model`` and ``data``, and may have ``seed_everything``, ``trainer``, ``optimizer`` and
     ``lr_scheduler``, as ``gnet.cli.resolve_config`` returns them. A checkpoint is written once, after training, without the
     state of the optimiser. ``make_module`` is called with the settings under ``model``: a study trains its baselines as nets of
-    another kind.
+    another kind. With ``progress`` a long fit goes on where an earlier call was killed, to the same bits.
 
     Raises:
         ConfigError: a class that cannot be imported, or a missing key.
@@ -75,8 +81,8 @@ def run_trial(
     torch.set_num_threads(threads)
     try:
         with _quiet():
-            module, datamodule, trainer = _prepare(config, make_module)
-            trainer.fit(module, datamodule=datamodule)
+            module, datamodule, trainer = _prepare(config, make_module, progress)
+            trainer.fit(module, datamodule=datamodule, ckpt_path=None if progress is None else progress.resumes_from)
             module.eval()
             if checkpoint is not None:
                 checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -94,13 +100,15 @@ def run_trial(
                 module=module,
                 datamodule=datamodule,
                 metrics=metrics_on_test(module, datamodule),
-                seconds=time.perf_counter() - start,
+                seconds=time.perf_counter() - start if progress is None else progress.seconds,
             )
     finally:
         torch.set_num_threads(before)
 
 
-def _prepare(config: dict[str, Any], make_module: Callable[..., GNetModule]) -> tuple[GNetModule, "GraphDataModule", Trainer]:
+def _prepare(
+    config: dict[str, Any], make_module: Callable[..., GNetModule], progress: KeepProgress | None
+) -> tuple[GNetModule, "GraphDataModule", Trainer]:
     for key in ("model", "data"):
         if key not in config:
             raise ConfigError(f"expected a config with the keys model and data, got {sorted(config)}")
@@ -116,7 +124,9 @@ def _prepare(config: dict[str, Any], make_module: Callable[..., GNetModule]) -> 
     watched = ((module.scheduler_config or {}).get("init_args") or {}).get("monitor")
     # Nobody else would read it, and a log call costs more than a small step.
     module.log_train_loss = bool(given) or watched == "train_loss"
-    ours = [] if any(isinstance(each, BestWeights) for each in given) else [BestWeights()]
+    ours: list[Any] = [] if any(isinstance(each, BestWeights) for each in given) else [BestWeights()]
+    if progress is not None:
+        ours, settings["enable_checkpointing"] = [*ours, progress], True
     return module, datamodule, Trainer(**settings, callbacks=[*given, *ours, StopOnNonFinite()])
 
 
