@@ -13,7 +13,7 @@ from gnet.errors import ConfigError, DataError
 from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import Batch, GraphDataModule, Prepared, Samples, Split, ToPredict
-from gnet.training.metrics import MaskedMAE, MaskedMAPE, MaskedRMSE
+from gnet.training.metrics import MaskedMAE, MaskedMAPE, MaskedRMSE, of_each_step
 from gnet.training.standardise import Scaling, Standardiser
 from gnet.training.tasks import WindowSamples
 
@@ -180,12 +180,8 @@ class MetrLA(GraphDataModule):
 
         ``mae_batches`` is the mean of the batches' MAE, which the released code reports.
         """
-        kinds = {"mae": MaskedMAE, "rmse": MaskedRMSE, "mape": MaskedMAPE}
-        found: dict[str, Metric] = {name: kind() for name, kind in kinds.items()}
-        found["mae_batches"] = MaskedMAE(per_batch=True)
-        for step in range(self.horizon_out):
-            found |= {f"{name}_{step + 1}": kind(horizon=step) for name, kind in kinds.items()}
-        return found
+        found = of_each_step({"mae": MaskedMAE, "rmse": MaskedRMSE, "mape": MaskedMAPE}, self.horizon_out)
+        return {**found, "mae_batches": MaskedMAE(per_batch=True)}
 
     def historical_average(self, split: Split) -> Tensor:
         """Forecast each sensor's mean training speed at that time of the week, from observed readings.

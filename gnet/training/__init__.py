@@ -8,6 +8,7 @@ _ROOMS = {
     "data": ("Digits", "repository_datasets"),
     "files": ("FromFiles",),
     "planted": ("Planted",),
+    "planted_traffic": ("PlantedTraffic",),
     "inpainting": ("ImageInpainting",),
     "standardise": ("Scaling", "Standardiser"),
     "module": ("GNetModule",),

@@ -1,4 +1,4 @@
-"""The data modules that ship with gnet (digits, a user's own files, a planted task), and the way to the repository's own."""
+"""The data modules that ship with gnet (digits, a user's own files, planted tasks), and the way to the repository's own."""
 
 import importlib.util
 import sys
@@ -13,6 +13,7 @@ from gnet.training.datamodule import ArraySamples, Batch, GraphDataModule, Prepa
 from gnet.training.files import FromFiles
 from gnet.training.inpainting import POOL_STATE, ImageInpainting, Images, grid_graph, stratified
 from gnet.training.planted import Planted
+from gnet.training.planted_traffic import PlantedTraffic
 
 __all__ = [
     "ArraySamples",
@@ -23,6 +24,7 @@ __all__ = [
     "ImageInpainting",
     "Images",
     "Planted",
+    "PlantedTraffic",
     "Prepared",
     "Samples",
     "SeededSampler",

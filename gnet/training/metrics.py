@@ -1,6 +1,7 @@
 """Errors of numbers and of classes with missing entries: over those that count, of a whole split and not of its batches."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -160,6 +161,19 @@ class MaskedMAPE(MaskedError):
     def counted(self, target: Tensor, mask: Tensor) -> Tensor:
         """Those of the mask whose target is not 0."""
         return mask & (target.abs() > self.smallest)
+
+
+def of_each_step(kinds: Mapping[str, type[MaskedError]], steps: int) -> dict[str, Metric]:
+    """The errors of forecasts of one channel: over all steps by their names, and n steps ahead with ``_n`` behind.
+
+    Example:
+        >>> list(of_each_step({"mae": MaskedMAE}, 2))
+        ['mae', 'mae_1', 'mae_2']
+    """
+    found: dict[str, Metric] = {name: kind() for name, kind in kinds.items()}
+    for step in range(steps):
+        found |= {f"{name}_{step + 1}": kind(horizon=step) for name, kind in kinds.items()}
+    return found
 
 
 class MaskedAccuracy(MulticlassAccuracy):

@@ -79,7 +79,7 @@ class Planted(GraphDataModule):
         if sigma_x <= 0 or sigma_xi < 0 or deviation < 0:
             raise ConfigError(f"expected sigma_x > 0, sigma_xi and deviation >= 0, got {sigma_x}, {sigma_xi}, {deviation}")
         check_choice("kind", kind, Kind)
-        self.partition = Partition([cluster for cluster, size in enumerate(sizes) for _ in range(size)])
+        self.partition = consecutive(sizes)
         self.channels = (in_channels, out_channels)
         self.deviation, self.sigma_x, self.sigma_xi = deviation, sigma_x, sigma_xi
         self.num_train, self.num_val, self.num_test = num_train, num_val, num_test
@@ -104,7 +104,8 @@ class Planted(GraphDataModule):
         }
         labels: dict[Split, list[str]] = {split: [str(number) for number in range(len(each))] for split, each in samples.items()}
         nodes = [str(node) for node in range(self.partition.num_nodes)]
-        return Prepared(self._graph(), Scaling.identity(*self.channels, self.dtype), samples, labels, nodes)
+        graph = random_graph(self.partition, self.kind, self.study_seed)
+        return Prepared(graph, Scaling.identity(*self.channels, self.dtype), samples, labels, nodes)
 
     def describe(self) -> dict[str, Any]:
         """The data card."""
@@ -144,15 +145,33 @@ class Planted(GraphDataModule):
             y = y + self.sigma_xi * torch.randn(count, nodes, c_out, generator=generator, dtype=self.dtype)
         return ArraySamples(x, y)
 
-    def _graph(self) -> Data:
-        n, labels = self.partition.num_nodes, self.partition.labels
-        nodes = torch.arange(n)
-        ring = torch.stack([nodes, (nodes + 1) % n])[:, : n if n > 2 else n - 1]
-        if self.kind == "ring":
-            return symmetric_graph(ring, None, n)
-        generator = torch.Generator().manual_seed(derive_seed(self.study_seed, "graph"))
-        chance = torch.where(labels[:, None] == labels, 0.9, 0.1)
-        drawn = (torch.rand(n, n, generator=generator) < chance).triu(1).nonzero().T
-        # A path through each cluster keeps the clusters connected, whatever the draw.
-        inside = labels[ring[0]] == labels[ring[1]]
-        return symmetric_graph(torch.cat([drawn, ring[:, inside & (ring[0] != ring[1])]], dim=1), None, n)
+
+def random_graph(partition: Partition, kind: Kind, seed: int) -> Data:
+    """A graph whose clusters are connected, of consecutive nodes: see ``Planted`` for its kinds.
+
+    Example:
+        >>> random_graph(Partition([0, 0, 1]), "ring", 0).edge_index
+        tensor([[0, 0, 1, 1, 2, 2],
+                [1, 2, 0, 2, 0, 1]])
+    """
+    n, labels = partition.num_nodes, partition.labels
+    nodes = torch.arange(n)
+    ring = torch.stack([nodes, (nodes + 1) % n])[:, : n if n > 2 else n - 1]
+    if kind == "ring":
+        return symmetric_graph(ring, None, n)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "graph"))
+    chance = torch.where(labels[:, None] == labels, 0.9, 0.1)
+    drawn = (torch.rand(n, n, generator=generator) < chance).triu(1).nonzero().T
+    # A path through each cluster keeps the clusters connected, whatever the draw.
+    inside = labels[ring[0]] == labels[ring[1]]
+    return symmetric_graph(torch.cat([drawn, ring[:, inside & (ring[0] != ring[1])]], dim=1), None, n)
+
+
+def consecutive(sizes: Sequence[int]) -> Partition:
+    """Clusters of these sizes, whose nodes are consecutive.
+
+    Example:
+        >>> consecutive([2, 1]).labels
+        tensor([0, 0, 1])
+    """
+    return Partition([cluster for cluster, size in enumerate(sizes) for _ in range(size)])

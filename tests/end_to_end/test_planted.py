@@ -19,7 +19,9 @@ from gnet.measures.decomposition import Decomposition
 from gnet.study.plan import Plan, Variant
 from gnet.study.report import decompositions
 from gnet.study.run import run_study
+from gnet.training.datamodule import GraphDataModule
 from gnet.training.planted import Planted
+from gnet.training.planted_traffic import PlantedTraffic
 from gnet.training.symmetry import GivenPartition, Trivial
 
 SIZES = (3, 2, 1)
@@ -44,9 +46,11 @@ def variance_inside_the_class(n: int) -> float:
     return (of_means + of_deviations) / NUM_NODES
 
 
-def measure(folder: Path, n: int, deviation: float, models: dict[str, dict[str, object]]) -> dict[str, Decomposition]:
+def measure(
+    folder: Path, n: int, models: dict[str, dict[str, object]], kind: type[GraphDataModule] = Planted, **settings: object
+) -> dict[str, Decomposition]:
     """A study of these linear models, in this process, through the study's own functions."""
-    data = {"sizes": list(SIZES), "deviation": deviation, "num_train": n, "num_val": 1, "num_test": 4000}
+    data = {"sizes": list(SIZES), "num_train": n, "num_val": 1, "num_test": 4000, **settings}
     solver = {
         "lr": 1.0,
         "max_iter": 60,
@@ -56,12 +60,12 @@ def measure(folder: Path, n: int, deviation: float, models: dict[str, dict[str, 
         "line_search_fn": "strong_wolfe",
     }
     config = {
-        "data": {"class_path": "gnet.training.planted.Planted", "init_args": data},
+        "data": {"class_path": f"{kind.__module__}.{kind.__name__}", "init_args": data},
         "trainer": {"max_epochs": 2, "accelerator": "cpu", "limit_val_batches": 0},
         "optimizer": {"class_path": "torch.optim.LBFGS", "init_args": solver},
     }
     linear = {"num_layers": 1, "bias": None, "parametrization": "canonical", "keep": "last"}
-    planted = Planted(**data)
+    planted = kind(**data)
     variants = tuple(
         Variant(name, "symmetry", {**config, "model": {**linear, **model}}, {}, planted.group) for name, model in models.items()
     )
@@ -86,7 +90,7 @@ def symmetry(tmp_path: Path) -> dict[str, object]:
 def test_projected_least_squares_agrees_with_theory(tmp_path: Path, symmetry: dict[str, object], n: int) -> None:
     trivial = Trivial().as_config()
     models = {"ols": {"symmetry": trivial}, "projected": {"symmetry": trivial, "project_onto": symmetry}}
-    found = measure(tmp_path / "study", n, DEVIATION, models)
+    found = measure(tmp_path / "study", n, models, deviation=DEVIATION)
     ols, projected = found["ols"], found["projected"]
     assert within_three_errors(ols.bias2, ols.bias2_error, 0.0)
     assert within_three_errors(ols.variance, ols.variance_error, variance_of_ols(n))
@@ -99,8 +103,24 @@ def test_projected_least_squares_agrees_with_theory(tmp_path: Path, symmetry: di
 
 @pytest.mark.parametrize("n", SAMPLE_SIZES)
 def test_training_inside_the_class_agrees_with_theory(tmp_path: Path, symmetry: dict[str, object], n: int) -> None:
-    inside = measure(tmp_path / "study", n, 0.0, {"inside": {"symmetry": symmetry}})["inside"]
+    inside = measure(tmp_path / "study", n, {"inside": {"symmetry": symmetry}})["inside"]
     assert within_three_errors(inside.bias2, inside.bias2_error, 0.0)
     assert within_three_errors(inside.variance, inside.variance_error, variance_inside_the_class(n))
     if n == min(SAMPLE_SIZES):  # a liar: the other estimator's formula
         assert not within_three_errors(inside.variance, inside.variance_error, variance_of_projected(n))
+
+
+def test_forecasts_of_planted_traffic_agree_with_theory(tmp_path: Path, symmetry: dict[str, object]) -> None:
+    """One step ahead, two channels in and one out: each of N^2 d d' weights and p = N d inputs."""
+    trivial, n = Trivial().as_config(), 40
+    white = {"inputs": "white", "horizon_in": 1, "horizon_out": 1, "batch_size": None}
+    models = {"ols": {"symmetry": trivial}, "projected": {"symmetry": trivial, "project_onto": symmetry}}
+    found = measure(tmp_path / "study", n, models, PlantedTraffic, **white)
+    per_weight = 1 / (n - 2 * NUM_NODES - 1) / NUM_NODES
+    ols, projected, planted = found["ols"], found["projected"], PlantedTraffic(list(SIZES), **white)
+    bias2 = planted.bias(planted.group) / NUM_NODES
+    assert within_three_errors(ols.bias2, ols.bias2_error, 0.0)
+    assert within_three_errors(ols.variance, ols.variance_error, 2 * NUM_NODES**2 * per_weight)
+    assert within_three_errors(projected.bias2, math.hypot(projected.bias2_error, bias2 * math.sqrt(2 / 4000)), bias2)
+    assert within_three_errors(projected.variance, projected.variance_error, 2 * DIMENSION * per_weight)
+    assert not within_three_errors(projected.bias2, projected.bias2_error, 0.0)
