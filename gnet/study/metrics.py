@@ -38,8 +38,10 @@ def summarise_metrics(rows: Sequence[Row]) -> Metrics:
     """Every metric of every variant, in the order of ``rows``; a trial that did not record a metric does not count for it.
 
     Example:
-        >>> row = Row("a", 1, 0, 0, 0.0, 3.0, 1, 0.0, 0.0, "symmetry", 0, "mae=2")
-        >>> summarise_metrics([row, replace(row, symmetry="b", val_loss=1.0, metrics="mae=2.5")])["b"]["mae"].difference
+        >>> common = {"num_clusters": 1, "draw": 0, "seed": 0, "num_weights": 1, "equivariance_error": 0.0, "seconds": 0.0}
+        >>> common |= {"kind": "symmetry", "run_seed": 0, "test_loss": 3.0}
+        >>> rows = [Row("a", val_loss=0.0, metrics="mae=2", **common), Row("b", val_loss=1.0, metrics="mae=2.5", **common)]
+        >>> summarise_metrics(rows)["b"]["mae"].difference
         0.5
     """
     groups, best = by_variant(rows), best_symmetry(rows)

@@ -137,14 +137,8 @@ class GNetModule(LightningModule):
         check_relaxation(layer, relaxation, len(self.beside))
         if architecture == "gru" and layer in NEAR:
             raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
-        for name, choices in CHOICES.items():
-            if settings[name] is not None:
-                check_choice(name, settings[name], choices)
+        _check_values(settings)
         self.check_read(settings)
-        if lr <= 0:
-            raise ConfigError(f"expected lr > 0, got {lr}")
-        if hidden_channels < 1:
-            raise ConfigError(f"expected hidden_channels >= 1, got {hidden_channels}")
         self.predict_units: str = settings.pop("predict_units")
         settings["symmetry"] = self.symmetry.as_config()
         settings["project_onto"] = None if self.project_onto is None else self.project_onto.as_config()
@@ -381,6 +375,16 @@ class GNetModule(LightningModule):
         target = record["project_onto"]
         self.domain, self.group, self._groups_beside = there, group, beside
         self._target_group = None if target is None else group_from_record(target)
+
+
+def _check_values(settings: Mapping[str, Any]) -> None:
+    for name, choices in CHOICES.items():
+        if settings[name] is not None:
+            check_choice(name, settings[name], choices)
+    if settings["lr"] <= 0:
+        raise ConfigError(f"expected lr > 0, got {settings['lr']}")
+    if settings["hidden_channels"] < 1:
+        raise ConfigError(f"expected hidden_channels >= 1, got {settings['hidden_channels']}")
 
 
 def _same_units(one: Domain, other: Domain) -> bool:
