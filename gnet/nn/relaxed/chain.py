@@ -28,8 +28,7 @@ class ChainGates(ApproximateLinear):
     largest is sum_j gate_j^2 ||increment_j||^2. Biases, one per node orbit of each group, have increments and gates in the same
     way. In linear regression the best gates are known: ``gnet.theory.optimal_shrinkage(...).factors``, in the same order.
 
-    Increments are brought to the smallest group's orbits and applied at once: O(count C C') more than its ``EquivariantLinear``.
-    With ``node_wise`` gates each level is applied by itself.
+    Each level costs its ``EquivariantLinear`` and a reading of its weights; those of the smallest group are applied once.
 
     Args:
         groups: nested, smallest first; one group stands for the chain from the trivial group to it.
@@ -101,7 +100,7 @@ class ChainGates(ApproximateLinear):
         )
         node_orbits = [group.node_orbits() for group in chain]
         self.pairs, self.nodes = Tower([level.orbits for level in self._levels]), Tower(node_orbits)
-        self.maps = nn.ModuleList(OrbitMap(level.orbits) for level in (self._levels if node_wise else self._levels[:1]))
+        self.maps = nn.ModuleList(OrbitMap(level.orbits) for level in self._levels[1:])
         self.register_buffer("node_rows", node_orbits[0].labels, persistent=False)
         shape = (len(chain) - 1, node_orbits[0].num_clusters)[: 1 + node_wise]
         self.register_parameter("logits", nn.Parameter(torch.zeros(shape)) if is_learned else None)
@@ -172,18 +171,31 @@ class ChainGates(ApproximateLinear):
         return self.nodes.increments([cast(Tensor, level.bias) for level in self._levels])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the map."""
+        """Apply the map, level by level: what a level loses by its gate and by the mean is taken off as a map of the next one."""
         self.check_input(x)
-        gates, parts, biases, levels = self.gates(), self.increments(), self._bias_increments(), self._levels
-        if not self.node_wise:
-            bias = self.nodes.total(biases, gates).index_select(0, levels[0].bias_rows) if biases else levels[-1].bias
-            bias = bias if bias is None else bias.expand(len(levels[0].bias_rows), -1)
-            return self.maps[0](x, self.pairs.total(parts, gates), bias)
-        y = self.maps[-1](x, parts[-1], levels[-1].bias_of_places())
-        for place, gate in enumerate(gates):
-            bias = biases[place].index_select(0, levels[place].bias_rows) if biases else None
-            y = y + gate.to(y.dtype)[:, None] * self.maps[place](x, parts[place], bias)
+        levels = self._levels
+        y = levels[0](x)
+        gates = self.gates().to(y.dtype)  # rounded alike wherever they multiply, so that means cancel
+        gates = torch.cat([gates, gates.new_ones(1, *gates.shape[1:])])  # of the largest group, which has none
+        per_node = gates.unsqueeze(-1) if self.node_wise else gates
+        y = per_node[0] * y
+        for place, level in enumerate(levels[1:], 1):
+            mean, bias = self.pairs.step(place - 1).mean_of(levels[place - 1].weight), self._mean_bias(place)
+            apply = self.maps[place - 1]
+            if self.node_wise:
+                y = y + per_node[place] * level(x) - per_node[place - 1] * apply(x, mean, bias)
+                continue
+            before, gate, own_bias = gates[place - 1], gates[place], level.bias_of_places()
+            if own_bias is not None:
+                own_bias = gate * own_bias if bias is None else gate * own_bias - before * bias
+            y = y + apply(x, gate * level.weight.coefficients() - before * mean, own_bias)
         return y
+
+    def _mean_bias(self, place: int) -> Tensor | None:
+        """The mean of the bias of the level before, at the places of this level; None if that has no bias."""
+        before = self._levels[place - 1].bias
+        rows = self._levels[place].bias_rows
+        return None if before is None else self.nodes.step(place - 1).mean(before).index_select(0, rows)
 
     def dense(self) -> Tensor:
         """The explicit weight, (N, C', N, C), receiver first: for tests and for looking at."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from gnet.errors import GroupError
 from gnet.graphs.partition import Partition
 from gnet.kernels.segments import segment_sum
-from gnet.nn.weights import first_of_each
+from gnet.nn.relaxed.block_sums import BlockSums
+from gnet.nn.weights import BlockWeights, first_of_each
 from gnet.orbits import Blocks, PairOrbits, Sparse
 
 
@@ -70,8 +71,12 @@ class Refinement(nn.Module):
                 f"expected the orbits of a subgroup inside those of a group, got {fine} and {coarse}, which are not nested; "
                 "exchange them, or take a sum (GroupSum, layer='sum'), whose groups need not be nested"
             )
-        for name, tensor in {"parent": parent, "sizes": sizes, "coarse_sizes": coarse_sizes}.items():
+        buffers = {"parent": parent, "sizes": sizes, "coarse_sizes": coarse_sizes}
+        for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
+        self.blocks = None
+        if isinstance(fine, Blocks) and isinstance(coarse, Blocks) and not fine.is_tied:
+            self.blocks = BlockSums(fine, coarse) if fine.partition.refines(coarse.partition) else None
 
     def lift(self, values: Tensor) -> Tensor:
         """Each fine orbit's value is that of its coarse orbit, (coarse count, ...) -> (fine count, ...)."""
@@ -91,6 +96,18 @@ class Refinement(nn.Module):
     def square(self, values: Tensor) -> Tensor:
         """Squared Frobenius norm of the map (or signal) with these fine values."""
         return square_norm(values, self.sizes)
+
+    def mean_of(self, weights: Any) -> Tensor:
+        """``mean`` of the values of a layer's weights; those of clusters are read as they lie, N x N of them once."""
+        if self.blocks is None or not isinstance(weights, BlockWeights):
+            return self.mean(weights.coefficients())
+        return self.blocks(weights) / self.coarse_sizes.to(weights.mix.dtype)[:, None, None]
+
+    def square_of(self, weights: Any) -> Tensor:
+        """``square`` of the values of a layer's weights, likewise."""
+        if self.blocks is None or not isinstance(weights, BlockWeights):
+            return self.square(weights.coefficients())
+        return self.blocks.square(weights)
 
     def __repr__(self) -> str:
         return f"Refinement({len(self.coarse_sizes)} orbits into {len(self.sizes)})"
@@ -118,6 +135,10 @@ class Tower(nn.Module):
         super().__init__()
         pairs: list[tuple[Any, Any]] = list(pairwise(levels))
         self.steps = nn.ModuleList(Refinement(fine, coarse) for fine, coarse in pairs)
+
+    def step(self, place: int) -> Refinement:
+        """From that level to the next."""
+        return self.steps[place]  # type: ignore[return-value]
 
     def increments(self, values: Sequence[Tensor]) -> list[Tensor]:
         """What each level adds to the next, on its own orbits; the last level as it is."""

@@ -122,7 +122,7 @@ class ResidualPathway(ApproximateLinear):
             y = self.equivariant(x)
         else:
             # U - mean of U, with the mean applied as what it is, a map of the group.
-            values = self.equivariant.weight.coefficients() - self.strength * self.pairs.mean(self.residual.weight.coefficients())
+            values = self.equivariant.weight.coefficients() - self.strength * self.pairs.mean_of(self.residual.weight)
             y = self.symmetric_part(x, values, self._symmetric_bias())
         free = self.residual(x)
         return y + self.strength.to(free.dtype) * free
@@ -139,10 +139,12 @@ class ResidualPathway(ApproximateLinear):
         Shapes:
             values: (pair orbits of ``beside``, C', C)    bias: (node orbits of ``beside``, C') or None
         """
-        values, bias = self.residual.weight.coefficients(), self.residual.bias
-        if not self.identifiable:
-            return values, bias
-        return self.pairs.lost(values), None if bias is None else self.nodes.lost(bias)
+        values = self.residual.weight.coefficients()
+        return (self.pairs.lost(values) if self.identifiable else values), self._free_bias()
+
+    def _free_bias(self) -> Tensor | None:
+        bias = self.residual.bias
+        return self.nodes.lost(bias) if self.identifiable and bias is not None else bias
 
     def dense(self) -> Tensor:
         """The explicit weight, (N, C', N, C), receiver first: for tests and for looking at."""
@@ -150,7 +152,7 @@ class ResidualPathway(ApproximateLinear):
 
     def dense_bias(self) -> Tensor | None:
         """The bias of each node, (N, C'), or None."""
-        own, bias = self.equivariant.dense_bias(), self.breaking()[1]
+        own, bias = self.equivariant.dense_bias(), self._free_bias()
         if own is None or bias is None:
             return own
         return own + self.strength * bias.index_select(0, self.residual.group.node_orbits().labels.to(bias.device))
@@ -175,9 +177,11 @@ class ResidualPathway(ApproximateLinear):
         if wide < math.inf:
             total = total + square_norm(self.equivariant.weight.coefficients(), self.pairs.coarse_sizes) / (2 * wide**2)
         if narrow < math.inf:
-            values, bias = self.breaking()
-            square = self.pairs.square(values) + (0.0 if bias is None else self.nodes.square(bias))
-            total = total + square / (2 * narrow**2)
+            square, bias = self.pairs.square_of(self.residual.weight), self._free_bias()
+            if self.identifiable:  # Pythagoras: the mean is orthogonal to the rest
+                mean = self.pairs.mean_of(self.residual.weight)
+                square = (square - square_norm(mean, self.pairs.coarse_sizes)).clamp(min=0.0)
+            total = total + (square if bias is None else square + self.nodes.square(bias)) / (2 * narrow**2)
         return total
 
     def __repr__(self) -> str:

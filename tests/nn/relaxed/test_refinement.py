@@ -137,3 +137,48 @@ def test_patches_of_an_image(rng):
     inside = Refinement(PairOrbits.of(fine), PairOrbits.of(coarse))
     assert len(inside.parent) == 196**2 + 196
     assert inside.coarse_sizes.sum() == inside.sizes.sum() == 784**2
+
+
+@pytest.mark.parametrize("parametrization", ["canonical", "reference"])
+@pytest.mark.parametrize("name", NESTED)
+def test_means_and_squares_of_weights_are_those_of_their_values(name, parametrization, rng):
+    """By sums over blocks where the subgroup is one of clusters, with first and second derivatives."""
+    small, large = NESTED[name]
+    if parametrization == "reference" and not isinstance(small, ClusterGroup):
+        pytest.skip("the published coordinates exist for clusters only")
+    layer = EquivariantLinear(small, 2, 3, parametrization=parametrization, generator=rng).double()
+    inside = Refinement(layer.orbits, PairOrbits.of(large))
+    values = layer.weight.coefficients()
+    torch.testing.assert_close(inside.mean_of(layer.weight), inside.mean(values))
+    torch.testing.assert_close(inside.square_of(layer.weight), inside.square(values))
+    weights = list(layer.weight.parameters())
+    factors = signals(*inside.mean(values).shape, rng=rng)
+    for fast, slow in (
+        ((factors * inside.mean_of(layer.weight)).sum(), (factors * inside.mean(values)).sum()),
+        (inside.square_of(layer.weight), inside.square(values)),
+    ):
+        pairs = zip(*(torch.autograd.grad(each, weights, retain_graph=True) for each in (fast, slow)), strict=True)
+        for one, other in pairs:
+            torch.testing.assert_close(one, other)
+
+
+def test_sums_over_blocks_are_differentiable_twice_and_under_vmap(rng):
+    layer = EquivariantLinear(FINER, 2, 3, generator=rng).double()
+    inside = Refinement(layer.orbits, PairOrbits.of(GROUP))
+    names = [name for name, _ in layer.weight.named_parameters()]
+
+    class Mean(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = layer.weight
+
+        def forward(self) -> torch.Tensor:
+            return inside.mean_of(self.weight)
+
+    def mean(*values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(Mean(), {f"weight.{n}": v for n, v in zip(names, values, strict=True)}, ())
+
+    values = tuple(p.detach().clone().requires_grad_() for p in layer.weight.parameters())
+    assert torch.autograd.gradgradcheck(lambda *v: mean(*v).square(), values)
+    stacked = tuple(torch.stack([v, 2 * v]) for v in values)
+    torch.testing.assert_close(torch.vmap(mean)(*stacked), torch.stack([mean(*values), 2 * mean(*values)]))
