@@ -127,17 +127,8 @@ class GNetModule(LightningModule):
         settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.symmetry = as_symmetry(symmetry)
         self.project_onto = None if project_onto is None else as_symmetry(project_onto)
-        if self.project_onto is not None and num_layers != 1:
-            raise ConfigError(f"project_onto averages a linear map, so it needs num_layers=1, got num_layers={num_layers}")
-        if self.project_onto is not None and (architecture != "gnet" or layer != "equivariant" or propagate != "none"):
-            raise ConfigError(
-                "project_onto averages a linear map of a group; leave architecture, layer and propagate as they are"
-            )
         self.beside = [as_symmetry(each) for each in beside or ()]
-        check_relaxation(layer, relaxation, len(self.beside))
-        if architecture == "gru" and layer in NEAR:
-            raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
-        _check_values(settings)
+        _check_settings(settings, len(self.beside))
         self.check_read(settings)
         self.predict_units: str = settings.pop("predict_units")
         settings["symmetry"] = self.symmetry.as_config()
@@ -377,7 +368,18 @@ class GNetModule(LightningModule):
         self._target_group = None if target is None else group_from_record(target)
 
 
-def _check_values(settings: Mapping[str, Any]) -> None:
+def _check_settings(settings: dict[str, Any], num_beside: int) -> None:
+    """Refuse settings that no net could have, whatever the data."""
+    layer, is_plain = settings["layer"], settings["architecture"] == "gnet" and settings["propagate"] == "none"
+    if settings["project_onto"] is not None and settings["num_layers"] != 1:
+        raise ConfigError(
+            f"project_onto averages a linear map, so it needs num_layers=1, got num_layers={settings['num_layers']}"
+        )
+    if settings["project_onto"] is not None and (layer != "equivariant" or not is_plain):
+        raise ConfigError("project_onto averages a linear map of a group; leave architecture, layer and propagate as they are")
+    check_relaxation(layer, settings["relaxation"], num_beside)
+    if settings["architecture"] == "gru" and layer in NEAR:
+        raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
     for name, choices in CHOICES.items():
         if settings[name] is not None:
             check_choice(name, settings[name], choices)
