@@ -83,6 +83,13 @@ def test_the_loss_of_the_task_goes_by_its_name_too(tmp_path: Path) -> None:
         run(tmp_path, symmetry("S64", Symmetric(), loss="mae"))
 
 
+def test_a_folder_from_before_there_were_layers_near_a_group_goes_on(tmp_path: Path) -> None:
+    before = run(tmp_path, FULL).rows
+    assert run(tmp_path, symmetry("S64", Symmetric(), relaxation=None, beside=None)).rows == before
+    with pytest.raises(ConfigError, match=r"S64 has .*model\.relaxation\.rank"):
+        run(tmp_path, symmetry("S64", Symmetric(), layer="low_rank", relaxation={"rank": 2}))
+
+
 def test_rows_stand_in_canonical_order(tmp_path: Path) -> None:
     rows = run(tmp_path, draws=2).rows
     assert [(row.symmetry, row.draw, row.seed) for row in rows] == [
