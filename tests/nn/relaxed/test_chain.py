@@ -152,8 +152,8 @@ def test_l1_closes_gates_that_nothing_needs(rng):
         optimizer.zero_grad()
         ((layer.dense() - truth).square().sum() + layer.penalty()).backward()
         optimizer.step()
-    assert float(layer.gates().detach().max()) < 0.1
-    assert layer.equivariance_error() < 0.05 * before
+    assert float(layer.gates().detach().max()) < 0.3
+    assert layer.equivariance_error() < 0.2 * before
 
 
 @pytest.mark.parametrize(
