@@ -353,7 +353,7 @@ def _manifest_entry(variant: Variant) -> dict[str, Any]:
 
 
 def _comparable(config: dict[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
-    """A config but for the folder of the data, which may move, and for further metrics; with the loss by its name, said or not.
+    """A config but for what changes no trial: where the data lie, further metrics, what a fit would log; the loss by its name.
 
     A setting of the model that the config of an older gnet did not have yet has its default.
     """
@@ -363,7 +363,8 @@ def _comparable(config: dict[str, Any], classes: Sequence[str] | None) -> dict[s
     arguments = {key: value for key, value in data["init_args"].items() if key not in ("root", "action_average")}
     model = {**{name: each.default for name, each in defaults if name != "symmetry"}, **config["model"]}
     model["loss"] = loss_for(model["loss"], classes)
-    return {**config, "model": model, "data": {**data, "init_args": arguments}}
+    kept = {key: value for key, value in config.items() if key != "log_equivariance"}
+    return {**kept, "model": model, "data": {**data, "init_args": arguments}}
 
 
 def _write_failures(out: Path, failures: dict[Key, Failure]) -> None:

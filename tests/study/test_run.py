@@ -83,6 +83,12 @@ def test_the_loss_of_the_task_goes_by_its_name_too(tmp_path: Path) -> None:
         run(tmp_path, symmetry("S64", Symmetric(), loss="mae"))
 
 
+def test_what_a_fit_would_log_is_no_part_of_a_study(tmp_path: Path) -> None:
+    before = run(tmp_path, FULL).rows
+    logging = dataclasses.replace(FULL, config={**FULL.config, "log_equivariance": {"every_steps": 5}})
+    assert run(tmp_path, logging).rows == before
+
+
 def test_a_folder_from_before_there_were_layers_near_a_group_goes_on(tmp_path: Path) -> None:
     before = run(tmp_path, FULL).rows
     assert run(tmp_path, symmetry("S64", Symmetric(), relaxation=None, beside=None)).rows == before
