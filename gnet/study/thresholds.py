@@ -17,6 +17,7 @@ from gnet.study.simulate import Measured, Simulation
 from gnet.theory import crossover_sample_size, expected_excess_risk
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
@@ -131,13 +132,14 @@ class RegressionThresholds(Simulation):
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
         """A panel for each target: measured means with standard errors, theory as lines, thresholds upright."""
-        from gnet.study.plots import COLOURS, new_figure
+        from gnet.study.plots import COLOURS, MARKERS, PAGE, new_figure
 
-        figure = new_figure(3.4 * len(self.targets), 3.4)
-        panels = figure.subplots(1, len(self.targets), squeeze=False)[0]
-        for axes, target in zip(panels, self.targets, strict=True):
+        rows = math.ceil(len(self.targets) / 2)
+        figure = new_figure(PAGE, 0.7 + 2.5 * rows)
+        panels = figure.subplots(rows, min(2, len(self.targets)), squeeze=False)
+        for axes, target in zip(panels.flat, self.targets, strict=False):
             for number, name in enumerate(self.groups):
-                for estimator, style, filled in (("constrained", "-", True), ("projected", "--", False)):
+                for estimator, style, face in (("constrained", "-", COLOURS[number]), ("projected", "--", "none")):
                     mine = [x for x in lines if _is(x.settings, target=target, group=name, estimator=estimator)]
                     at = [int(line.settings["n"]) for line in mine]
                     axes.plot(at, [line.expected for line in mine], style, color=COLOURS[number], linewidth=1)
@@ -145,31 +147,43 @@ class RegressionThresholds(Simulation):
                         at,
                         [line.measured for line in mine],
                         yerr=[line.standard_error for line in mine],
-                        fmt="os^Dv"[number % 5],
+                        fmt=MARKERS[number],
                         color=COLOURS[number],
-                        markerfacecolor=COLOURS[number] if filled else "none",
+                        markerfacecolor=face,
                         markersize=3.5,
                         linewidth=0.8,
+                        capsize=1.5,
                         label=f"{name} ({group_label(self.groups[name])}), {estimator}",
                     )
-            for (one, other, estimator), n in self.thresholds(target).items():
-                if self.sizes[0] <= n <= self.sizes[-1]:
-                    axes.axvline(n, color="0.5", linestyle=":" if estimator == "constrained" else "-.", linewidth=1)
-                    axes.text(
-                        n,
-                        0.98,
-                        f" {other}|{one}, {estimator}",
-                        fontsize=5,
-                        rotation=90,
-                        va="top",
-                        transform=axes.get_xaxis_transform(),
-                    )
-            axes.set(title=target, xlabel="training samples n", yscale="log")
-            axes.spines[["top", "right"]].set_visible(False)
-        panels[0].set_ylabel("test MSE (contains the noise)")
-        panels[-1].legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        figure.suptitle(f"lines: theory; marks: means of n = {self.num_trials} trials, bars: one standard error", fontsize=8)
+            self._mark_thresholds(axes, target)
+            axes.set(title=target, xlabel="training samples n", yscale="log", ylabel="test MSE (contains the noise)")
+        for axes in panels.flat[len(self.targets) :]:
+            axes.set_axis_off()
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(self.groups))
+        shown = "dotted and dash-dotted: thresholds"
+        figure.suptitle(
+            f"lines: theory; marks: means of n = {self.num_trials} trials, bars: one standard error; {shown}", fontsize=8
+        )
         return figure
+
+    def _mark_thresholds(self, axes: "Axes", target: str) -> None:
+        """Upright lines, each pair of groups at its height: the constrained one comes first and is named to its left."""
+        pairs = list(pairwise(self.groups))
+        for (one, other, estimator), n in self.thresholds(target).items():
+            if not self.sizes[0] <= n <= self.sizes[-1]:
+                continue
+            is_first = estimator == "constrained"
+            axes.axvline(n, color="0.4", linestyle=":" if is_first else "-.", linewidth=1)
+            axes.annotate(
+                f"{other} | {one}\n{estimator}",
+                (n, 0.98 - 0.2 * pairs.index((one, other))),
+                (-3 if is_first else 3, 0),
+                axes.get_xaxis_transform(),
+                "offset points",
+                ha="right" if is_first else "left",
+                va="top",
+                fontsize=7,
+            )
 
 
 def _unit(beta: Sequence[float]) -> Array:

@@ -1,6 +1,7 @@
 """``simulate``: what is measured is what theory says, bounds hold, and the command writes what it promises."""
 
 import csv
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from scipy.optimize import linear_sum_assignment, minimize
 
 from gnet.cli import main
 from gnet.errors import ConfigError
 from gnet.study.circle import Rotations, largest_gaps, nearest, rotated, slope
 from gnet.study.partial_symmetry import PartialSymmetry
+from gnet.study.plots import PAGE, styled
 from gnet.study.shrinkage import ChainShrinkage
 from gnet.study.simulate import Measured
 from gnet.study.thresholds import RegressionThresholds
@@ -38,6 +41,32 @@ def test_the_command(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(rows) >= 20 and all(math.isfinite(float(row["measured"])) for row in rows)
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "figure.png").stat().st_size > 20_000
     assert "num_trials: 4" in (tmp_path / "report.md").read_text()  # later words win over --quick
+
+
+@pytest.mark.parametrize(
+    "simulation",
+    [
+        RegressionThresholds(
+            {"nearly S3": [1.0, 1.0, 0.92], "a": [None] * 3, "b": [1.0, 1.0, 1.0]}, GROUPS, sizes=[10, 38], num_trials=2
+        ),
+        RegressionThresholds({"alone": [1.0, 1.0, 0.92]}, GROUPS, sizes=[10, 38], num_trials=2),
+        PartialSymmetry(sizes=[32, 128], num_trials=4, num_samples=2),
+        ChainShrinkage([1.0, 1.0, 0.92], GROUPS, sizes=[10, 20], num_trials=3),
+    ],
+    ids=["thresholds", "one target", "partial symmetry", "shrinkage"],
+)
+def test_figures_are_read_at_the_size_of_a_page(simulation) -> None:
+    with styled():
+        figure = simulation.draw(simulation.run())
+        assert figure.get_size_inches()[0] <= PAGE
+        figure.draw_without_rendering()
+        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+        assert min(text.get_fontsize() for text in texts) >= 7
+        for axes in figure.axes:
+            boxes = [text.get_window_extent() for text in axes.texts]
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        handles = [each for axes in figure.axes for each in axes.containers]
+        assert handles and all(each.has_yerr for each in handles)  # every mark has its bar
 
 
 def test_regression_means_are_those_of_theory() -> None:
