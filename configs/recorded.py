@@ -17,7 +17,10 @@ from gnet.study.journal import COLUMNS, Row, parse_metrics  # noqa: E402 - found
 RESULTS = ROOT / "configs" / "results"
 
 # Where a run reads, writes and computes does not change which experiment it is.
-INCIDENTAL = ("data.root", "data.init_args.root", "data.num_workers", "data.init_args.num_workers", "trainer")
+INCIDENTAL = (
+    *("data.root", "data.init_args.root", "data.num_workers", "data.init_args.num_workers"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.enable_progress_bar", "trainer.logger"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ def parse_overrides(text: str) -> dict[str, str]:
     """``--model.lr=0.1 --data.root /x`` as a mapping, without what does not change the experiment.
 
     Example:
-        >>> parse_overrides("--model.num_layers 1 --trainer.devices=1")
-        {'model.num_layers': '1'}
+        >>> parse_overrides("--model.num_layers 1 --trainer.devices=1 --trainer.max_epochs=2")
+        {'model.num_layers': '1', 'trainer.max_epochs': '2'}
     """
     pairs = dict(re.findall(r"--([\w.]+)(?:=|\s+)(\S+)", text))
     return {key: value for key, value in pairs.items() if not key.startswith(INCIDENTAL)}

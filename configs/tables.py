@@ -1,8 +1,8 @@
-"""Which numbers stand in the README: write its tables again from the recorded trials in ``configs/results/*.csv``.
+"""Which numbers stand in the READMEs here and above: write their tables again from the trials in ``configs/results/*.csv``.
 
-    make tables     (or: python configs/tables.py; with --check it only says whether the README is up to date)
+    make tables     (or: python configs/tables.py; with --check it only says whether the pages are up to date)
 
-A table is a region of the README, ``<!-- table:NAME -->`` ... ``<!-- /table -->``. A study records its trials with
+A table is a region of a page, ``<!-- table:NAME -->`` ... ``<!-- /table -->``. A study records its trials with
 ``--record configs/results/NAME.csv``. What has not been run yet says so.
 """
 
@@ -18,11 +18,13 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from configs.graph_tables import pose_table, traffic_differences, traffic_table  # noqa: E402 - found through the path set above
+from configs.overview import config_table  # noqa: E402
 from configs.recorded import RESULTS, Trial, read_trials, source_text  # noqa: E402
 from gnet.study.journal import Row  # noqa: E402
 from gnet.study.tables import markdown_rows, paired_difference  # noqa: E402
 
 README = ROOT / "README.md"
+CONFIGS = ROOT / "configs" / "README.md"
 SIDES = (1, 2, 4, 7, 14, 28)
 SHOWN = 100  # the paper prints test MSE x 100
 
@@ -195,19 +197,26 @@ def fill(text: str, made: Mapping[str, str]) -> str:
     """The text with each region filled; a region without a table, or a table without a region, is an error."""
     found = re.findall(r"<!-- table:([\w-]+) -->", text)
     if sorted(found) != sorted(made):
-        raise SystemExit(f"README has the tables {sorted(found)}, expected {sorted(made)}")
+        raise SystemExit(f"the page has the tables {sorted(found)}, expected {sorted(made)}")
     region = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
     return region.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n\n{match[3]}", text)
 
 
+def pages(recorded: Sequence[Trial]) -> dict[Path, dict[str, str]]:
+    """Every page with its tables by name."""
+    return {README: tables(recorded), CONFIGS: {"configs": config_table(recorded)}}
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Write the README, or with ``--check`` compare it."""
-    text = README.read_text()
-    new = fill(text, tables(read_trials(RESULTS)))
+    """Write the pages, or with ``--check`` compare them."""
+    old = {page: page.read_text() for page in (README, CONFIGS)}
+    new = {page: fill(old[page], made) for page, made in pages(read_trials(RESULTS)).items()}
     if "--check" in arguments:
-        print("up to date" if new == text else "README.md differs from configs/results; run: make tables")
-        return int(new != text)
-    README.write_text(new)
+        stale = [page.relative_to(ROOT).as_posix() for page in old if old[page] != new[page]]
+        print(f"{', '.join(stale)} differ from configs/results; run: make tables" if stale else "up to date")
+        return int(bool(stale))
+    for page, text in new.items():
+        page.write_text(text)
     return 0
 
 

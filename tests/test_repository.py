@@ -37,8 +37,9 @@ def tables() -> ModuleType:
 
 
 def test_readme_shows_the_recorded_results(tables):
-    text = tables.README.read_text()
-    assert tables.fill(text, tables.tables(tables.read_trials(tables.RESULTS))) == text, "run: make tables"
+    for page, made in tables.pages(tables.read_trials(tables.RESULTS)).items():
+        text = page.read_text()
+        assert tables.fill(text, made) == text, "run: make tables"
 
 
 def test_a_number_written_by_hand_is_caught(tables):
@@ -110,6 +111,30 @@ def test_tables_of_metrics(tables):
     assert "| gcn | sparse | 0 | not run yet |" in made["traffic"]  # it sees the graph, the other baselines do not
     assert re.search(r"--baselines gcn --variants .* --data\.graph sparse", made["traffic"])
     assert "| 2 clusters less S207 | full | -0.250 ± 0.250 (2 seeds) | -0.014 |" in made["traffic-differences"]
+
+
+def test_every_config_stands_in_the_overview_with_its_number_seeds_time_and_machine(tables, tmp_path):
+    lines = tables.pages(recorded(tables, tmp_path))[tables.CONFIGS]["configs"].splitlines()[2:]
+    assert {line.split("`")[1] for line in lines} == {path.relative_to("configs").as_posix() for path in CONFIGS}
+    assert any(
+        "| 33.67 ± 0.07 (14 x 14) | 34.00 ± 1.41 (14 x 14) | 2 | 30 min a trial | slide rule, 2 cores, torch" in line
+        for line in lines
+    )
+    assert any("| not run yet (28 x 28) |" in line for line in lines)
+    of_this_repository = tables.pages(tables.read_trials(tables.RESULTS))[tables.CONFIGS]["configs"]
+    for line in of_this_repository.splitlines()[2:]:
+        _, config, _, published, ours, seeds, time, machine, _, _ = (cell.strip() for cell in line.split("|"))
+        assert published and ours, config
+        assert "not run" in ours or (seeds and time and machine), config
+
+
+def test_overrides_of_the_trainer_make_another_experiment(tables):
+    parse_overrides = sys.modules[tables.read_trials.__module__].parse_overrides
+    row = tables.Row("S207", 1, 0, 0, 0.3, 0.33, 7, 0.0, 60.0, "symmetry", 0, "mae=1;mae_1=1;mae_2=1;mae_3=1;rmse=1;mape=1")
+    short = tables.Trial(row, "metr_la", parse_overrides("--trainer.max_epochs 1"), "cafe", "abacus", "2026-01-01T00:00:00Z")
+    assert "| S207 | full | 0 | not run yet |" in tables.tables([short])["traffic"]
+    placed = replace(short, overrides=parse_overrides("--trainer.devices=1 --data.root /x"))
+    assert "| S207 | full | 1 | 1.000 |" in tables.tables([placed])["traffic"]
 
 
 def test_a_repeated_trial_counts_once(tables, tmp_path):

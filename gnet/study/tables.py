@@ -257,9 +257,9 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
     return markdown_rows(HEADER, table_cells(summaries))
 
 
-def markdown_rows(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown: the first column to the left, the others to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
+def markdown_rows(header: Sequence[str], cells: Sequence[Sequence[str]], *, text: bool = False) -> str:
+    """A table in Markdown: the first column to the left, the others, unless they are ``text``, to the right."""
+    lines = [header, ["---"] + ["---" if text else "---:"] * (len(header) - 1), *cells]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

@@ -1,0 +1,212 @@
+"""The table of configs/README.md: what each config makes, the published number, and ours with its seeds, time and machine."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+from configs.recorded import Trial, metric_cell
+from gnet.study.tables import markdown_rows
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a config: of the trials of one variant (by name, or by its number of clusters) on the first training set."""
+
+    variant: str | int
+    label: str
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    metric: str = ""
+    scale: float = 1.0
+    digits: int = 2
+
+    def trials(self, recorded: Iterable[Trial], config: str) -> list[Trial]:
+        """Those that measure it; the newest of each seed."""
+        mine = [t for t in recorded if t.config == config and t.overrides == self.overrides and t.row.draw == 0]
+        mine = [t for t in mine if self.variant in (t.row.symmetry, t.row.num_clusters) and t.row.kind == "symmetry"]
+        return list({t.row.seed: t for t in sorted(mine, key=lambda t: t.date)}.values())
+
+    def text(self, trials: Sequence[Trial]) -> str:
+        """Mean and standard deviation, and what it is."""
+        if self.metric or not trials:
+            return f"{metric_cell(trials, self.metric, self.digits)} ({self.label})"
+        values = [self.scale * t.row.test_loss for t in trials]
+        spread = f" ± {stdev(values):.{self.digits}f}" if len(values) > 1 else ""
+        return f"{fmean(values):.{self.digits}f}{spread} ({self.label})"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A line of the table; ``by_hand`` are number, seeds and time of what no study records."""
+
+    path: str
+    makes: str
+    published: str
+    data: str
+    numbers: tuple[Number, ...] = ()
+    by_hand: tuple[str, str, str] = ("", "", "")
+
+    def cells(self, recorded: Sequence[Trial]) -> list[str]:
+        """Its cells."""
+        start, end = [f"`{self.path}`", self.makes, self.published], [self.data]
+        if not self.numbers:
+            return [*start, *self.by_hand, "2 cores" if self.by_hand[2] else "", *end]
+        name = self.path.rpartition("/")[2].removesuffix(".yaml")
+        found = [number.trials(recorded, name) for number in self.numbers]
+        used = [t for trials in found for t in trials]
+        seeds = ", ".join(dict.fromkeys(str(len(trials)) for trials in found))
+        time = time_text([fmean(t.row.seconds for t in trials) for trials in found if trials])
+        machines = "; ".join(dict.fromkeys(t.machine for t in used))
+        return [*start, ", ".join(n.text(t) for n, t in zip(self.numbers, found, strict=True)), seeds, time, machines, *end]
+
+
+def time_text(seconds: Sequence[float]) -> str:
+    """How long a trial takes, in the unit that suits the longest.
+
+    Example:
+        >>> time_text([12.0, 50.0]), time_text([1800.0, 1830.0]), time_text([])
+        ('12 to 50 s a trial', '30 min a trial', '')
+    """
+    if not seconds:
+        return ""
+    unit, size = ("s", 1) if max(seconds) < 120 else ("min", 60)
+    ends = dict.fromkeys(f"{each / size:.0f}" for each in (min(seconds), max(seconds)))
+    return f"{' to '.join(ends)} {unit} a trial"
+
+
+PERCENT = {"scale": 100.0}
+"""The published tables of inpainting show test MSE x 100."""
+CONFIGS = (
+    Config(
+        "inpainting/digits.yaml",
+        "bias-variance curve on 8 x 8 digits (`make demo`): test MSE",
+        "none",
+        "embedded in scikit-learn",
+        (
+            Number(1, "1 cluster", digits=3),
+            Number(4, "4", digits=3),
+            Number(16, "16", digits=3),
+            Number(64, "64", digits=3),
+        ),
+    ),
+    Config(
+        "inpainting/mnist.yaml",
+        "inpainting table, MNIST: test MSE x 100",
+        "33.67 ± 0.07 (14 x 14)",
+        "downloaded",
+        (Number(196, "14 x 14", **PERCENT),),
+    ),
+    Config(
+        "inpainting/mnist.yaml",
+        "the same with one linear layer (`--model.num_layers 1`)",
+        "35.35 ± 0.34 (28 x 28)",
+        "downloaded",
+        (Number(784, "28 x 28", {"model.num_layers": "1"}, **PERCENT),),
+    ),
+    Config(
+        "inpainting/fashion.yaml",
+        "inpainting table, Fashion-MNIST: test MSE x 100",
+        "14.47 ± 0.11 (14 x 14)",
+        "downloaded",
+        (Number(196, "14 x 14", **PERCENT),),
+    ),
+    Config(
+        "inpainting/fashion.yaml",
+        "the same with one linear layer (`--model.num_layers 1`)",
+        "17.45 ± 0.17 (28 x 28)",
+        "downloaded",
+        (Number(784, "28 x 28", {"model.num_layers": "1"}, **PERCENT),),
+    ),
+    Config(
+        "inpainting/fashion_hflip.yaml",
+        "ablation of coarse symmetry: the same images, each mirrored with probability 1/2: test MSE x 100",
+        "16.11 ± 0.22 (14 x 14), 14.56 ± 0.08 (with swaps)",
+        "downloaded",
+        (
+            Number(196, "14 x 14", **PERCENT),
+            Number(98, "with swaps", {"model.symmetry.swaps": "horizontal_flip"}, **PERCENT),
+        ),
+    ),
+    Config(
+        "traffic/metr_la.yaml",
+        "traffic table: one, two and nine clusters on METR-LA, three steps from three: test MAE in mph",
+        "3.092 ± 0.008 (2 clusters), by another metric (zeros counted)",
+        "converted files",
+        tuple(
+            Number(name, label, {}, "mae", digits=3)
+            for name, label in (("S207", "1 cluster"), ("2 clusters", "2"), ("9 clusters", "9"))
+        ),
+    ),
+    Config(
+        "traffic/metr_la_12.yaml",
+        "the standard task, twelve steps from twelve, masked: after one epoch, 9 clusters, MAE in mph",
+        "none for these nets",
+        "converted files",
+        tuple(Number("9 clusters", f"{5 * step} min", {"trainer.max_epochs": "1"}, f"mae_{step}") for step in (3, 6, 12)),
+    ),
+    Config(
+        "traffic/planted.yaml",
+        "forecasts whose best answer is known: one weight, one for each of three roads, one for each node: excess risk",
+        "none",
+        "drawn",
+        (
+            Number("S16", "one weight", digits=3),
+            Number("3 roads", "3 roads", digits=3),
+            Number("trivial", "each node", digits=3),
+        ),
+    ),
+    Config(
+        "pose/cmu.yaml",
+        "pose table on free data: five groups on the skeleton of 16 joints: MPJPE in mm",
+        "none for these data",
+        "converted files",
+        tuple(Number(name, name, {}, "mpjpe_mm", digits=1) for name in ("S16", "relaxed S16", "(S2)^2", "trivial")),
+    ),
+    Config(
+        "pose/human36m.yaml",
+        "pose table, Human3.6M: MPJPE in mm",
+        "39.87 ± 0.46 (relaxed S16, 3 seeds)",
+        "your own copy",
+        by_hand=("not run: the data are licensed", "", ""),
+    ),
+    Config(
+        "simulation/r3.yaml",
+        "first figure: where S3, S2 and no symmetry win in three dimensions",
+        "thresholds 22.53 (projected), 21.53 (constrained)",
+        "drawn",
+        by_hand=("the same", "1000 trials, seed 0", "10 s"),
+    ),
+    Config(
+        "simulation/partial_symmetry.yaml",
+        "bounds for partial and approximate symmetry, beside what is measured",
+        "none",
+        "drawn",
+        by_hand=("the picture in the main README", "400 trials, seed 0", "30 s"),
+    ),
+    Config(
+        "custom/signals.yaml",
+        "your own signals on your own graph; on the files of `sample.py`: test MSE of missing readings",
+        "none",
+        "your files",
+        (Number(1, "1 cluster"), Number(4, "4"), Number(12, "12")),
+    ),
+    Config(
+        "custom/classify.yaml",
+        "a class for every node, or for every sample; on the files of `sample.py`: cross-entropy",
+        "none",
+        "your files",
+        (Number(1, "1 cluster"), Number(4, "4"), Number(12, "12")),
+    ),
+    Config(
+        "custom/regress.yaml",
+        "a number for every sample, invariant; on the files of `sample.py`: test MSE",
+        "none",
+        "your files",
+        (Number(1, "1 cluster"), Number(4, "4"), Number(12, "12")),
+    ),
+)
+
+
+def config_table(recorded: Sequence[Trial]) -> str:
+    """Every config with its numbers."""
+    header = ("config", "makes", "published", "ours", "seeds", "time", "machine", "data")
+    return markdown_rows(header, [config.cells(recorded) for config in CONFIGS], text=True)
