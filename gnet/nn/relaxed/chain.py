@@ -24,9 +24,10 @@ class ChainGates(ApproximateLinear):
     """``W = W_J + sum_j gate_j (W_j - mean of W_j over G_(j+1))`` for groups G_0 <= ... <= G_J, W_j any map of G_j.
 
     The increments are orthogonal to each other and to W_J, so that the gates are identifiable: with all gates 0 the layer is
-    exactly one of the largest group, with all gates 1 it reaches every map of the smallest, and the squared distance from the
-    largest is sum_j gate_j^2 ||increment_j||^2. Biases, one per node orbit of each group, have increments and gates in the same
-    way. In linear regression the best gates are known: ``gnet.theory.optimal_shrinkage(...).factors``, in the same order.
+    exactly one of the largest group, with all gates 1 it reaches every map of the smallest, and (with one gate for all nodes) the
+    squared distance from the largest is sum_j gate_j^2 ||increment_j||^2. Biases, one per node orbit of each group, have
+    increments and gates in the same way. In linear regression the best gates are known:
+    ``gnet.theory.optimal_shrinkage(...).factors``, in the same order.
 
     Each level costs its ``EquivariantLinear`` and a reading of its weights; those of the smallest group are applied once.
 

@@ -10,8 +10,7 @@ from gnet.errors import ConfigError, GroupError
 from gnet.groups import ClusterGroup, NodeGroup
 from gnet.nn import EquivariantLinear
 from gnet.nn.relaxed import ChainGates
-from gnet.orbits import PairOrbits
-from gnet.testing import LawBroken, check_layer, expressible_rank
+from gnet.testing import LawBroken, check_layer
 from gnet.theory import optimal_shrinkage
 from tests.nn.relaxed.cases import (
     ACROSS,
@@ -44,7 +43,6 @@ def chain(request: pytest.FixtureRequest) -> list[NodeGroup]:
 @pytest.mark.parametrize("node_wise", [False, True])
 def test_gates_of_one_reach_every_map_of_the_smallest_group(chain, node_wise):
     layer = ChainGates(chain, 2, 1, gates=[1.0] * (len(chain) - 1), node_wise=node_wise)
-    assert node_wise or expressible_rank(layer) == PairOrbits.of(chain[0]).count * 2
     check_layer(layer, chain[0], completeness=True, gradients=False, num_samples=2)  # its biases too
 
 
