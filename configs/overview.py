@@ -183,6 +183,20 @@ CONFIGS = (
         by_hand=("the picture in the main README", "400 trials, seed 0", "30 s"),
     ),
     Config(
+        "simulation/shrinkage.yaml",
+        "what shrinkage with estimated factors gains, a table of the guide on estimators",
+        "none",
+        "drawn",
+        by_hand=("the table in `docs/estimators.md`", "3000 trials, seed 0", "35 s"),
+    ),
+    Config(
+        "simulation/selection.yaml",
+        "regret of every way to choose a symmetry, against every fixed group, where the truth is planted",
+        "none",
+        "drawn",
+        by_hand=("the table and picture in the main README", "20 trials, seed 0", "15 min beside other work"),
+    ),
+    Config(
         "custom/signals.yaml",
         "your own signals on your own graph; on the files of `sample.py`: test MSE of missing readings",
         "none",
