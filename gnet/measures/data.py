@@ -80,8 +80,9 @@ def data_error(
     Units: those of y, squared, for sigma_x in those of x.
 
     Raises:
-        ShapeError: other shapes, or no more samples than inputs.
-        GroupError: no group of nodes, or one on other nodes.
+        ShapeError: other shapes, a group on other nodes, no more samples than inputs, or inputs that depend on others.
+        GroupError: no group of nodes, or one of more than 4096 nodes with generators.
+        DataError: entries that are NaN or infinite.
 
     References:
         Mallows (1973), doi:10.1080/00401706.1973.10489103, for the unbiased estimate; Petrache and Trivedi (2023),

@@ -106,9 +106,14 @@ def fitted_bias_variance(
     Shapes:
         x: (M, ...)    target: shaped as the predictions    mask: the same, bool
 
+    Units: those of the target, squared, a mean over entries.
+
     Raises:
         ConfigError: fewer than two fits.
-        ShapeError: predictions of another shape than the target.
+        ShapeError: predictions of another shape than the target, or a mask without any entry.
+
+    References:
+        Geman, Bienenstock and Doursat (1992), doi:10.1162/neco.1992.4.1.1.
 
     Example:
         >>> def fit(draw):  # the mean of five numbers of variance 1: variance 1/5, no bias
@@ -142,8 +147,14 @@ def residual_gram(
     Shapes:
         predictions: T arrays (M, ...)    target: (M, ...)    mask: (M, ...) bool    returns: (T, T)
 
+    Units: those of the target, squared.
+
     Raises:
         ShapeError: predictions and target differ in shape, or no entry counts.
+
+    References:
+        Searle, Casella and McCulloch (1992), Variance Components, section 3.5: estimates that are quadratic in the residuals need
+        these products alone.
 
     Example:
         >>> residual_gram([np.array([1.0, 2.0]), np.array([3.0, 2.0])], np.array([1.0, 1.0]))
@@ -182,6 +193,11 @@ def decompose(gram: Array, draws: Sequence[int]) -> Decomposition:
     Shapes:
         gram: (T, T)    draws: T integers
 
+    Units: those of the target, squared, a mean over entries.
+
+    Raises:
+        ShapeError: another number of draws than of trials.
+
     References:
         Searle, Casella and McCulloch (1992), Variance Components, section 3.5: the one-way random model.
 
@@ -189,6 +205,8 @@ def decompose(gram: Array, draws: Sequence[int]) -> Decomposition:
         >>> decompose(residual_gram([np.array([1.0]), np.array([3.0])], np.array([0.0])), draws=[0, 1]).bias2
         3.0
     """
+    if np.shape(gram) != (len(draws), len(draws)):
+        raise ShapeError(f"expected the products of {len(draws)} trials, ({len(draws)}, {len(draws)}), got {np.shape(gram)}")
     units = _Units.of(gram, draws)
     everything = np.arange(len(units.sizes))
     bias2, variance, between_draws, between_seeds = units.estimates(everything)

@@ -78,6 +78,9 @@ def layer_equivariance_errors(
         ConfigError: a layer that the net does not have, or does not call with one tensor.
         ShapeError: as in ``equivariance_error``.
 
+    References:
+        Wang, Walters and Yu (2022), arXiv:2201.11969, for the error; layer by layer it shows where a net breaks the symmetry.
+
     Example:
         >>> fine, coarse = ClusterGroup(Partition([0, 0, 1, 1])), SymmetricGroup(4)
         >>> net = GNet.from_layers([EquivariantLinear(fine, 1, 3), nn.Tanh(), EquivariantLinear(coarse, 3, 1)])

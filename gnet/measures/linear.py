@@ -79,9 +79,15 @@ def channel_equivariance_errors(weight: Tensor, group: NodeGroup, *, output: Out
     Shapes:
         weight: as in ``linear_equivariance_error``    returns: (C', C) float64
 
+    Units: those of the weight, squared.
+
     Raises:
         ShapeError: another shape.
         GroupError: no group of nodes.
+        ConfigError: an unknown output.
+
+    References:
+        Elesedy and Zaidi (2021), arXiv:2102.10333, for the projection; squares of pairs of channels add up.
 
     Example:
         >>> weight = torch.zeros(2, 1, 2, 2)

@@ -79,6 +79,8 @@ def project(  # type: ignore[no-untyped-def]
     Shapes:
         a map (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` a theta (N,) or (N, C); or any function
 
+    Units: those of the map, or of what the function returns.
+
     Raises:
         ShapeError: a tensor that is none of these, or what is neither tensor nor function.
         GroupError: a tensor with a group that does not act on nodes; ``num_samples=None`` with more than 10 000 elements.

@@ -74,6 +74,7 @@ def moment_shift(x: ArrayLike | Tensor, group: NodeGroup, *, order: int = 2) -> 
         ShapeError: another shape, or fewer than two samples.
         ConfigError: another order.
         GroupError: no group of nodes.
+        DataError: entries that are NaN or infinite.
 
     References:
         Hoeffding (1948), doi:10.1214/aoms/1177730196, for U-statistics; Efron and Stein (1981), doi:10.1214/aos/1176345462, for
@@ -203,8 +204,10 @@ def energy_shift(
     Units: those of x.
 
     Raises:
-        ShapeError: fewer than three inputs, or none.
+        ShapeError: fewer than three inputs, or none; fewer than two elements.
         ConfigError: a negative number of permutations.
+        GroupError: ``num_samples=None`` with a group of more than 10 000 elements.
+        DataError: entries that are NaN or infinite.
 
     References:
         Szekely and Rizzo (2013), doi:10.1016/j.jspi.2013.03.018, for the distance; Lehmann and Romano, Testing Statistical

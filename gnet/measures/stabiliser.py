@@ -169,8 +169,7 @@ def approximate_stabiliser(
         >>> found.kept, found.elements.tolist()
         (tensor([ True,  True, False]), [[0, 1, 2], [1, 0, 2]])
     """
-    if not epsilon >= 0 or not 0 < confidence < 1:
-        raise ConfigError(f"expected epsilon >= 0 and confidence in (0, 1), got {epsilon} and {confidence}")
+    _check_limits(epsilon, confidence)
     chosen = [torch.as_tensor(each) for each in candidates]
     if group is None and chosen:
         if chosen[0].ndim != 1:
@@ -184,9 +183,38 @@ def approximate_stabiliser(
 
 
 def stabiliser_of(errors: ElementErrors, epsilon: float, confidence: float = 0.95) -> Stabiliser:
-    """Which of the measured elements an epsilon accepts; one measurement serves every epsilon."""
+    """Which of the measured elements an epsilon accepts; one measurement serves every epsilon.
+
+    Args:
+        errors: of the candidates, from ``model_error``.
+        epsilon: largest root mean square error to accept.
+        confidence: of each two-sided pair of Student's limits.
+
+    Shapes:
+        errors: of K elements    kept, lower, upper of the result: (K,)
+
+    Units: epsilon and limits in those of f.
+
+    Raises:
+        ConfigError: a negative epsilon, a confidence outside (0, 1).
+
+    References:
+        Petrache and Trivedi (2023), arXiv:2305.17592, definition of the epsilon-stabiliser.
+
+    Example:
+        >>> slope = torch.tensor([[1.0], [1.1], [5.0]])
+        >>> errors = model_error(lambda x: slope * x, torch.randn(50, 3, 1), SymmetricGroup(3))
+        >>> [len(stabiliser_of(errors, epsilon).elements) for epsilon in (0.0, 0.5, 100.0)]
+        [1, 2, 6]
+    """
+    _check_limits(epsilon, confidence)
     reach = torch.full_like(errors.mean_square, math.nan)
     if errors.num_items > 1:
         reach = float(stats.t.ppf((1 + confidence) / 2, errors.num_items - 1)) * errors.standard_error
     lower, upper = (errors.mean_square - reach).clamp(min=0.0).sqrt(), (errors.mean_square + reach).sqrt()
     return Stabiliser(errors, errors.rms <= epsilon, lower, upper, epsilon, confidence)
+
+
+def _check_limits(epsilon: float, confidence: float) -> None:
+    if not epsilon >= 0 or not 0 < confidence < 1:
+        raise ConfigError(f"expected epsilon >= 0 and confidence in (0, 1), got {epsilon} and {confidence}")

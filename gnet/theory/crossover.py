@@ -44,8 +44,10 @@ def crossover_sample_size(
         Infinity where the larger group costs nothing: it wins however many samples there are. 0 where it never wins: without
         noise, and a truth that the smaller group has.
 
-    Shapes, units:
+    Shapes:
         as ``expected_risk_gap``
+
+    Units: samples.
 
     Raises:
         ShapeError, ConfigError, DataError: as ``expected_excess_risk``.

@@ -42,7 +42,8 @@ class LeastSquares:
             x: (n, N) or (n, N, C)    y: (n,) for one number out, else (n, N) or (n, N, C')
 
         Raises:
-            ShapeError: other shapes, or no more samples than inputs.
+            ShapeError: other shapes, no more samples than inputs, or inputs that depend on others.
+            DataError: entries that are NaN or infinite.
 
         Example:
             >>> x = torch.randn(50, 3, dtype=torch.float64)
@@ -125,8 +126,14 @@ def estimate_bias(fit: LeastSquares, group: NodeGroup) -> BiasEstimate:
     Args:
         fit: of the data; one fit serves all groups.
 
+    Shapes:
+        fit.theta: (N, C', N, C), or (N, C) for one number out
+
+    Units: those of y over those of x, squared.
+
     Raises:
-        GroupError: a group on other nodes.
+        ShapeError: a group on other nodes.
+        GroupError: no group of nodes, or one of more than 4096 nodes with generators.
 
     References:
         Mallows (1973), doi:10.1080/00401706.1973.10489103, for subsets of regressors.
@@ -149,8 +156,17 @@ def select_group(fit: LeastSquares, groups: Sequence[NodeGroup]) -> tuple[int, t
     Among groups of nearly equal risk the choice is a lottery, which costs more than it gains: ``estimate_shrinkage`` is the safer
     default.
 
+    Shapes:
+        returns: the place of the group, and an estimate for each
+
+    Units: as ``estimate_bias``.
+
     Raises:
         ConfigError: no group.
+        ShapeError, GroupError: as ``estimate_bias``.
+
+    References:
+        Mallows (1973), doi:10.1080/00401706.1973.10489103.
 
     Example:
         >>> x = torch.randn(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -174,10 +190,17 @@ def estimate_shrinkage(fit: LeastSquares, groups: NodeGroup | Sequence[NodeGroup
         groups: as in ``optimal_shrinkage``.
 
     Shapes:
-        returns: shaped as ``fit.theta``
+        returns: a map shaped as ``fit.theta``, and a factor for each increment
+
+    Units: those of ``fit.theta``.
 
     Raises:
         GroupError: groups that are not nested.
+        ConfigError: no group.
+        ShapeError: groups on other nodes.
+
+    References:
+        James and Stein (1961), with the part of the noise estimated for each increment.
 
     Example:
         >>> x = torch.randn(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -33,6 +33,8 @@ class EquivariantRidge(NodeRegressor):
     Shapes:
         X: (n, N), (n, N C) or (n, N, C), nodes slow    y: the same with C', or (n,), or (n, C') with ``output="invariant"``
 
+    Units: those of y in ``predict``; alpha in those of X squared.
+
     Raises:
         ConfigError: a negative penalty, or an unknown output.
         ShapeError: X or y that do not fit the group.
@@ -117,6 +119,8 @@ class ShrunkEquivariantRegression(NodeRegressor):
     Shapes:
         as ``EquivariantRidge``
 
+    Units: those of y in ``predict``.
+
     Raises:
         ShapeError: not more samples than inputs (with groups), or shapes that do not fit them.
         GroupError: groups that are not nested.
@@ -126,7 +130,7 @@ class ShrunkEquivariantRegression(NodeRegressor):
         factors_: lambda_j, one for each increment.
 
     References:
-        ``gnet.theory.estimate_shrinkage``.
+        James and Stein (1961), in each increment on its own; see ``gnet.theory.estimate_shrinkage``.
 
     Example:
         >>> import numpy as np

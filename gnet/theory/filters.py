@@ -12,7 +12,8 @@ from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.theory.checks import as_float64, check_non_negative, check_positive
-from gnet.theory.coarsening import Target, adjacency, coarse_approximation
+from gnet.theory.coarsening import adjacency, coarse_approximation
+from gnet.theory.graph_gap import Target
 from gnet.theory.linear_maps import split_map
 
 if TYPE_CHECKING:
@@ -25,8 +26,15 @@ def polynomial_filter(graph: "Data | ArrayLike | Tensor", coefficients: ArrayLik
     Shapes:
         coefficients: (R,) for one channel, or (R, C, C'), from power 0 on    returns: (N, C', N, C), receiver first
 
+    Units: those of y over those of x.
+
     Raises:
         ShapeError: coefficients of another shape, or a matrix that is not square.
+        GraphError: impossible edges.
+        DataError: entries that are NaN or infinite.
+
+    References:
+        Defferrard, Bresson and Vandergheynst (2016), arXiv:1606.09375, for filters that are polynomials of a graph's matrix.
 
     Example:
         >>> polynomial_filter([[0.0, 1.0], [1.0, 0.0]], [1.0, 0.5]).reshape(2, 2)
@@ -47,11 +55,22 @@ def filter_error(
 ) -> float:
     """||f_lost||: the distance of a polynomial filter from the maps of a group, exactly, for white inputs.
 
+    Args:
+        sigma_x: standard deviation of the entries of the inputs.
+
+    Shapes:
+        coefficients: as in ``polynomial_filter``
+
     Units: those of the outputs.
 
     Raises:
-        ShapeError: coefficients of another shape.
-        GroupError: a group on other nodes.
+        ShapeError: a group on other nodes, and as ``polynomial_filter``.
+        GroupError: no group of nodes.
+        ConfigError: sigma_x <= 0 or not finite.
+        GraphError, DataError: as ``polynomial_filter``.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436, for approximately equivariant targets.
 
     Example:
         >>> path = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
@@ -73,6 +92,23 @@ def filter_difference(
     """||f - f^||: the distance of a polynomial filter from the same filter of the coarsened graph, which is the group's.
 
     At least ``filter_error`` for the cluster group.
+
+    Args:
+        target: as in ``coarse_approximation``.
+        sigma_x: standard deviation of the entries of the inputs.
+
+    Shapes:
+        coefficients: as in ``polynomial_filter``
+
+    Units: those of the outputs.
+
+    Raises:
+        PartitionError: a partition of another number of nodes.
+        ConfigError: an unknown target, sigma_x <= 0 or not finite.
+        ShapeError, GraphError, DataError: as ``polynomial_filter``.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436, for the filter of the coarsened graph.
 
     Example:
         >>> filter_difference([[0.0, 1.0], [1.0, 0.0]], Partition([0, 0]), [1.0, 1.0])
@@ -96,6 +132,21 @@ def filter_bound(
 
     Divided by the coarsening error it is the slope of the filter's equivariance rate, which ``equivariance_rate`` gives.
 
+    Args:
+        target: as in ``coarse_approximation``.
+        sigma_x: standard deviation of the entries of the inputs.
+
+    Shapes:
+        coefficients: as in ``polynomial_filter``
+
+    Units: those of the outputs.
+
+    Raises:
+        PartitionError, ConfigError, ShapeError, GraphError, DataError: as ``filter_difference``.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436, for the notion of an equivariance rate.
+
     Example:
         >>> filter_bound([[0.0, 1.0], [1.0, 0.0]], Partition([0, 0]), [1.0, 1.0])
         1.0
@@ -112,6 +163,15 @@ def equivariance_rate(graph: "Data | ArrayLike | Tensor", coefficients: ArrayLik
 
     Returns:
         sigma_x N sum_r r ||H_r||_F ||A||_op^(r - 1)
+
+    Shapes:
+        coefficients: as in ``polynomial_filter``
+
+    Units: those of the outputs over those of the edge weights.
+
+    Raises:
+        ConfigError: sigma_x <= 0 or not finite.
+        ShapeError, GraphError, DataError: as ``polynomial_filter``.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, for the notion of an equivariance rate; the constant follows by
@@ -135,6 +195,14 @@ def cut_filter_bound(power: int, largest: float, cut: float) -> float:
         power: r >= 1.
         largest: a.
         cut: the cut norm, over N^2.
+
+    Shapes:
+        power, largest, cut: numbers
+
+    Units: those of the edge weights to the power r.
+
+    Raises:
+        ConfigError: a power that is no whole number >= 1, norms that are negative or not finite.
 
     References:
         The cut norm bounds sums over subsets, and any x in [-1, 1]^N is a mixture of signs (Lovasz 2012, Large Networks and
@@ -168,8 +236,15 @@ def propagated_error(
     Shapes:
         x: (B, N, C)    shift, coarse_shift: (N, N)    layers: pairs (U, V) of (C, C')    returns: (B,)
 
+    Units: those of the net's outputs.
+
     Raises:
         ShapeError: shapes that do not fit.
+        DataError: entries that are NaN or infinite.
+
+    References:
+        Ruiz, Chamon and Ribeiro (2020), arXiv:2006.03548, for nets on a graph and on its limit; here with operator norms of both
+        graphs, by the triangle inequality in each layer.
 
     Example:
         >>> path = adjacency([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])

@@ -55,11 +55,16 @@ def generalisation_bound(
         lipschitz: L, of the losses as functions of a sample.
         epsilon: by how much losses change under H, at most: the asymmetry of the model.
         largest_loss: M.
+        delta: how often the bound may fail.
 
-    Units: of the loss.
+    Shapes:
+        radii, cells: as many numbers of each as there are levels
+
+    Units: of the loss; radii times ``lipschitz`` are in them.
 
     Raises:
         ConfigError: radii that grow, cells that shrink or do not start at 1, or numbers out of range.
+        DataError: radii or cells that are NaN or infinite.
 
     References:
         After Petrache and Trivedi (2023), arXiv:2305.17592, theorems on approximate and partial equivariance; constants of its
@@ -98,13 +103,21 @@ def greedy_net_sizes(
     Greedy nets are not nested, and cover the samples rather than the space they come from: an estimate, no bound.
 
     Args:
+        radii: of the nets.
         canonicalise: maps each sample to a representative of its orbit first, see ``sorted_within``.
 
     Shapes:
         x: (B, ...)
 
+    Units: radii in those of x.
+
     Raises:
         ShapeError: no samples.
+        ConfigError: a radius that is negative or not finite.
+        DataError: entries that are NaN or infinite.
+
+    References:
+        Gonzalez (1985), doi:10.1016/0304-3975(85)90224-5, on nets that are chosen greedily.
 
     Example:
         >>> greedy_net_sizes([[0.0], [0.1], [1.0]], [2.0, 0.5, 0.01])
@@ -132,8 +145,13 @@ def sorted_within(group: ClusterGroup) -> Callable[[Tensor], Tensor]:
     Shapes:
         of the function: (*, N, C) -> (*, N, C)
 
+    Units: those of x.
+
     Raises:
         ConfigError: a group with swaps, whose orbits need more than sorting.
+
+    References:
+        Zaheer et al. (2017), arXiv:1703.06114, for sets as sorted lists.
 
     Example:
         >>> sorted_within(ClusterGroup(Partition([0, 0, 1])))(torch.tensor([[3.0], [1.0], [0.0]])).flatten()
@@ -214,6 +232,18 @@ def optimal_model_error(bias: float, variance: float) -> float:
     Args:
         bias: b^2, with the variance of the inputs in it.
         variance: v, of least squares outside the group.
+
+    Shapes:
+        bias, variance: numbers
+
+    Units: those of the risk, y squared.
+
+    Raises:
+        ConfigError: one that is negative or not finite.
+
+    References:
+        As ``optimal_shrinkage``: lambda^2 (b^2 + v) at the best lambda; Petrache and Trivedi (2023), arXiv:2305.17592, for model
+        error against data error.
 
     Example:
         >>> optimal_model_error(1.0, 3.0)

@@ -62,10 +62,16 @@ def split_map(theta: ArrayLike | Tensor, group: NodeGroup, output: Output = "equ
     Shapes:
         theta: (N, N) or (N, C', N, C), receiver first; with ``output="invariant"`` (N,) or (N, C), the weights of one number
 
+    Units: those of theta.
+
     Raises:
         ShapeError: theta has another shape.
-        GroupError: no group of nodes.
+        GroupError: no group of nodes, or one of more than 4096 nodes with generators.
         ConfigError: an unknown output.
+        DataError: entries that are NaN or infinite.
+
+    References:
+        Elesedy and Zaidi (2021), arXiv:2102.10333, for the average as an orthogonal projection.
 
     Example:
         >>> parts = split_map([[1.0, 0.0], [0.0, 3.0]], SymmetricGroup(2))
@@ -95,6 +101,18 @@ def split_map(theta: ArrayLike | Tensor, group: NodeGroup, output: Output = "equ
 
 def dim_hom(group: NodeGroup, in_channels: int = 1, out_channels: int = 1, output: Output = "equivariant") -> int:
     """Dimension of the linear maps that a group allows: pair orbits (or node orbits) times channels.
+
+    Shapes:
+        returns: a whole number
+
+    Units: weights.
+
+    Raises:
+        GroupError: no group of nodes, or one of more than 4096 nodes with generators.
+        ConfigError: fewer than one channel, an unknown output.
+
+    References:
+        Serre (1977), Linear Representations of Finite Groups, section 2.3: the inner product of the characters.
 
     Example:
         >>> group = ClusterGroup(Partition([0, 0, 1]))

@@ -46,6 +46,7 @@ def expected_risk_gap(
     what it saves. For n < p - 1 least squares means the solution of least norm; at n = p - 1, p, p + 1 the gap is infinite.
 
     Args:
+        theta: the truth.
         n: number of samples.
         sigma_x: standard deviation of each entry of the inputs.
         sigma_xi: standard deviation of each entry of the noise.
@@ -60,9 +61,12 @@ def expected_risk_gap(
     Units: those of y squared.
 
     Raises:
-        ShapeError: theta or covariance of another shape.
-        ConfigError: n < 1, negative deviations, or a covariance where n < p.
-        GroupError: a covariance that the group changes, or least-norm maps of more than 128 nodes that are not the group's.
+        ShapeError: theta or covariance of another shape, or no covariance.
+        ConfigError: n that is no whole number >= 1, deviations out of range, an unknown output, sigma_x beside a covariance, a
+            covariance where n < p; with ``weighted`` none, or n <= p + 1.
+        GroupError: no group of nodes, a covariance that the group changes, or least-norm maps of more than 128 nodes that are not
+            the group's.
+        DataError: entries that are NaN or infinite.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, theorem on linear regression. Elesedy and Zaidi (2021),
@@ -104,15 +108,19 @@ def expected_excess_risk(
     the variance so.
 
     Args:
+        theta, n, sigma_x, sigma_xi, output, covariance: as in ``expected_risk_gap``.
         group: None is the trivial group.
         estimator: see the module; "constrained" is exact for one number out, for maps that are the group's, and for maps of
             cluster groups with one channel in and out.
 
-    Shapes, units:
+    Shapes:
         as ``expected_risk_gap``
 
+    Units: those of y squared.
+
     Raises:
-        as ``expected_risk_gap``; ConfigError also for a constrained estimator without a closed form.
+        ConfigError: as ``expected_risk_gap``, and for an unknown estimator or a constrained one without a closed form.
+        ShapeError, GroupError, DataError: as ``expected_risk_gap``.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436. The constrained estimator splits into one regression for each

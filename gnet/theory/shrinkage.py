@@ -71,13 +71,16 @@ def optimal_shrinkage(
             is not estimated, and counts as bias.
         n: number of samples, more than p + 1 with p the number of inputs.
 
-    Shapes, units:
+    Shapes:
         as ``expected_risk_gap``
+
+    Units: those of y squared; factors have none.
 
     Raises:
         ShapeError: theta or covariance of another shape.
         GroupError: groups that are not nested, or a covariance that the largest changes.
-        ConfigError: n <= p + 1, or no group.
+        ConfigError: n that is no whole number >= p + 2, deviations out of range, sigma_x beside a covariance, or no group.
+        DataError: entries that are NaN or infinite.
 
     References:
         The increments are orthogonal and their errors uncorrelated, so each has the factor of a single mean that is shrunk
@@ -111,6 +114,17 @@ def shrinkage_factor(bias: float, variance: float) -> float:
     Args:
         bias: b^2, in the units of the risk.
         variance: v, in the same.
+
+    Shapes:
+        bias, variance: numbers
+
+    Units: none; bias and variance in the same.
+
+    Raises:
+        ConfigError: one that is negative or not finite.
+
+    References:
+        James and Stein (1961), with the norm of the mean known.
 
     Example:
         >>> shrinkage_factor(1.0, 3.0), shrinkage_factor(0.0, 0.0)

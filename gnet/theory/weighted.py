@@ -29,9 +29,13 @@ def weighted_split(
         theta: as in ``split_map``    covariance: (N C, N C), nodes slow, channels fast
         kept, lost of the result: orthogonal in the norm of the inputs
 
+    Units: those of theta.
+
     Raises:
         ShapeError: shapes that do not fit, or a covariance that is not symmetric and positive definite.
-        ConfigError: more than 4096 unknowns.
+        ConfigError: more than 4096 unknowns, an unknown output.
+        GroupError: no group of nodes.
+        DataError: entries that are NaN or infinite.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, assume inputs that the group keeps; this is what takes the place of the

@@ -27,6 +27,15 @@ def read_summary(path: str | Path) -> list[Summary]:
 
     Raises:
         DataError: there is no such file, or it is no summary of a study.
+
+    Example:
+        >>> counts = ["num_clusters", "num_weights", "n", "num_draws", "num_pairs", "num_units"]
+        >>> values = dict.fromkeys(SUMMARY_COLUMNS, 0.5) | dict.fromkeys(counts, 3) | {"kind": "symmetry", "symmetry": "S4"}
+        >>> lines = [",".join(SUMMARY_COLUMNS), ",".join(Summary(**values | {"bias2_error": math.nan}).cells())]
+        >>> _ = Path("summary.csv").write_text(chr(10).join(lines))
+        >>> [line] = read_summary("summary.csv")
+        >>> line.symmetry, line.num_clusters, line.test_loss, line.bias2_error
+        ('S4', 3, 0.5, nan)
     """
     file = Path(path) / "summary.csv" if Path(path).is_dir() else Path(path)
     if not file.is_file():
