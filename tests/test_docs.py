@@ -218,6 +218,28 @@ def is_id(tree: ast.AST, names: list[str]) -> bool:
     return any(is_id(node, names[1:]) for node in inside)
 
 
+def headings(page: str) -> set[str]:
+    """The anchors of a page, or of the file that it includes."""
+    text = (DOCS / page).read_text()
+    text += "".join((DOCS / each).read_text() for each in re.findall(r"```{include} (\S+)", text))
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def lost_anchors(text: str) -> list[str]:
+    """Links to headings of pages that have no such heading."""
+    links = re.findall(r"\]\((\w+\.md)#([\w-]+)\)", text)
+    return [f"{page}#{anchor}" for page, anchor in links if anchor not in headings(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_to_headings(page):
+    assert lost_anchors(page.read_text()) == []
+
+
+def test_a_link_to_no_heading_is_caught():
+    assert lost_anchors("[a](bounds.md#a-simulation) [b](bounds.md#two-simulations)") == ["bounds.md#two-simulations"]
+
+
 def test_a_page_that_names_what_is_not_there_is_caught():
     assert wrong_names("`tests/no.py` `tests/test_docs.py::test_nothing`") == ["tests/no.py", "tests/test_docs.py::test_nothing"]
     inside, outside = "tests/nn/test_gnet.py::TestNothing::test_x", "tests/theory/test_coarsening.py::test_grid"  # of a class

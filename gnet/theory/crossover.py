@@ -33,16 +33,15 @@ def crossover_sample_size(
     "constrained" wherever least squares within the smaller group has a variance: n > m + 1 for m weights of one number out,
     n > k C + 1 for k clusters of signals with C channels. Below, the smaller group's risk is infinite.
 
+    The answer is infinity where the larger group costs nothing, so that it wins however many samples there are, and 0 where it
+    never wins, as without noise for a truth that the smaller group has.
+
     Args:
         theta: the truth.
         smaller_group: a subgroup of ``larger_group``.
         larger_group: a group that it is in.
         sigma_x, sigma_xi, output, covariance: as in ``expected_risk_gap``.
         estimator: "projected" or "constrained"; see the closed forms of ``expected_excess_risk``.
-
-    Returns:
-        Infinity where the larger group costs nothing: it wins however many samples there are. 0 where it never wins: without
-        noise, and a truth that the smaller group has.
 
     Shapes:
         as ``expected_risk_gap``
