@@ -13,6 +13,7 @@ from gnet.errors import ConfigError
 from gnet.groups import ClusterGroup, NodeGroup
 from gnet.randomness import derive_seed
 from gnet.training.checkpoint import is_forecast
+from gnet.training.settings import GRAPHS, LAYERED, RECURRENT
 from gnet.training.symmetry import Symmetric, Trivial, as_symmetry
 
 Config = dict[str, Any]
@@ -247,7 +248,7 @@ def baseline_overrides(in_config: object) -> dict[str, dict[str, Any]]:
     """The overrides of the config's ``study.baselines`` by the baseline's name; none where it is a list, true or false.
 
     Raises:
-        ConfigError: an unknown baseline, or something that is no set of overrides.
+        ConfigError: an unknown baseline, something that is no set of overrides, or a setting that the baseline does not read.
 
     Example:
         >>> baseline_overrides({"gcn": {"model.num_layers": 3}, "ridge": None}), baseline_overrides(["ridge"])
@@ -257,7 +258,19 @@ def baseline_overrides(in_config: object) -> dict[str, dict[str, Any]]:
         return {}
     for name in in_config:
         _refuse_unknown_baseline(str(name))
-    return {str(name): checked_overrides("baselines", str(name), each) for name, each in in_config.items()}
+    found = {str(name): checked_overrides("baselines", str(name), each) for name, each in in_config.items()}
+    for name, overrides in found.items():
+        for key in overrides:
+            if key.startswith("model.") and not _reads(name, key.split(".")[1]):
+                raise ConfigError(f"study.baselines: {name} does not read {key}; leave it out")
+    return found
+
+
+def _reads(baseline: str, setting: str) -> bool:
+    """Whether a baseline reads a setting of the model: nets all but those of other nets, closed forms the loss alone."""
+    if baseline in ("gcn", "mlp_per_node"):
+        return setting == "act" or setting not in (*LAYERED, *GRAPHS, *RECURRENT, "symmetry", "project_onto")
+    return setting in ("loss", "loss_units")
 
 
 def _refuse_unknown_baseline(name: str) -> None:

@@ -78,6 +78,9 @@ def test_baselines_of_the_config_may_have_overrides_of_their_own() -> None:
         plan_of("--baselines", "mean", study={"baselines": {"gnc": {}}})
     with pytest.raises(ConfigError, match=r"study\.baselines: expected overrides like \{model\.num_layers: 2\} for gcn, got 2"):
         plan_of(study={"baselines": {"gcn": 2}})
+    for name, key in (("gcn", "model.norm"), ("mlp_per_node", "model.symmetry.num_clusters"), ("ridge", "model.num_layers")):
+        with pytest.raises(ConfigError, match=rf"study\.baselines: {name} does not read {re.escape(key)}; leave it out"):
+            plan_of(study={"baselines": {name: {key: 3}}})
 
 
 def test_a_variant_that_no_net_can_have_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:

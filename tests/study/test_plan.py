@@ -41,7 +41,7 @@ def names(variants: tuple[Variant, ...]) -> list[str]:
 
 
 def test_clusters_are_shorthand_for_symmetries() -> None:
-    variants = make_variants([], resolve, GRAPH, clusters=[1, 4, 16], baselines=["ridge"])
+    variants = make_variants([], resolve, GRAPH, clusters=[1, 4, 16], baselines={"ridge": {}})
     assert names(variants) == ["S16", "S4^4", "trivial", "ridge"]
     rules = [variant.config["model"]["symmetry"]["class_path"].rpartition(".")[2] for variant in variants]
     assert rules[:3] == ["Symmetric", "Coarsened", "Trivial"]
@@ -73,7 +73,7 @@ def test_numbers_of_clusters_of_a_rule_without_clusters_are_refused() -> None:
 
 def test_variants_are_named_overrides() -> None:
     wanted = {"all": {"model.symmetry": "Symmetric"}, "wide": {"model.hidden_channels": 64}, "plain": None}
-    variants = make_variants([], resolve, (Data(num_nodes=9), (3, 3)), named=wanted, baselines=[])
+    variants = make_variants([], resolve, (Data(num_nodes=9), (3, 3)), named=wanted)
     assert names(variants) == ["all", "wide", "plain"]
     assert variants[1].config["model"]["hidden_channels"] == 64
     with pytest.raises(ConfigError, match=r"study\.variants: expected overrides like .* for bad, got 3"):
@@ -95,7 +95,7 @@ def test_clusters_vary_the_target_where_the_config_projects() -> None:
 
 
 def test_without_either_the_config_stands_alone() -> None:
-    assert names(make_variants([], resolve, (Data(num_nodes=36), (6, 6)), baselines=[])) == ["S4^9"]
+    assert names(make_variants([], resolve, (Data(num_nodes=36), (6, 6)))) == ["S4^9"]
 
 
 def test_each_task_has_its_baselines() -> None:
