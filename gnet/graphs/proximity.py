@@ -180,4 +180,4 @@ def _points(pos: Tensor) -> np.ndarray:
     _check_tensor("pos", pos)
     if pos.ndim != 2 or not pos.isfinite().all():
         raise ShapeError(f"expected finite positions of shape (N, D), got {tuple(pos.shape)}")
-    return pos.double().numpy()
+    return pos.detach().cpu().double().numpy()

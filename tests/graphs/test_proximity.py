@@ -118,6 +118,11 @@ def test_neighbours_are_the_nearest(rng: torch.Generator):
     assert {tuple(edge) for edge in graph.edge_index.T.tolist()} == wanted | {(b, a) for a, b in wanted}
 
 
+def test_positions_that_are_trained_are_taken_as_they_are(rng: torch.Generator):
+    pos = positions(rng)
+    assert torch.equal(knn_graph(pos.requires_grad_(), 2).edge_index, knn_graph(pos.detach(), 2).edge_index)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
