@@ -11,7 +11,7 @@ from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.theory.checks import check_choice
 from gnet.theory.linear_maps import Output
-from gnet.theory.regression import Task, equivariant_constrained, pole
+from gnet.theory.regression import Task, equivariant_constrained
 
 Crossing = Literal["projected", "constrained"]
 
@@ -72,7 +72,7 @@ def crossover_sample_size(
     if cost <= 1e-12 * two.scale:
         return float("inf")
     if estimator == "constrained" and output == "equivariant":
-        return _constrained_crossing(one, two, smaller_group, larger_group)
+        return _constrained_crossing(one, two)
     if estimator == "projected":
         start = one.split.in_dim + 1
     else:
@@ -83,12 +83,12 @@ def crossover_sample_size(
     return crossing if crossing > start else 0.0
 
 
-def _constrained_crossing(one: Task, two: Task, smaller: NodeGroup, larger: NodeGroup) -> float:
+def _constrained_crossing(one: Task, two: Task) -> float:
     """The first sign change of a sum of hyperbolas: minus infinity at the smaller group's pole, the bias for many samples."""
-    start = max(pole(one, smaller), pole(two, larger))
+    start = max(one.pole, two.pole)
 
     def difference(n: float) -> float:
-        return equivariant_constrained(two, larger, n) - equivariant_constrained(one, smaller, n)
+        return equivariant_constrained(two, n) - equivariant_constrained(one, n)
 
     low, step = start + 1e-9, 1.0
     if difference(low) >= 0:

@@ -140,7 +140,7 @@ def expected_excess_risk(
     group = TrivialGroup(len(as_float64(theta))) if group is None else group
     task = Task.of(theta, group, sigma_x, sigma_xi, output, covariance)
     if estimator == "constrained":
-        return _invariant_constrained(task, n) if output == "invariant" else equivariant_constrained(task, group, n)
+        return _invariant_constrained(task, n) if output == "invariant" else equivariant_constrained(task, n)
     plain = _least_squares_risk(task, n)
     if estimator == "ols":
         return plain
@@ -154,6 +154,7 @@ def expected_excess_risk(
 class Task:
     """A regression with its group: the split of the map, the norm of the inputs, and the variance of the noise."""
 
+    group: NodeGroup
     split: Split
     norm: InputNorm
     noise: float
@@ -176,7 +177,7 @@ class Task:
         """
         check_non_negative(sigma_xi=sigma_xi)
         split = split_map(theta, group, output)
-        return cls(split, InputNorm.of(sigma_x, covariance, group, split.in_dim), sigma_xi**2)
+        return cls(group, split, InputNorm.of(sigma_x, covariance, group, split.in_dim), sigma_xi**2)
 
     @cached_property
     def bias(self) -> float:
@@ -187,6 +188,17 @@ class Task:
     def scale(self) -> float:
         """The same of the whole map."""
         return self.norm.square(self.split.whole)
+
+    @cached_property
+    def irreducibles(self) -> list[tuple[int, int, int]]:
+        """Of the group, decomposed once."""
+        return irreducibles(self.group)
+
+    @cached_property
+    def pole(self) -> float:
+        """The number of samples just above which least squares within the group, signals out, has a variance."""
+        senders = self.split.in_dim // self.group.degree
+        return max((multiplicity * senders - 1 + 2 / field) * field / dim for multiplicity, dim, field in self.irreducibles)
 
     def needs_white_inputs(self) -> None:
         """Refuse others.
@@ -239,15 +251,15 @@ def _invariant_constrained(task: Task, n: float) -> float:
     return bias + (1 - n / m) * (task.scale - bias) + (task.noise + bias) * n / (m - n - 1)
 
 
-def equivariant_constrained(task: Task, group: NodeGroup, n: float) -> float:
-    """The excess risk of least squares within the group, signals out, for any real n; infinite at and below ``pole``."""
-    split = task.split
+def equivariant_constrained(task: Task, n: float) -> float:
+    """The excess risk of least squares within the group, signals out, for any real n; infinite at and below ``Task.pole``."""
+    split, group = task.split, task.group
     receivers, senders = split.out_dim // group.degree, split.in_dim // group.degree
     if split.is_exact:
-        if n <= pole(task, group):
+        if n <= task.pole:
             return math.inf
         risk = 0.0
-        for multiplicity, dim, field in irreducibles(group):
+        for multiplicity, dim, field in task.irreducibles:
             rows, columns = n * dim / field, multiplicity * senders
             free = rows - columns + 1 - 2 / field  # of the inverse Wishart matrix over the reals, complex numbers, quaternions
             risk += task.noise * dim * multiplicity * receivers * columns / free
@@ -262,13 +274,7 @@ def equivariant_constrained(task: Task, group: NodeGroup, n: float) -> float:
             "for maps that are not the group's there is a closed form of the constrained estimator for one channel, white inputs "
             "and cluster groups without swaps; take estimator='projected', or simulate"
         )
-    return _misspecified(task, group, n) if n > pole(task, group) else math.inf
-
-
-def pole(task: Task, group: NodeGroup) -> float:
-    """The number of samples at which the variance of least squares within a group, signals out, is finite just above."""
-    senders = task.split.in_dim // group.degree
-    return max((multiplicity * senders - 1 + 2 / field) * field / dim for multiplicity, dim, field in irreducibles(group))
+    return _misspecified(task, group, n) if n > task.pole else math.inf
 
 
 def _misspecified(task: Task, group: ClusterGroup, n: float) -> float:

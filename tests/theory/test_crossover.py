@@ -8,6 +8,7 @@ import torch
 
 from gnet.errors import ConfigError, GroupError
 from gnet.groups import PermutationGroup, SymmetricGroup, TrivialGroup, grid_group
+from gnet.isotypic import isotypic_decomposition
 from gnet.theory import crossover_sample_size, expected_excess_risk, split_map
 from gnet.theory.crossover import check_nested
 from tests.theory.simulate import constrained_basis, matrices
@@ -98,6 +99,19 @@ def test_twenty_nodes_in_two_clusters():
     for at, wins in ((math.floor(n), True), (math.ceil(n), False)):
         risks = [expected_excess_risk(kept, g, at, estimator="constrained", sigma_xi=2.0) for g in (smaller, larger)]
         assert (risks[1] < risks[0]) is wins
+
+
+def test_a_group_without_clusters_is_decomposed_once(monkeypatch):
+    """Translations of a grid, with representations of real and complex type, against all permutations."""
+    calls = []
+    monkeypatch.setattr("gnet.theory.regression.isotypic_decomposition", lambda g: calls.append(g) or isotypic_decomposition(g))
+    shifts, everything = grid_group((3, 2), "translations"), SymmetricGroup(6)
+    theta = 0.5 * split_map(np.random.default_rng(0).standard_normal((6, 6)), shifts).kept.numpy()
+    n = crossover_sample_size(theta, shifts, everything, estimator="constrained")
+    assert calls == [shifts]
+    for at, sign in ((math.ceil(0.6 * n), -1), (math.ceil(2 * n), 1)):
+        mean, error = differences(theta, (shifts, everything), at, 400, np.random.default_rng(at))
+        assert sign * mean > 5 * error, (n, at)
 
 
 @pytest.mark.parametrize("estimator", ["projected", "constrained"])
