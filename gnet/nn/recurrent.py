@@ -1,6 +1,7 @@
 """Forecasts on a graph: a gated recurrent unit whose candidate state diffuses along the edges, with weights for each cluster."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -8,74 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from gnet.errors import ConfigError, ShapeError
-from gnet.graphs.edges import checked_edges
+from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import NodeGroup
-from gnet.kernels.sparse import spread
 from gnet.nn.checks import check_channels, check_placement, refuse_graph, signals_of
+from gnet.nn.diffusion import Diffusion
 from gnet.nn.weights import Start
-
-
-class Diffusion(nn.Module):
-    """``[z, P_f^T z, P_b^T z, ...]``: a signal, and what random walks along and against the edges make of it.
-
-    P_f = D_out^-1 A and P_b = D_in^-1 A^T, rows of nodes without such edges zero. Further steps are Chebyshev polynomials of
-    each walk, T_r = 2 P^T T_(r-1) - T_(r-2), each walk starting anew from T_0 = z (a well-known public implementation lets the
-    second walk go on from the first).
-
-    Shapes:
-        z: (N, B, C)    returns: (N, B, (1 + 2 num_steps) C)
-
-    References:
-        Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926, equation 2.
-
-    Example:
-        >>> walk = Diffusion(Data(edge_index=torch.tensor([[0, 0], [1, 2]]), num_nodes=3), num_steps=1)
-        >>> walk(torch.tensor([1.0, 2.0, 4.0]).reshape(3, 1, 1))[:, 0]
-        tensor([[1.0000, 0.0000, 6.0000],
-                [2.0000, 0.5000, 0.0000],
-                [4.0000, 0.5000, 0.0000]])
-    """
-
-    senders: Tensor
-    receivers: Tensor
-    forwards: Tensor
-    backwards: Tensor
-
-    def __init__(self, data: Data, num_steps: int = 1) -> None:
-        super().__init__()
-        if num_steps < 0:
-            raise ConfigError(f"expected num_steps >= 0, got {num_steps}")
-        edges = checked_edges(data)
-        self.num_nodes, self.num_steps = edges.num_nodes, num_steps
-        codes, place = torch.unique(edges.index[0] * edges.num_nodes + edges.index[1], return_inverse=True)
-        weight = torch.zeros(len(codes), dtype=torch.float64).index_add(0, place, edges.weight)
-        senders, receivers = codes // edges.num_nodes, codes % edges.num_nodes
-        out, back = (
-            torch.zeros(edges.num_nodes, dtype=torch.float64).index_add(0, ends, weight)[ends].clamp(min=1e-300)
-            for ends in (senders, receivers)
-        )
-        tensors = {"senders": senders, "receivers": receivers, "forwards": weight / out, "backwards": weight / back}
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
-
-    @property
-    def num_parts(self) -> int:
-        """1 + 2 num_steps."""
-        return 1 + 2 * self.num_steps
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Diffuse."""
-        if self.num_steps == 0:
-            return z
-        flat, parts = z.flatten(1), [z.flatten(1)]
-        for ends, weights in (((self.senders, self.receivers), self.forwards), ((self.receivers, self.senders), self.backwards)):
-            before, now = flat, spread(flat, *ends, weights, self.num_nodes)
-            parts.append(now)
-            for _ in range(self.num_steps - 1):
-                before, now = now, 2 * spread(now, *ends, weights, self.num_nodes) - before
-                parts.append(now)
-        return torch.stack([part.reshape(z.shape) for part in parts], 2).flatten(2)
 
 
 class Weights(NamedTuple):
@@ -99,6 +37,8 @@ class DiffusionGRUCell(nn.Module):
         data: the graph, ``edge_index`` senders first and perhaps ``edge_weight``; self-loops count as they stand.
         released: as the published code does (by mistake): one weight for all orbits, trained by the first alone. The biases are
             those of each orbit.
+        beside: further groups, whose orbits add weights of their own: W_a(i) = sum over groups of that of i's orbit. They start
+            at zero, so that the cell starts as that of ``group``.
 
     Shapes:
         x: (N, B, C)    h: (N, B, U)    returns: (N, B, U)
@@ -125,10 +65,12 @@ class DiffusionGRUCell(nn.Module):
         *,
         num_steps: int = 1,
         released: bool = False,
+        beside: Sequence[NodeGroup] = (),
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         check_channels(in_channels, hidden_channels)
+        _check_beside(group, beside, released)
         if data.num_nodes != group.degree:
             raise ConfigError(f"expected a graph of {group.degree} nodes, as the group has, got {data.num_nodes}")
         self.group, self.in_channels, self.hidden_channels = group, in_channels, hidden_channels
@@ -142,6 +84,7 @@ class DiffusionGRUCell(nn.Module):
         self.candidate = nn.Parameter(torch.empty(num_weights, self.diffusion.num_parts * both, hidden_channels))
         self.candidate_bias = nn.Parameter(torch.empty(self.num_orbits, hidden_channels))
         self.register_buffer("labels", orbits.labels, persistent=False)
+        self.beside = nn.ModuleList(_Increment(other, self.candidate.shape[1], hidden_channels) for other in beside)
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -152,6 +95,8 @@ class DiffusionGRUCell(nn.Module):
         with torch.no_grad():
             self.gates_bias.fill_(1.0)
             self.candidate_bias.zero_()
+        for increment in self.beside:
+            cast(_Increment, increment).reset_parameters()
 
     def weights(self) -> Weights:
         """What ``step`` needs; made once for a sequence, so that each orbit's gradient is summed up once."""
@@ -163,7 +108,11 @@ class DiffusionGRUCell(nn.Module):
             candidate = self.candidate
         else:
             candidate = self.candidate.index_select(0, self.labels)
-        return Weights(self.gates, self.gates_bias, candidate, self.candidate_bias.index_select(0, self.labels)[:, None])
+        bias = self.candidate_bias.index_select(0, self.labels)
+        for increment in self.beside:
+            weight, own = increment()
+            candidate, bias = candidate + weight, bias + own
+        return Weights(self.gates, self.gates_bias, candidate, bias[:, None])
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """One step."""
@@ -183,7 +132,30 @@ class DiffusionGRUCell(nn.Module):
 
     def extra_repr(self) -> str:
         """Channels and orbits."""
-        return f"{self.in_channels} -> {self.hidden_channels} | {self.num_orbits} candidate weights"
+        counts = [self.num_orbits, *(len(each.weight) for each in self.beside)]  # type: ignore[arg-type]
+        return f"{self.in_channels} -> {self.hidden_channels} | {' + '.join(map(str, counts))} candidate weights"
+
+
+class _Increment(nn.Module):
+    """What the orbits of one more group add to candidate weights and biases; zero at the start."""
+
+    labels: Tensor
+
+    def __init__(self, group: NodeGroup, rows: int, channels: int) -> None:
+        super().__init__()
+        orbits = group.node_orbits()
+        self.weight = nn.Parameter(torch.empty(orbits.num_clusters, rows, channels))
+        self.bias = nn.Parameter(torch.empty(orbits.num_clusters, channels))
+        self.register_buffer("labels", orbits.labels, persistent=False)
+
+    def reset_parameters(self) -> None:
+        with torch.no_grad():
+            self.weight.zero_()
+            self.bias.zero_()
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Of every node: (N, rows, channels) and (N, channels)."""
+        return self.weight.index_select(0, self.labels), self.bias.index_select(0, self.labels)
 
 
 class GNetGRU(nn.Module):
@@ -203,7 +175,7 @@ class GNetGRU(nn.Module):
         num_layers: cells on top of each other.
         num_steps: of the diffusion.
         sampling_decay: tau; None never shows the truth.
-        released: see ``DiffusionGRUCell``.
+        released, beside: see ``DiffusionGRUCell``.
 
     Shapes:
         x: (*, N, horizon_in C), step by step    truth: (*, N, horizon_out C') or None    returns: (*, N, horizon_out C')
@@ -242,6 +214,7 @@ class GNetGRU(nn.Module):
         num_steps: int = 1,
         sampling_decay: float | None = 2000.0,
         released: bool = False,
+        beside: Sequence[NodeGroup] = (),
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -255,7 +228,7 @@ class GNetGRU(nn.Module):
         graph = _graph_of(data, edge_index, edge_weight, group.degree)
         self.group, self.in_channels, self.out_channels = group, in_channels * horizon_in, out_channels * horizon_out
         self.horizon_in, self.horizon_out, self.sampling_decay = horizon_in, horizon_out, sampling_decay
-        options: dict[str, Any] = {"num_steps": num_steps, "released": released, "generator": generator}
+        options: dict[str, Any] = {"num_steps": num_steps, "released": released, "beside": beside, "generator": generator}
 
         def cells(channels: int) -> nn.ModuleList:
             widths = [channels, *[hidden_channels] * (num_layers - 1)]
@@ -360,6 +333,14 @@ def _graph_of(data: Data | None, edge_index: Tensor | None, edge_weight: Tensor 
         got = "neither" if data is None else "both"
         raise ConfigError(f"expected the graph as edge_index=data.edge_index (and edge_weight=), or as data=data, got {got}")
     return Data(edge_index=edge_index, edge_weight=edge_weight, num_nodes=num_nodes) if data is None else data
+
+
+def _check_beside(group: NodeGroup, beside: Sequence[NodeGroup], released: bool) -> None:
+    for other in beside:
+        if other.degree != group.degree:
+            raise GroupError(f"expected groups on the same {group.degree} nodes, got {other.name} on {other.degree}")
+    if released and beside:
+        raise ConfigError("released=True is the published code, which has one group; leave beside out, or released")
 
 
 def _cells(cells: nn.ModuleList) -> list[DiffusionGRUCell]:

@@ -208,7 +208,7 @@ def build_net(
         ConfigError: a recurrent net for another task than forecasting.
     """
     if settings["architecture"] == "gru":
-        return _recurrent(domain, group, settings, generator)
+        return _recurrent(domain, group, settings, generator, beside)
     settings = {"relaxation": None, **settings}  # older checkpoints have none
     named = {name: settings[name] for name in ("hidden_channels", "num_layers", *LAYERED, *GRAPHS)}
     own = settings["relaxation"] or {}
@@ -227,7 +227,13 @@ def build_net(
     return net
 
 
-def _recurrent(domain: Domain, group: NodeGroup, settings: dict[str, Any], generator: torch.Generator | None) -> GNetGRU:
+def _recurrent(
+    domain: Domain,
+    group: NodeGroup,
+    settings: dict[str, Any],
+    generator: torch.Generator | None,
+    beside: Sequence[NodeGroup],
+) -> GNetGRU:
     if domain.horizon is None:
         raise ConfigError("architecture='gru' reads and writes steps in time: it needs data with task='forecast'")
     seen, made = domain.horizon
@@ -243,6 +249,7 @@ def _recurrent(domain: Domain, group: NodeGroup, settings: dict[str, Any], gener
         num_steps=settings["diffusion_steps"],
         sampling_decay=settings["sampling_decay"],
         released=settings["released"],
+        beside=beside,
         generator=generator,
     )
 

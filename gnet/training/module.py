@@ -56,7 +56,8 @@ class GNetModule(LightningModule):
         layer: maps of the group; S_N relaxed by weights of each receiver ("relaxed") or sender; or a layer near the group, see
             ``GNet``: "residual", "mixed", "low_rank", "chain", "sum", "soft".
         relaxation: options of these layers by name, such as ``{identifiable: true, scale: 0.001}``.
-        beside: further rules that make groups of the same graph: of the residual path, of the chain, of the sum.
+        beside: further rules that make groups of the same graph: of the residual path, of the chain, of the sum, of the recurrent
+            net's candidate weights.
         propagate: what the graph does in every layer, see ``GNet``.
         tie_edges: one trained edge weight for each orbit of edges.
         mixing: which clusters send to which, see ``EquivariantLinear``.
@@ -377,8 +378,9 @@ def _check_settings(settings: dict[str, Any], num_beside: int) -> None:
         )
     if settings["project_onto"] is not None and (layer != "equivariant" or not is_plain):
         raise ConfigError("project_onto averages a linear map of a group; leave architecture, layer and propagate as they are")
-    check_relaxation(layer, settings["relaxation"], num_beside)
-    if settings["architecture"] == "gru" and layer in NEAR:
+    is_recurrent = settings["architecture"] == "gru"
+    check_relaxation(layer, settings["relaxation"], 0 if is_recurrent else num_beside)
+    if is_recurrent and layer in NEAR:
         raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
     for name, choices in CHOICES.items():
         if settings[name] is not None:

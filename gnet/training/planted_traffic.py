@@ -15,7 +15,7 @@ from gnet.graphs.proximity import directed_graph
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.nn.checks import check_choice
-from gnet.nn.recurrent import Diffusion
+from gnet.nn.diffusion import Diffusion
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import ArraySamples, GraphDataModule, Prepared, Samples, Split
@@ -31,7 +31,7 @@ class PlantedTraffic(GraphDataModule):
     """x_(t+1) = sum_r S_r x_t H_(r, a(i)) + noise: after a walk S_r, each node mixes its channels as its cluster a(i) does.
 
     The stand-in for measured traffic, with its shapes: ``horizon_in`` steps of ``channels`` in, ``horizon_out`` steps of the
-    first channel out. S_r = I, P_f^T, P_b^T are the walks of ``gnet.nn.recurrent.Diffusion``. Nothing is standardised. The best
+    first channel out. S_r = I, P_f^T, P_b^T are the walks of ``gnet.nn.diffusion.Diffusion``. Nothing is standardised. The best
     forecast is the linear map ``theta``, which sees the last step alone, and ``bias`` says what a symmetry costs.
 
     ``study_seed`` makes graph, dynamics and test set; ``draw`` makes training and validation samples; ``seed`` only orders the

@@ -41,7 +41,7 @@ def refuse_unread(
 
 def _unread(settings: Mapping[str, Any], target: str | None, of_classes: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     if settings["architecture"] == "gru":
-        yield "architecture='gru'", (*LAYERED, *GRAPHS, "beside"), "take architecture='gnet'"
+        yield "architecture='gru'", (*LAYERED, *GRAPHS), "take architecture='gnet'"
         return
     yield "architecture='gnet'", RECURRENT, "take architecture='gru'"
     if settings.get("layer") in ("relaxed", "relaxed_sender"):

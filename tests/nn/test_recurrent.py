@@ -14,7 +14,8 @@ from gnet.errors import ConfigError, GraphError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
 from gnet.groups.kept import symmetries_within
-from gnet.nn.recurrent import Diffusion, DiffusionGRUCell, GNetGRU
+from gnet.nn.diffusion import Diffusion
+from gnet.nn.recurrent import DiffusionGRUCell, GNetGRU
 from tests.groups.graphs import as_data
 
 THREE = ClusterGroup(Partition([0, 1, 2, 1, 2, 2]))
