@@ -1,6 +1,7 @@
 """From a graph to a partition of its nodes, and to the coarsened graph: combinatorics, no tensors of signals."""
 
 from gnet.graphs.coarsen import ClusteringMethod, chain, check_chain, coarsen, grid_patches
+from gnet.graphs.edges import within_hops
 from gnet.graphs.partition import Partition
 from gnet.graphs.proximity import correlation_graph, distance_graph, knn_graph
 from gnet.graphs.quotient import blow_up, coarse_weights, coarsened_graph
@@ -18,4 +19,5 @@ __all__ = [
     "distance_graph",
     "grid_patches",
     "knn_graph",
+    "within_hops",
 ]

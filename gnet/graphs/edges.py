@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from gnet.errors import GraphError
+from gnet.errors import ConfigError, GraphError
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -125,6 +125,32 @@ def similarity(edges: Edges) -> csr_array:
     both_ways.sum_duplicates()
     both_ways.eliminate_zeros()
     return both_ways
+
+
+def within_hops(data: "Data", hops: int) -> Tensor:
+    """The pairs of different nodes that at most so many edges join, in the direction of the edges, (2, E'), each once.
+
+    Raises:
+        GraphError: as ``checked_edges``.
+        ConfigError: fewer than one hop.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> within_hops(Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=4), 2)
+        tensor([[0, 0, 1, 1, 2],
+                [1, 2, 2, 3, 3]])
+    """
+    if hops < 1:
+        raise ConfigError(f"expected at least one hop, got {hops}")
+    edges = checked_edges(data)
+    ones = np.ones(edges.index.shape[1], dtype=bool)
+    step = csr_array((ones, edges.index.numpy()), shape=(edges.num_nodes,) * 2)
+    reached = step
+    for _ in range(hops - 1):
+        reached = reached + reached @ step
+    reached.sort_indices()
+    pairs = torch.from_numpy(np.stack(reached.nonzero())).long()
+    return pairs[:, pairs[0] != pairs[1]]
 
 
 def subgraph(graph: csr_array, nodes: np.ndarray) -> csr_array:

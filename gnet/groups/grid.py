@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, GroupError
+from gnet.groups.base import NodeGroup
 from gnet.groups.permutation import PermutationGroup
 
 GridSymmetry = Literal["translations", "horizontal_flip", "vertical_flip", "flips", "half_turn", "rotations", "dihedral"]
@@ -95,3 +96,20 @@ def grid_group(
     group = PermutationGroup(generators, degree=height * width)
     group.name = f"{' + '.join(names)} of {height} x {width}"
     return group
+
+
+def torus_shape(group: NodeGroup) -> tuple[int, int] | None:
+    """The grid (H, W) whose translations a group is, nodes row by row; None if it is made in another way.
+
+    Example:
+        >>> torus_shape(grid_group((3, 4), "translations")), torus_shape(grid_group((3, 4), "flips"))
+        ((3, 4), None)
+    """
+    if not isinstance(group, PermutationGroup) or len(group.generators) != 2:
+        return None
+    width = int(group.generators[0][0])  # moved one row down, the first node is at the start of the second row
+    if width < 2 or group.degree % width:
+        return None
+    shape = group.degree // width, width
+    moved = grid_group(shape, "translations").generators
+    return shape if len(moved) == 2 and all(map(torch.equal, moved, group.generators)) else None

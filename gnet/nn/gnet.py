@@ -53,8 +53,8 @@ class GNet(nn.Module):
             by the sender. Layers near the group (``gnet.nn.relaxed``): "residual" is ``ResidualPathway``, "mixed"
             ``RelaxedMixing``, "low_rank" ``LowRankBreaking``, "chain" ``ChainGates``, "sum" ``GroupSum``, "soft"
             ``SoftClusters``, which start as the group's clusters.
-        relaxation: options of these by name, such as ``{"identifiable": True}``; for "sum" also ``local``, which lets groups by
-            generators act along edges only.
+        relaxation: options of these by name, such as ``{"identifiable": True}``; for "sum" also ``local``: groups by generators
+            then act on pairs within so many hops only.
         beside: further groups of these: of the residual path (none is no symmetry), of the chain (in any order; none is the
             chain from the trivial group), of the sum.
         propagate: what the graph does in every layer: nothing ("none"), average each node with its neighbours ("graph"), with

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, GroupError
+from gnet.graphs import within_hops
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.nn.checks import check_choice
@@ -158,7 +160,9 @@ class LayerMaker:
         if self.layer == "chain":
             return ChainGates(self._chain(), before, after, **options)
         if self.layer == "sum":
-            edges = self._edges("local") if options.pop("local", False) else None
+            hops = int(options.pop("local", 0))
+            by_generators = [group for group in (self.group, *self.beside) if not isinstance(group, ClusterGroup)]
+            edges = self._nearby(hops) if hops and by_generators else None
             return GroupSum([self.group, *self.beside], before, after, edge_index=edges, **options)
         if self.layer == "soft":
             if not isinstance(self.group, ClusterGroup):
@@ -172,6 +176,10 @@ class LayerMaker:
     def _chain(self) -> NodeGroup | list[NodeGroup]:
         """All groups, smallest first; alone the group stands for the chain from the trivial one."""
         return sorted([self.group, *self.beside], key=lambda group: group.order()) if self.beside else self.group
+
+    def _nearby(self, hops: int) -> Tensor:
+        edges = self._edges("local")
+        return edges if hops == 1 else within_hops(Data(edge_index=edges, num_nodes=self.group.degree), hops)
 
     def _edges(self, option: str) -> Tensor:
         edges = self.graph["edge_index"]

@@ -7,6 +7,7 @@ from gnet.groups.base import NodeGroup
 from gnet.kernels.sparse import RowIndex, sparse_linear
 from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.weights import Kept, Start
+from gnet.nn.window import Window
 from gnet.orbits import PairOrbits, check_edges
 
 
@@ -16,7 +17,8 @@ class OrbitConv(NodeLinear):
         y_i = sum_{j -> i} W_{o(j, i)} x_j + b_{o(i)}
 
     The edges must be a union of orbits (``close_edges`` adds what is missing). Any support does: the edges of the graph, the
-    pairs within r hops, the edges between clusters. Translations of a torus give the usual convolution of an image.
+    pairs within r hops (``within_hops``), the edges between clusters. Translations of a torus give the usual convolution of an
+    image, which torch computes.
 
     Args:
         edge_index: (2, E), senders first; duplicates count once.
@@ -58,6 +60,7 @@ class OrbitConv(NodeLinear):
         self.gain = gain
         self.orbits = PairOrbits.on(group, _support(edge_index, group.degree, add_self_loops))
         self.rows = Kept(RowIndex.of(self.orbits.edge_index, self.orbits.orbits, group.degree, self.orbits.count))
+        self.window = Window.of(group, self.orbits)
         self.weight = nn.Parameter(torch.empty(self.orbits.count, out_channels, in_channels))
         self.reset_parameters(generator)
 
@@ -87,7 +90,7 @@ class OrbitConv(NodeLinear):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
         self.check_input(x)
-        y = sparse_linear(x, self.weight, self.rows())
+        y = sparse_linear(x, self.weight, self.rows()) if self.window is None else self.window.convolve(x, self.weight)
         bias = self.bias_of_places()
         return y if bias is None else y + bias
 
@@ -105,4 +108,6 @@ def _support(edge_index: Tensor, num_nodes: int, add_self_loops: bool) -> Tensor
     """The edges, each once, with every node's own if that is wanted."""
     edges = check_edges(edge_index, num_nodes)
     loops = torch.arange(num_nodes if add_self_loops else 0).expand(2, -1)
-    return torch.unique(torch.cat([edges, loops], 1), dim=1)
+    senders, receivers = torch.cat([edges, loops], 1)
+    codes = torch.unique(senders * num_nodes + receivers)
+    return torch.stack([codes // num_nodes, codes % num_nodes])

@@ -17,6 +17,7 @@ _ROOMS = {
     "relaxation": ("Anneal", "EquivariancePenalty", "GroupAugmentation"),
     "symmetry_metrics": ("EquivarianceErrorMetric", "LayerEquivarianceErrorMetric", "StabiliserMetric"),
     "data_metrics": ("BiasVarianceMetric", "DataErrorMetric", "EnergyShiftMetric", "MomentShiftMetric", "RiskGapMetric"),
+    "automatic": ("Automatic",),
     "symmetry": ("Automorphism", "Coarsened", "GivenPartition", "Grid", "Symmetric", "Symmetry", "Trivial"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -15,6 +15,7 @@ from gnet.nn.checks import check_choice
 from gnet.nn.make import NEAR, Layer, check_relaxation
 from gnet.nn.relaxed.base import asking, penalty
 from gnet.randomness import derive_seed, streams
+from gnet.training.automatic import Automatic
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, groups_beside, make_record, projected
 from gnet.training.classes import Loss, cross_entropy, loss_for
@@ -41,7 +42,7 @@ class GNetModule(LightningModule):
     """A net that is equivariant to the group that ``symmetry`` makes of the data's graph, and how it is trained.
 
     Args:
-        symmetry: the rule that turns the graph into a group.
+        symmetry: the rule that turns the graph into a group; ``Automatic`` takes many at once.
         hidden_channels: channels between two layers.
         num_layers: linear maps of the net; 1 is a linear model.
         act: the nonlinearity between layers.
@@ -129,7 +130,9 @@ class GNetModule(LightningModule):
         self.symmetry = as_symmetry(symmetry)
         self.project_onto = None if project_onto is None else as_symmetry(project_onto)
         self.beside = [as_symmetry(each) for each in beside or ()]
-        _check_settings(settings, len(self.beside))
+        if isinstance(self.symmetry, Automatic):
+            settings |= self.symmetry.settings(settings)
+        _check_settings(settings, len(self.beside), isinstance(self.symmetry, Automatic))
         self.check_read(settings)
         self.predict_units: str = settings.pop("predict_units")
         settings["symmetry"] = self.symmetry.as_config()
@@ -184,9 +187,14 @@ class GNetModule(LightningModule):
         self.domain = domain
         self.group = self.symmetry(domain.graph, domain.grid_shape)
         self._target_group = None if self.project_onto is None else self.project_onto(domain.graph, domain.grid_shape)
-        self._groups_beside = tuple(rule(domain.graph, domain.grid_shape) for rule in self.beside)
+        self._groups_beside = self._make_groups_beside(domain)
         generator = streams(self.hparams["seed"])["init"]
         self.net = build_net(domain, self.group, dict(self.hparams), generator, beside=self._groups_beside)
+
+    def _make_groups_beside(self, domain: Domain) -> tuple[NodeGroup, ...]:
+        if isinstance(self.symmetry, Automatic):
+            return tuple(self.symmetry.groups(domain.graph, domain.grid_shape)[1:])
+        return tuple(rule(domain.graph, domain.grid_shape) for rule in self.beside)
 
     def project(self) -> None:
         """Replace the trained linear net by its Reynolds average, if ``project_onto`` asks for it; a second call does nothing."""
@@ -369,7 +377,7 @@ class GNetModule(LightningModule):
         self._target_group = None if target is None else group_from_record(target)
 
 
-def _check_settings(settings: dict[str, Any], num_beside: int) -> None:
+def _check_settings(settings: dict[str, Any], num_beside: int, is_automatic: bool) -> None:
     """Refuse settings that no net could have, whatever the data."""
     layer, is_plain = settings["layer"], settings["architecture"] == "gnet" and settings["propagate"] == "none"
     if settings["project_onto"] is not None and settings["num_layers"] != 1:
@@ -379,7 +387,7 @@ def _check_settings(settings: dict[str, Any], num_beside: int) -> None:
     if settings["project_onto"] is not None and (layer != "equivariant" or not is_plain):
         raise ConfigError("project_onto averages a linear map of a group; leave architecture, layer and propagate as they are")
     is_recurrent = settings["architecture"] == "gru"
-    check_relaxation(layer, settings["relaxation"], 0 if is_recurrent else num_beside)
+    check_relaxation(layer, settings["relaxation"], 0 if is_recurrent else num_beside + is_automatic)
     if is_recurrent and layer in NEAR:
         raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
     for name, choices in CHOICES.items():

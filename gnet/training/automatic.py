@@ -1,0 +1,120 @@
+"""All symmetries at once: the rule that asks nothing."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gnet.errors import ConfigError
+from gnet.graphs import chain, grid_patches, knn_graph
+from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, automorphism_group, grid_group
+from gnet.training.symmetry import Symmetry, num_nodes_of
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+NEIGHBOURS = 8
+"""Nearest nodes, where the clusters are those of positions."""
+
+
+@dataclass(frozen=True)
+class Automatic(Symmetry):
+    """No choice of a symmetry: every layer is a sum of maps over groups from S_N downwards, and training finds how much of each.
+
+    Levels have N / 4, N / 16, ... clusters (of the graph, nested), those with at most ``max_clusters``, and at last one. On an
+    image grid they are patches of 2 x 2, 4 x 4, 8 x 8 ... pixels, with sides as equal as possible, and the translations join in,
+    along the pairs within ``hops`` steps of the grid. Of other graphs the automorphisms join in, if there are any but the
+    identity. A graph of at most ``max_clusters`` nodes also has weights of single nodes.
+
+    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits", "local": hops}``: the
+    net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and comes the later, the fewer
+    nodes share it. The recurrent net sums its candidate weights likewise. The best epoch by validation says where to stop.
+
+    Called, it is the group whose maps the net starts with: S_N, of all permutations.
+
+    Raises:
+        ConfigError: a number below one.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> Automatic().groups(Data(num_nodes=784), grid_shape=(28, 28))[:3]
+        [SymmetricGroup(S784, order 784!), ClusterGroup(S196 x S196 x S196 x S196, order (196!)^4), ...]
+    """
+
+    has_clusters: ClassVar[bool] = False
+    max_clusters: int = 256
+    hops: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("max_clusters", "hops"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"expected {name} >= 1, got {getattr(self, name)}")
+
+    def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
+        """S_N."""
+        return SymmetricGroup(num_nodes_of(graph))
+
+    def groups(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> list[NodeGroup]:
+        """All groups of the sum, S_N first, clusters from coarse to fine."""
+        num_nodes = num_nodes_of(graph)
+        clusters = self._patches(grid_shape) if grid_shape is not None else self._chain(graph, num_nodes)
+        found: list[NodeGroup] = [SymmetricGroup(num_nodes), *clusters]
+        own = self._own(graph, grid_shape)
+        return found if own is None or own in found else [*found, own]
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the rule means for the other settings of a ``GNetModule``.
+
+        Raises:
+            ConfigError: settings that go with one group.
+        """
+        for name, usual in (
+            ("beside", None),
+            ("project_onto", None),
+            ("released", False),
+            ("num_bases", None),
+            ("mixing", "full"),
+        ):
+            if given[name] not in (usual, [], ()):
+                raise ConfigError(f"symmetry=Automatic brings its own groups and does not go with {name}; leave {name} out")
+        if given["layer"] not in ("equivariant", "sum"):
+            raise ConfigError(f"symmetry=Automatic is a sum over groups, got layer={given['layer']!r}; leave layer out")
+        if given["architecture"] == "gru":
+            return {}
+        return {
+            "layer": "sum",
+            "relaxation": {"start": "first", "scales": "orbits", "local": self.hops, **(given["relaxation"] or {})},
+        }
+
+    def _patches(self, shape: tuple[int, int]) -> list[NodeGroup]:
+        height, width = shape
+        found: list[NodeGroup] = []
+        for level in range(max(height, width).bit_length()):
+            sides = math.ceil(height / 2**level), math.ceil(width / 2**level)
+            if 1 < math.prod(sides) <= self.max_clusters:
+                found.insert(0, ClusterGroup(grid_patches(shape, sides)))
+        return found
+
+    def _chain(self, graph: "Data", num_nodes: int) -> list[NodeGroup]:
+        counts = {math.ceil(num_nodes / 4**level) for level in range(num_nodes.bit_length())}
+        wanted = sorted(count for count in counts if 1 < count <= self.max_clusters)
+        if not wanted:
+            return []
+        return [ClusterGroup(partition) for partition in chain(self._connected(graph), wanted)]
+
+    @staticmethod
+    def _connected(graph: "Data") -> "Data":
+        """The graph, or that of the nearest neighbours where it falls into pieces and its nodes have positions."""
+        from torch_geometric.utils import contains_isolated_nodes
+
+        lonely = contains_isolated_nodes(graph.edge_index, num_nodes_of(graph))
+        return knn_graph(graph.pos, NEIGHBOURS) if lonely and graph.pos is not None else graph
+
+    def _own(self, graph: "Data", shape: tuple[int, int] | None) -> PermutationGroup | None:
+        """Symmetries that the graph has by itself."""
+        if shape is not None:
+            return grid_group(shape, "translations")
+        if num_nodes_of(graph) > self.max_clusters:
+            return None  # maps of so few symmetries on all pairs of nodes would be too many
+        own = automorphism_group(graph)
+        return own if own.order() > 1 else None
