@@ -61,7 +61,8 @@ class Window:
         up, left = high // 2, wide // 2
         index = torch.tensor([(row + up) * wide + column + left for row, column in self.places], device=x.device)
         kernel = weight.new_zeros(high * wide, *weight.shape[1:]).index_copy(0, index, weight)
-        image = x.reshape(math.prod(x.shape[:-2]), *self.shape, x.shape[-1]).permute(0, 3, 1, 2)
-        padded = F.pad(image, (left, left, up, up), mode="circular").contiguous(memory_format=torch.channels_last)
+        image = x.reshape(math.prod(x.shape[:-2]), *self.shape, x.shape[-1])
+        rows = torch.cat([image[:, self.shape[0] - up :], image, image[:, :up]], 1)
+        padded = torch.cat([rows[:, :, self.shape[1] - left :], rows, rows[:, :, :left]], 2).permute(0, 3, 1, 2)
         y = F.conv2d(padded, kernel.reshape(high, wide, *weight.shape[1:]).permute(2, 3, 0, 1))
         return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], weight.shape[1])

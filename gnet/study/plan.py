@@ -12,6 +12,7 @@ from typing import Any, Literal
 from gnet.errors import ConfigError
 from gnet.groups import ClusterGroup, NodeGroup
 from gnet.randomness import derive_seed
+from gnet.training.automatic import Automatic
 from gnet.training.checkpoint import is_forecast
 from gnet.training.settings import GRAPHS, LAYERED, RECURRENT
 from gnet.training.symmetry import Symmetric, Trivial, as_symmetry
@@ -222,9 +223,15 @@ def make_variants(
     for name, overrides in (wanted or {"config": {}}).items():
         config = resolved(overrides)
         group = group_of(config, graph)
-        variants.append(Variant(group_label(group) if clusters or not wanted else name, "symmetry", config, overrides, group))
+        of_group = clusters or not wanted
+        variants.append(Variant(_label(config, group) if of_group else name, "symmetry", config, overrides, group))
     others = (Variant(name, "baseline", resolved(each), dict(each), None) for name, each in (baselines or {}).items())
     return (*variants, *others)
+
+
+def _label(config: Config, group: NodeGroup) -> str:
+    """What a variant is called that nobody named."""
+    return "automatic" if isinstance(as_symmetry(config["model"]["symmetry"]), Automatic) else group_label(group)
 
 
 def chosen_variants(named: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from gnet.errors import GraphError
+from gnet.errors import ConfigError, GraphError
 from gnet.graphs import Partition, coarsen, coarsened_graph
-from gnet.graphs.edges import checked_edges, similarity
+from gnet.graphs.edges import checked_edges, similarity, within_hops
 from tests.graphs.graph_cases import graph, path
 
 
@@ -65,3 +65,20 @@ def test_weights_under_another_name_are_pointed_out():
     graph = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), edge_attr=torch.tensor([1.0, 5.0]), num_nodes=3)
     with pytest.warns(UserWarning, match="the graph has edge_attr but no edge_weight, so every edge counts 1"):
         assert checked_edges(graph).weight.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3])
+def test_pairs_within_hops_are_those_of_powers_of_the_adjacency(hops, rng):
+    """Directed, with loops and duplicates; a node is at distance 0 from itself and no pair."""
+    index = torch.randint(0, 9, (2, 14), generator=rng)
+    dense = torch.zeros(9, 9, dtype=torch.float64)
+    dense[index[0], index[1]] = 1
+    reached = sum(torch.linalg.matrix_power(dense, power) for power in range(1, hops + 1)) > 0
+    expected = {(i, j) for i, j in reached.nonzero().tolist() if i != j}
+    found = within_hops(Data(edge_index=index, num_nodes=9), hops)
+    assert found.shape[1] == len(expected) and set(map(tuple, found.t().tolist())) == expected
+
+
+def test_no_hops_are_refused():
+    with pytest.raises(ConfigError, match="expected at least one hop, got 0"):
+        within_hops(Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=2), 0)

@@ -98,6 +98,10 @@ def test_without_either_the_config_stands_alone() -> None:
     assert names(make_variants([], resolve, (Data(num_nodes=36), (6, 6)))) == ["S4^9"]
 
 
+def test_a_sum_over_groups_is_not_called_after_its_first() -> None:
+    assert names(make_variants(["--model.symmetry=Automatic"], resolve, GRAPH)) == ["automatic"]
+
+
 def test_each_task_has_its_baselines() -> None:
     assert choose_baselines(None, PLAIN) == ("gcn", "mlp_per_node", "ridge", "mean")
     assert choose_baselines(None, FORECAST) == ("gcn", "mlp_per_node", "ridge", "last_value")

@@ -96,6 +96,54 @@ def test_errors_are_about_the_first_group(rng):
     assert GroupSum([ACROSS], 2, 3).equivariance_error() < 1e-12
 
 
+def test_it_may_start_as_its_first_group_alone(rng):
+    layer = GroupSum([GROUP, ACROSS, RING], 2, 3, start="first", gain=2.0, generator=rng)
+    alone = EquivariantLinear(GROUP, 2, 3, gain=2.0, generator=torch.Generator().manual_seed(3))
+    layer.reset_parameters(torch.Generator().manual_seed(3))
+    x = torch.randn(4, 6, 2, generator=rng)
+    torch.testing.assert_close(layer(x), alone(x))
+    assert float(layer.equivariance_error()) < 1e-6
+
+
+def test_scales_multiply_members_and_leave_the_start(rng):
+    layer = GroupSum([GROUP, WHOLE, RING], 2, 3, scales="orbits", generator=rng)
+    assert layer.scales == pytest.approx([3**-0.5, 1.0, 1.0])
+    x = torch.randn(4, 6, 2, generator=rng)
+    parts = [scale * member(x) for scale, member in zip(layer.scales, layer.members, strict=True)]
+    torch.testing.assert_close(layer(x), torch.stack(parts).sum(0))
+    plain = GroupSum([GROUP, WHOLE, RING], 2, 3, generator=torch.Generator().manual_seed(3))
+    layer.reset_parameters(torch.Generator().manual_seed(3))
+    torch.testing.assert_close(layer(x), plain(x))
+
+
+def test_a_step_of_adam_moves_a_member_by_its_scale(rng):
+    groups, x = [WHOLE, GROUP], torch.randn(4, 6, 2, generator=rng)
+    moved = []
+    for scales in (None, [1.0, 0.25]):
+        layer = GroupSum(groups, 2, 3, start="first", scales=scales, bias=None, generator=torch.Generator().manual_seed(3))
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.1, eps=1e-12)
+        before = layer.dense().detach()
+        (layer(x) * torch.arange(6.0)[:, None]).sum().backward()
+        layer.members[0].zero_grad()
+        optimizer.step()
+        moved.append(layer.dense().detach() - before)
+    torch.testing.assert_close(moved[1], 0.25 * moved[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": "frist"}, "expected start to be one of 'even', 'first', got 'frist'; did you mean 'first'"),
+        ({"scales": "orbit"}, "did you mean 'orbits'"),
+        ({"scales": [1.0]}, r"expected 2 scales > 0, one for each member, or 'orbits', got \[1.0\]"),
+        ({"scales": [1.0, 0.0]}, "expected 2 scales > 0"),
+    ],
+)
+def test_impossible_starts_and_scales_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        GroupSum([GROUP, WHOLE], 2, 3, **options)
+
+
 @pytest.mark.parametrize(
     ("groups", "error", "message"),
     [

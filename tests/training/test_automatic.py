@@ -1,0 +1,107 @@
+"""The rule that asks nothing: its groups on grids, chains and lonely nodes, the nets it makes, what it refuses."""
+
+import networkx as nx
+import pytest
+import torch
+from torch_geometric.data import Data
+
+import gnet
+from gnet.cli import main
+from gnet.errors import ConfigError
+from gnet.graphs import check_chain
+from gnet.groups import ClusterGroup
+from gnet.nn.relaxed import GroupSum
+from gnet.training import Automatic, PlantedTraffic
+from gnet.training.module import GNetModule
+from gnet.training.symmetry import Symmetric, as_symmetry
+from tests.groups.graphs import as_data, skeleton
+from tests.training.small import quiet_trainer, small_digits, small_module
+
+
+def counts(graph: Data, shape: tuple[int, int] | None = None, **options: int) -> list[int]:
+    groups = Automatic(**options).groups(graph, shape)
+    return [group.partition.num_clusters for group in groups if isinstance(group, ClusterGroup)]
+
+
+def test_grids_have_patches_of_powers_of_two_and_translations():
+    assert counts(Data(num_nodes=784), (28, 28)) == [1, 4, 16, 49, 196]
+    assert counts(Data(num_nodes=64), (8, 8)) == [1, 4, 16, 64]
+    assert counts(Data(num_nodes=21), (3, 7)) == [1, 2, 8, 21]
+    assert counts(Data(num_nodes=784), (28, 28), max_clusters=16) == [1, 4, 16]
+    assert Automatic().groups(Data(num_nodes=784), (28, 28))[-1].order() == 784
+
+
+def test_graphs_have_a_nested_chain_and_their_own_symmetries():
+    graph = as_data(skeleton())
+    groups = Automatic().groups(graph)
+    assert groups[0].order() == 20922789888000  # 16!
+    assert counts(graph) == [1, 4, 16] and groups[-1].order() == 4
+    check_chain([group.partition for group in groups[:3]])
+    assert counts(graph, max_clusters=15) == [1, 4] and len(Automatic(max_clusters=15).groups(graph)) == 2
+    assert counts(Data(num_nodes=1, edge_index=torch.empty(2, 0, dtype=torch.long))) == [1]
+
+
+def test_lonely_nodes_with_positions_are_clustered_by_place():
+    edges = as_data(nx.path_graph(59)).edge_index
+    pos = torch.arange(60.0)[:, None]
+    for placed in (Data(edge_index=edges, num_nodes=60, pos=pos), Data(edge_index=edges, num_nodes=60)):
+        labels = Automatic().groups(placed)[1].partition.labels  # of four clusters
+        assert (labels[-1] == labels[-2]) == (placed.pos is not None), "a lonely node is near its neighbour, or a cluster"
+
+
+def test_a_net_starts_symmetric_and_leaves_it(tmp_path):
+    module, trainer = small_module(symmetry=Automatic(), init="white"), quiet_trainer(max_epochs=5)
+    trainer.fit(module, datamodule=small_digits())
+    assert module.hparams["layer"] == "sum"
+    first = module.net.blocks[0].linear
+    assert isinstance(first, GroupSum) and len(first.members) == 5
+    assert first.scales == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8, 1])
+    errors = [member.weight.coefficients().detach().abs().max() for member in first.members[1:-1]]
+    assert min(errors) > 0 and first.equivariance_error() > 0
+    fresh = small_module(symmetry=Automatic())
+    quiet_trainer(max_epochs=0).fit(fresh, datamodule=small_digits())
+    assert fresh.net.blocks[0].linear.equivariance_error() < 1e-6
+
+    trainer.save_checkpoint(tmp_path / "net.ckpt")
+    x = torch.randn(3, 64, 1)
+    torch.testing.assert_close(gnet.load(tmp_path / "net.ckpt")(x), module.eval()(x))
+    torch.testing.assert_close(GNetModule.load_from_checkpoint(tmp_path / "net.ckpt").eval()(x), module(x))
+
+
+def test_the_recurrent_net_sums_candidate_weights(tmp_path):
+    module = GNetModule(Automatic(), architecture="gru", hidden_channels=4)
+    data = PlantedTraffic(sizes=[8, 4], num_train=40, num_val=10, num_test=10)
+    trainer = quiet_trainer()
+    trainer.fit(module, datamodule=data)
+    cell = module.net.encoder[0]
+    assert [len(cell.candidate), *(len(each.weight) for each in cell.beside)][:3] == [1, 3, 12]
+    trainer.save_checkpoint(tmp_path / "net.ckpt")
+    x = torch.randn(3, 12, module.net.in_channels)
+    torch.testing.assert_close(gnet.load(tmp_path / "net.ckpt")(x), module.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beside": [Symmetric()]}, "brings its own groups and does not go with beside; leave beside out"),
+        ({"project_onto": Symmetric(), "num_layers": 1}, "does not go with project_onto"),
+        ({"mixing": "coarse_edges"}, "does not go with mixing"),
+        ({"layer": "chain"}, "is a sum over groups, got layer='chain'; leave layer out"),
+        ({"relaxation": {"hops": 2}}, "takes no relaxation 'hops'"),
+    ],
+)
+def test_settings_of_one_group_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        GNetModule(Automatic(), **settings)
+
+
+@pytest.mark.parametrize("name", ["max_clusters", "hops"])
+def test_numbers_below_one_are_refused(name):
+    with pytest.raises(ConfigError, match=f"expected {name} >= 1, got 0"):
+        Automatic(**{name: 0})
+
+
+def test_the_command_line_knows_it(tmp_path):
+    assert as_symmetry("Automatic") == Automatic()
+    words = ["fit", "--config", "configs/inpainting/digits.yaml", "--model.symmetry", "Automatic", "--trainer.max_epochs", "2"]
+    assert main([*words, "--trainer.default_root_dir", str(tmp_path)]) == 0
