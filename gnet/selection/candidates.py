@@ -7,6 +7,7 @@ from gnet.graphs.coarsen import ClusteringMethod, chain
 from gnet.groups.automorphism import automorphism_group
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
+from gnet.groups.grid import grid_group
 from gnet.selection.merging import geometric_counts
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ def cluster_chain(
 
 
 def candidate_groups(
-    graph: "Data", *, num_candidates: int = 8, method: ClusteringMethod = "agglomerative", seed: int = 0
+    graph: "Data",
+    *,
+    num_candidates: int = 8,
+    method: ClusteringMethod = "agglomerative",
+    seed: int = 0,
+    grid_shape: tuple[int, int] | None = None,
 ) -> list[NodeGroup]:
-    """The chain of ``cluster_chain`` and, where the graph has any, its own symmetries.
+    """The chain of ``cluster_chain`` and, where the graph has any, its own symmetries; for an image grid translations, too.
 
     Example:
         >>> from torch_geometric.data import Data
@@ -56,4 +62,6 @@ def candidate_groups(
     own = automorphism_group(graph)
     if own.order() > 1 and own not in groups:
         groups.append(own)
+    if grid_shape is not None:
+        groups.append(grid_group(grid_shape, "translations"))
     return groups

@@ -39,11 +39,12 @@ METHODS = ("averaging", "validation", "estimate", "shrinkage")
 
 EPILOG = """\
 Every other option is that of `fit`. The candidates are --clusters, or the config's study.variants that change nothing but the
-symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries. Clusters
-learned from the data by merging are added where there are more samples than inputs.
+symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries (on image
+grids translations, too). Clusters learned from the data by merging are added where there are more samples than inputs.
 
 Every candidate is fitted as a linear map on the training split, and judged on the validation split. That takes seconds and says
-which symmetry the data have; a net may want another: --train trains the best candidates as nets, as `study` does.
+which symmetry the data have; a net may want another: --train trains the best candidates as nets, as `study` does, and beside
+them the sum over many groups (symmetry Automatic).
 """
 
 
@@ -61,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--clusters", nargs="+", type=int, default=[], metavar="K", help="numbers of clusters to compare")
     words.add_argument("--candidates", type=int, default=8, metavar="N", help="about how many clusterings to try (8)")
     words.add_argument("--no-merge", action="store_true", help="learn no clusters from the data")
-    words.add_argument("--train", type=int, default=0, metavar="N", help="then train the N best as nets, and choose among these")
+    words.add_argument(
+        "--train", type=int, default=0, metavar="N", help="then train the N best and the sum over groups as nets, and choose"
+    )
     words.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds of each net (1)")
     words.add_argument("--jobs", type=int, default=2, metavar="N", help="nets side by side (2)")
     words.add_argument("--out", type=Path, metavar="DIR", help="where everything is written (selections/<config>)")
@@ -101,15 +104,15 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
     name = Path(given.config[-1]).stem if given.config else type(datamodule).__name__.lower()
     out = given.out or Path("selections") / name
     out.mkdir(parents=True, exist_ok=True)
-    best, text, status = ranked[0], _text(ranked, selection), 0
+    rule, text, status = (ranked[0].name, ranked[0].rule), _text(ranked, selection), 0
     if given.train:
-        best, verdict, status = _trained(ranked[: given.train], words, resolve_config, datamodule, given, out)
+        rule, verdict, status = _trained(ranked[: given.train], words, resolve_config, datamodule, given, out)
         text += f"\n\n{verdict}"
     write_atomically(out / "candidates.csv", _csv(ranked))
     config = without_study(base)
-    config["model"] = {**config["model"], "symmetry": best.rule.as_config()}
+    config["model"] = {**config["model"], "symmetry": rule[1].as_config()}
     where = f"{start.processor}, {start.cores} cores; git revision {start.revision}; {start.date}"
-    header = f"# The best symmetry found: {best.name}\n#   python train.py {start.command}\n#   {where}\n"
+    header = f"# The best symmetry found: {rule[0]}\n#   python train.py {start.command}\n#   {where}\n"
     write_atomically(out / "best.yaml", header + yaml.safe_dump(config, sort_keys=False))
     write_atomically(
         out / "report.md", f"# Selection\n\n{text}\n\n## Command, code and machine\n\n    {start.command}\n\n{where}\n"
@@ -162,6 +165,7 @@ def rank(
 
 def _rules(base: dict[str, Any], datamodule: "GraphDataModule", given: argparse.Namespace) -> "dict[str, Symmetry]":
     """The candidates by name."""
+    from gnet.training.automatic import Automatic
     from gnet.training.symmetry import as_symmetry
 
     graph, size = datamodule.graph, int(datamodule.graph.num_nodes or 0)
@@ -169,16 +173,20 @@ def _rules(base: dict[str, Any], datamodule: "GraphDataModule", given: argparse.
     if given.clusters:
         rules = [as_symmetry(cluster_overrides(base, number, size)["model.symmetry"]) for number in dict.fromkeys(given.clusters)]
         return {group_label(rule(graph, datamodule.grid_shape)): rule for rule in rules}
-    only_symmetry = {name: each["model.symmetry"] for name, each in named.items() if set(each) == {"model.symmetry"}}
+    rules_by_name = {name: as_symmetry(each["model.symmetry"]) for name, each in named.items() if set(each) == {"model.symmetry"}}
+    only_symmetry = {name: rule for name, rule in rules_by_name.items() if not isinstance(rule, Automatic)}
     if only_symmetry:
-        return {name: as_symmetry(rule) for name, rule in only_symmetry.items()}
+        return only_symmetry
     return default_rules(as_symmetry(base["model"]["symmetry"]), datamodule, given.candidates)
 
 
 def default_rules(rule: "Symmetry", datamodule: "GraphDataModule", num_candidates: int) -> "dict[str, Symmetry]":
-    """One cluster, more and more by about the same factor, a cluster for each node; then the graph's own symmetries, if any."""
+    """One cluster, more and more by about the same factor, a cluster for each node; then the graph's own symmetries, if any.
+
+    An image grid has translations beside its automorphisms, which are flips and turns.
+    """
     from gnet.selection.merging import geometric_counts
-    from gnet.training.symmetry import Automorphism, Coarsened, Symmetric, Trivial
+    from gnet.training.symmetry import Automorphism, Coarsened, Grid, Symmetric, Trivial
 
     graph, size, shape = datamodule.graph, int(datamodule.graph.num_nodes or 0), datamodule.grid_shape
     clustered = rule if isinstance(rule, Coarsened) else Coarsened(method="agglomerative")
@@ -188,6 +196,8 @@ def default_rules(rule: "Symmetry", datamodule: "GraphDataModule", num_candidate
     rules: list[Symmetry] = [Symmetric(), *(clustered.with_clusters(count) for count in counts if 1 < count < size), Trivial()]
     if Automorphism()(graph).order() > 1:
         rules.append(Automorphism())
+    if shape is not None:
+        rules.append(Grid("translations"))
     found: dict[str, Symmetry] = {}
     for each in rules:
         name = group_label(each(graph, shape))
@@ -202,21 +212,33 @@ def _trained(
     datamodule: "GraphDataModule",
     given: argparse.Namespace,
     out: Path,
-) -> tuple[Ranked, str, int]:
-    """Train the best as nets, and choose by mean validation loss."""
-    named = {each.name: {"model.symmetry": each.rule.as_config()} for each in best}
+) -> "tuple[tuple[str, Symmetry], str, int]":
+    """Train the best and the sum over groups as nets, and choose by mean validation loss."""
+    from gnet.training.automatic import Automatic
+
+    rules = {each.name: each.rule for each in best}
+    model, note = resolve_config(words)["model"], ""
+    try:
+        Automatic().settings(model)
+        if datamodule.target == "graph" and model["num_layers"] == 1:
+            raise ConfigError("one layer to one value per graph is no sum over groups")
+        rules["automatic"] = Automatic()
+    except ConfigError as error:
+        note = f"\nThe sum over groups was left out: {error}."
+    named = {name: {"model.symmetry": rule.as_config()} for name, rule in rules.items()}
     variants = make_variants(words, resolve_config, (datamodule.graph, datamodule.grid_shape), named=named)
     plan = Plan(variants=variants, out=out / "nets", seeds=tuple(range(given.seeds)), jobs=given.jobs, checkpoints=False)
     status = execute(plan, datamodule)
     with (out / "nets" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    losses = {each.name: [float(row["val_loss"]) for row in rows if row["symmetry"] == each.name] for each in best}
-    trained = [each for each in best if losses[each.name]]
-    if not trained:
-        return best[0], "No net could be trained; the best linear candidate stands.", status
-    chosen = min(trained, key=lambda each: float(np.mean(losses[each.name])))
-    lines = [f"- {each.name}: {np.mean(losses[each.name]):.4g}" for each in trained]
-    return chosen, "\n".join(["Validation loss of nets, mean over seeds:", *lines, f"Best net: {chosen.name}."]), status
+    losses = {name: [float(row["val_loss"]) for row in rows if row["symmetry"] == name] for name in rules}
+    means = {name: float(np.mean(each)) for name, each in losses.items() if each}
+    if not means:
+        return (best[0].name, best[0].rule), "No net could be trained; the best linear candidate stands.", status
+    chosen = min(means, key=lambda name: means[name])
+    lines = [f"- {name}: {mean:.4g}" for name, mean in means.items()]
+    text = "\n".join(["Validation loss of nets, mean over seeds:", *lines, f"Best net: {chosen}."]) + note
+    return (chosen, rules[chosen]), text, status
 
 
 def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:

@@ -59,7 +59,10 @@ def test_an_image_gets_patches_and_its_grid(tmp_path):
     data.setup()
     rules = default_rules(Coarsened(16, method="patches"), data, 8)
     groups = [rule(data.graph, data.grid_shape) for rule in rules.values()]
-    assert groups[0] == SymmetricGroup(64) and groups[-1].order() == 8
+    assert groups[0] == SymmetricGroup(64) and [group.order() for group in groups[-2:]] == [
+        8,
+        64,
+    ]  # turns and flips, translations
     assert {4, 16} <= {rule.num_clusters for rule in rules.values() if isinstance(rule, Coarsened)}
 
 
@@ -70,7 +73,27 @@ def test_nets_have_the_last_word(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     rows = rows_of(tmp_path / "found" / "nets" / "results.csv")
     best = min(rows, key=lambda row: float(row["val_loss"]))["symmetry"]
-    assert len({row["symmetry"] for row in rows}) == 2 and f"Best net: {best}." in printed
+    names = {row["symmetry"] for row in rows}
+    assert len(names) == 3 and "automatic" in names and f"Best net: {best}." in printed
+    assert best in (tmp_path / "found" / "best.yaml").read_text().splitlines()[0]
+
+
+def test_a_net_of_one_group_alone_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--train", "1", "--jobs", "0", "--no-merge", "--out", "found", "--clusters", "1", "--model.num_bases", "2"]
+    assert main(["select", *PLANTED, *options]) == 0
+    assert "The sum over groups was left out: symmetry=Automatic brings its own groups and does not go with num_bases" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_sum_over_groups_is_no_candidate_of_linear_maps(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "named.yaml").write_text(
+        "study: {variants: {all: {model.symmetry: Symmetric}, sum: {model.symmetry: Automatic}}}"
+    )
+    assert main(["select", "--config", "named.yaml", *PLANTED, "--no-merge", "--out", "found"]) == 0
+    assert [row["candidate"] for row in rows_of(tmp_path / "found" / "candidates.csv")] == ["all"]
 
 
 def test_missing_targets_do_not_count():
