@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from configs.automatic_table import automatic_table  # noqa: E402 - found through the path set above
 from configs.graph_tables import pose_table, traffic_differences, traffic_table  # noqa: E402 - found through the path set above
 from configs.overview import config_table  # noqa: E402
 from configs.recorded import RESULTS, Trial, read_trials, source_text  # noqa: E402
@@ -190,7 +191,7 @@ def tables(recorded: Sequence[Trial]) -> dict[str, str]:
     made = {name: inpainting_table(name, recorded) for name in EXPERIMENTS}
     made |= {"inpainting-hflip": flip_table(recorded), "inpainting-differences": difference_table(recorded)}
     made |= {"traffic": traffic_table(recorded), "traffic-differences": traffic_differences(recorded)}
-    return {**made, "pose": pose_table(recorded)}
+    return {**made, "pose": pose_table(recorded), "automatic": automatic_table(recorded)}
 
 
 def fill(text: str, made: Mapping[str, str]) -> str:

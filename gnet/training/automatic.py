@@ -24,7 +24,7 @@ class Automatic(Symmetry):
     Levels have N / 4, N / 16, ... clusters (of the graph, nested), those with at most ``max_clusters``, and at last one. On an
     image grid they are patches of 2 x 2, 4 x 4, 8 x 8 ... pixels, with sides as equal as possible, and the translations join in,
     along the pairs within ``hops`` steps of the grid. Of other graphs the automorphisms join in, if there are any but the
-    identity. A graph of at most ``max_clusters`` nodes also has weights of single nodes.
+    identity; ``automorphisms=False`` leaves both out. A graph of at most ``max_clusters`` nodes also has weights of single nodes.
 
     In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits", "local": hops}``: the
     net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and comes the later, the fewer
@@ -38,12 +38,13 @@ class Automatic(Symmetry):
     Example:
         >>> from torch_geometric.data import Data
         >>> Automatic().groups(Data(num_nodes=784), grid_shape=(28, 28))[:3]
-        [SymmetricGroup(S784, order 784!), ClusterGroup(S196 x S196 x S196 x S196, order (196!)^4), ...]
+        [ClusterGroup(S784, order 784!), ClusterGroup(S196 x S196 x S196 x S196, order 196!^4), ClusterGroup(S49^16, order 49!^16)]
     """
 
     has_clusters: ClassVar[bool] = False
     max_clusters: int = 256
     hops: int = 3
+    automorphisms: bool = True
 
     def __post_init__(self) -> None:
         for name in ("max_clusters", "hops"):
@@ -112,6 +113,8 @@ class Automatic(Symmetry):
 
     def _own(self, graph: "Data", shape: tuple[int, int] | None) -> PermutationGroup | None:
         """Symmetries that the graph has by itself."""
+        if not self.automorphisms:
+            return None
         if shape is not None:
             return grid_group(shape, "translations")
         if num_nodes_of(graph) > self.max_clusters:

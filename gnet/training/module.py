@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -11,8 +11,7 @@ from torch import Tensor
 from gnet.errors import CheckpointError, ConfigError
 from gnet.groups import NodeGroup
 from gnet.nn import GNetGRU
-from gnet.nn.checks import check_choice
-from gnet.nn.make import NEAR, Layer, check_relaxation
+from gnet.nn.make import Layer
 from gnet.nn.relaxed.base import asking, penalty
 from gnet.randomness import derive_seed, streams
 from gnet.training.automatic import Automatic
@@ -20,7 +19,7 @@ from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, groups_beside, make_record, projected
 from gnet.training.classes import Loss, cross_entropy, loss_for
 from gnet.training.optimizer import advance, advance_plateaus, make_optimizers
-from gnet.training.settings import refuse_unread
+from gnet.training.settings import check_settings, refuse_unread
 from gnet.training.symmetry import Symmetry, as_symmetry
 
 if TYPE_CHECKING:
@@ -29,13 +28,6 @@ if TYPE_CHECKING:
     from gnet.training.data import Batch
 
 Stage = Literal["train", "val", "test"]
-CHOICES = {
-    "loss": get_args(Loss),
-    "loss_units": ("model", "data"),
-    "predict_units": ("data", "model"),
-    "architecture": ("gnet", "gru"),
-    "lr_interval": ("epoch", "step"),
-}
 
 
 class GNetModule(LightningModule):
@@ -132,7 +124,7 @@ class GNetModule(LightningModule):
         self.beside = [as_symmetry(each) for each in beside or ()]
         if isinstance(self.symmetry, Automatic):
             settings |= self.symmetry.settings(settings)
-        _check_settings(settings, len(self.beside), isinstance(self.symmetry, Automatic))
+        check_settings(settings, len(self.beside), isinstance(self.symmetry, Automatic))
         self.check_read(settings)
         self.predict_units: str = settings.pop("predict_units")
         settings["symmetry"] = self.symmetry.as_config()
@@ -375,28 +367,6 @@ class GNetModule(LightningModule):
         target = record["project_onto"]
         self.domain, self.group, self._groups_beside = there, group, beside
         self._target_group = None if target is None else group_from_record(target)
-
-
-def _check_settings(settings: dict[str, Any], num_beside: int, is_automatic: bool) -> None:
-    """Refuse settings that no net could have, whatever the data."""
-    layer, is_plain = settings["layer"], settings["architecture"] == "gnet" and settings["propagate"] == "none"
-    if settings["project_onto"] is not None and settings["num_layers"] != 1:
-        raise ConfigError(
-            f"project_onto averages a linear map, so it needs num_layers=1, got num_layers={settings['num_layers']}"
-        )
-    if settings["project_onto"] is not None and (layer != "equivariant" or not is_plain):
-        raise ConfigError("project_onto averages a linear map of a group; leave architecture, layer and propagate as they are")
-    is_recurrent = settings["architecture"] == "gru"
-    check_relaxation(layer, settings["relaxation"], 0 if is_recurrent else num_beside + is_automatic)
-    if is_recurrent and layer in NEAR:
-        raise ConfigError(f"architecture='gru' has layers of its own, and no {layer!r} ones; take architecture='gnet'")
-    for name, choices in CHOICES.items():
-        if settings[name] is not None:
-            check_choice(name, settings[name], choices)
-    if settings["lr"] <= 0:
-        raise ConfigError(f"expected lr > 0, got {settings['lr']}")
-    if settings["hidden_channels"] < 1:
-        raise ConfigError(f"expected hidden_channels >= 1, got {settings['hidden_channels']}")
 
 
 def _same_units(one: Domain, other: Domain) -> bool:

@@ -38,6 +38,7 @@ def test_graphs_have_a_nested_chain_and_their_own_symmetries():
     assert counts(graph) == [1, 4, 16] and groups[-1].order() == 4
     check_chain([group.partition for group in groups[:3]])
     assert counts(graph, max_clusters=15) == [1, 4] and len(Automatic(max_clusters=15).groups(graph)) == 2
+    assert Automatic(automorphisms=False).groups(graph) == groups[:-1]
     assert counts(Data(num_nodes=1, edge_index=torch.empty(2, 0, dtype=torch.long))) == [1]
 
 

@@ -1,0 +1,104 @@
+"""What the sum over groups (``symmetry: Automatic``) is worth on real data: beside every fixed symmetry, paired by seed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+
+from configs.graph_tables import RELEASED
+from configs.recorded import Trial, of_variants, source_text
+from gnet.study.journal import parse_metrics
+from gnet.study.tables import markdown_rows, paired_difference
+
+AUTOMATIC = "automatic"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task on which symmetries were fixed: its config, what is shown of a trial, and the options that train the sum."""
+
+    title: str
+    config: str
+    folder: str
+    results: str
+    shown: Callable[[Trial], float]
+    digits: int
+    overrides: Mapping[str, str]
+    options: str
+
+    def columns(self, recorded: Sequence[Trial]) -> tuple[list[Trial], dict[str, list[Trial]]]:
+        """The trials of the sum, and those of each fixed symmetry by name."""
+        found = of_variants(recorded, self.config, {})
+        summed = of_variants(recorded, self.config, self.overrides)
+        fixed = {name: trials for name, trials in found.items() if trials[0].row.kind == "symmetry" and name not in LEFT_OUT}
+        names = summed if self.overrides else [AUTOMATIC]  # by overrides everything is the sum, else the variant
+        return [trial for name in names for trial in summed.get(name, [])], fixed
+
+    @property
+    def command(self) -> str:
+        """What trains and records the sums, on two indented lines."""
+        return (
+            f"    .venv/bin/python train.py study --config configs/{self.folder}/{self.config}.yaml {self.options} --seeds 3 \\\n"
+            f"        --no-baselines --out runs/automatic-{self.config} --record configs/results/{self.results}.csv"
+        )
+
+
+LEFT_OUT = (AUTOMATIC, *RELEASED)
+"""No fixed symmetries: the sum itself, and the published code's mistake."""
+
+
+def _loss(trial: Trial) -> float:
+    return 100 * trial.row.test_loss
+
+
+def _metric(name: str) -> Callable[[Trial], float]:
+    return lambda trial: parse_metrics(trial.row.metrics)[name]
+
+
+RULE = {"model.symmetry": "Automatic"}
+TASKS = (
+    Task("MNIST, MSE x 100", "mnist", "inpainting", "inpainting_mnist", _loss, 2, RULE, "--model.symmetry Automatic"),
+    Task("Fashion, MSE x 100", "fashion", "inpainting", "inpainting_fashion", _loss, 2, RULE, "--model.symmetry Automatic"),
+    Task("METR-LA, MAE in mph", "metr_la", "traffic", "traffic_metr_la", _metric("mae"), 3, {}, "--variants automatic"),
+    Task("CMU poses, MPJPE in mm", "cmu", "pose", "pose_cmu", _metric("mpjpe_mm"), 1, {}, "--variants automatic"),
+)
+
+
+def automatic_table(recorded: Sequence[Trial]) -> str:
+    """The sum over groups beside the best and the next fixed symmetry of each task, by mean test error."""
+    lines, used = [], list[Trial]()
+    for task in TASKS:
+        summed, fixed = task.columns(recorded)
+        used += summed
+        seeds = {t.row.seed for t in summed}
+        paired = {name: [t for t in trials if t.row.seed in seeds] for name, trials in fixed.items()}
+        ranked = sorted((name for name in paired if paired[name]), key=lambda name: fmean(map(task.shown, paired[name])))
+        if not summed or not ranked:
+            lines.append((task.title, str(len(summed)), "not run yet", "", "", ""))
+            continue
+        for name in ranked[:2]:
+            lines.append(
+                (
+                    task.title,
+                    str(len(summed)),
+                    _mean(task, summed),
+                    name,
+                    _mean(task, paired[name]),
+                    _less(task, summed, paired[name]),
+                )
+            )
+    header = ("task and test error", "seeds", "automatic", "fixed symmetry", "its error", "automatic less fixed")
+    commands = [task.command for task in TASKS]
+    return "\n".join([f"{markdown_rows(header, lines)}\n\n{source_text(used) if used else 'Not run yet.'}\n", *commands])
+
+
+def _mean(task: Task, trials: Sequence[Trial]) -> str:
+    values = [task.shown(trial) for trial in trials]
+    return f"{fmean(values):.{task.digits}f}" + (f" ± {stdev(values):.{task.digits}f}" if len(values) > 1 else "")
+
+
+def _less(task: Task, one: Sequence[Trial], other: Sequence[Trial]) -> str:
+    """Mean difference of what is shown, paired by seed, with its standard error."""
+    shown = [[replace(trial.row, test_loss=task.shown(trial)) for trial in trials] for trials in (one, other)]
+    difference = paired_difference(*shown)
+    error = f" ± {difference.error:.{task.digits}f}" if difference.units > 1 else ""
+    return f"{difference.mean:+.{task.digits}f}{error} ({difference.units} {'seeds' if difference.units > 1 else 'seed'})"
