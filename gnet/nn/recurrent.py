@@ -37,9 +37,8 @@ class DiffusionGRUCell(nn.Module):
         data: the graph, ``edge_index`` senders first and perhaps ``edge_weight``; self-loops count as they stand.
         released: as the published code does (by mistake): one weight for all orbits, trained by the first alone. The biases are
             those of each orbit.
-        beside: further groups, whose orbits add weights of their own: W_a(i) = W of i's orbit under ``group`` + the sum over
-            them of k^(-1/2) that of i's orbit, of k orbits. They start at zero, so that the cell starts as that of ``group``; the
-            factor lets a step of Adam move weights that fewer nodes share by less.
+        beside: further groups, whose orbits add weights of their own: W_a(i) = sum over all groups of that of i's orbit. They
+            start at zero, so that the cell starts as that of ``group``.
 
     Shapes:
         x: (N, B, C)    h: (N, B, U)    returns: (N, B, U)
@@ -148,7 +147,6 @@ class _Increment(nn.Module):
         self.weight = nn.Parameter(torch.empty(orbits.num_clusters, rows, channels))
         self.bias = nn.Parameter(torch.empty(orbits.num_clusters, channels))
         self.register_buffer("labels", orbits.labels, persistent=False)
-        self.scale = orbits.num_clusters**-0.5
 
     def reset_parameters(self) -> None:
         with torch.no_grad():
@@ -157,8 +155,7 @@ class _Increment(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Of every node: (N, rows, channels) and (N, channels)."""
-        weight, bias = self.scale * self.weight, self.scale * self.bias
-        return weight.index_select(0, self.labels), bias.index_select(0, self.labels)
+        return self.weight.index_select(0, self.labels), self.bias.index_select(0, self.labels)
 
 
 class GNetGRU(nn.Module):

@@ -28,7 +28,7 @@ class Automatic(Symmetry):
 
     In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits", "local": hops}``: the
     net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and comes the later, the fewer
-    nodes share it. The recurrent net sums its candidate weights likewise. The best epoch by validation says where to stop.
+    nodes share it. The recurrent net sums its candidate weights, without scales. The best epoch by validation says where to stop.
 
     Called, it is the group whose maps the net starts with: S_N, of all permutations.
 

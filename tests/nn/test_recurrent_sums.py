@@ -48,8 +48,8 @@ def test_the_weights_of_a_node_are_the_sum_of_those_of_its_orbits(rng):
         nodes.gates.copy_(summed.gates)
         for node in range(6):
             half, parity = int(HALVES.partition.labels[node]), int(PARITY.partition.labels[node])
-            nodes.candidate[node] = summed.candidate[half] + summed.beside[0].weight[parity] / 2**0.5
-            nodes.candidate_bias[node] = summed.candidate_bias[half] + summed.beside[0].bias[parity] / 2**0.5
+            nodes.candidate[node] = summed.candidate[half] + summed.beside[0].weight[parity]
+            nodes.candidate_bias[node] = summed.candidate_bias[half] + summed.beside[0].bias[parity]
     x, h = inputs(rng)
     torch.testing.assert_close(summed(x, h), nodes(x, h), rtol=1e-13, atol=1e-13)
 
