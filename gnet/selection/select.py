@@ -20,7 +20,7 @@ from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups
 from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
 from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
-from gnet.theory.estimates import LeastSquares
+from gnet.theory.counted import fill_by_least_squares, least_squares
 from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
 from gnet.theory.regressor import NodeRegressor
 from gnet.theory.solvers import Solver, solver_of
@@ -116,8 +116,7 @@ class SymmetrySelection(NodeRegressor):
     def fit(self, X: ArrayLike, y: ArrayLike, graph: "Data | None" = None, mask: ArrayLike | None = None) -> Self:
         """Fit all candidates, judge them, and keep what ``method`` says, fitted to all samples.
 
-        ``mask``, shaped as y, says which entries of y were measured: all others are left out of the validated risks, and fitted
-        as the mean of those that were.
+        ``mask``, shaped as y, says which entries of y were measured: no others count, neither in the fits nor in the risks.
         """
         if self.method not in METHODS:
             raise ConfigError(f"expected method in {', '.join(METHODS)}, got {self.method!r}")
@@ -128,18 +127,17 @@ class SymmetrySelection(NodeRegressor):
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
         self._solvers: dict[int, tuple[NodeGroup, Solver]] = {}  # the group is kept, so that its id stays its own
         self._folds = list(check_cv(self.cv).split(np.zeros(len(x))))
-        self._merges = self._may_merge(given, x, targets) if self.merge is None else self.merge
         counted = self._counted(mask, targets)
-        targets = _filled(targets, counted)
+        self._merges = self._may_merge(given, x, targets, counted) if self.merge is None else self.merge
         scale = float((x - x.mean(0)).square().mean())
         self._penalties = [alpha * scale for alpha in self.alphas]
-        groups, self.merge_path_ = self._candidates(given, x, targets)
+        groups, self.merge_path_ = self._candidates(given, x, targets, counted)
         losses, products, fold_groups = self._cross_validate(given, x, targets, counted)
         self.path_ = self._judged(groups, x, targets, losses, counted)
         places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
-        self._keep(x, targets)
-        self.stability_ = self._stability(fold_groups, x, targets)
+        self._keep(x, targets, counted)
+        self.stability_ = self._stability(fold_groups, x, targets, counted)
         del self._solvers
         return self
 
@@ -176,13 +174,15 @@ class SymmetrySelection(NodeRegressor):
             raise GroupError(f"expected groups on the {graph.num_nodes} nodes of the graph, got {groups[0].degree}")
         return groups
 
-    def _may_merge(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> bool:
+    def _may_merge(self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor) -> bool:
         """Whether merging is possible in every fold, and adds to what was given."""
-        fewest = min(len(train) for train, _ in self._folds) - int(self.fit_intercept)
+        fewest = min(int(counted[train].sum(0).min()) for train, _ in self._folds) - int(self.fit_intercept)
         is_one_task = targets.ndim == 3 or targets.shape[1] == 1
         return bool(given) and self.method != "shrinkage" and is_one_task and fewest > x[0].numel() + 1
 
-    def _candidates(self, given: list[NodeGroup], x: Tensor, targets: Tensor) -> tuple[list[NodeGroup], MergePath | None]:
+    def _candidates(
+        self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor
+    ) -> tuple[list[NodeGroup], MergePath | None]:
         """The groups to compare on these samples, learned clusters last: smallest group first, then the best of them."""
         if not self._merges:
             return given or [TrivialGroup(x.shape[1])], None
@@ -190,8 +190,10 @@ class SymmetrySelection(NodeRegressor):
             raise ConfigError("shrinkage takes a chain of groups, given or learned; leave groups, or merge, out")
         if targets.ndim == 2 and targets.shape[1] > 1:
             raise ShapeError(f"merging by invariant targets takes one number for each sample, got {targets.shape[1]}")
+        known, seen = (each if targets.ndim == 3 else each[:, 0] for each in (targets, counted))
+        centred = self.fit_intercept
         try:
-            fit = LeastSquares.fit(x, targets[:, 0] if targets.ndim == 2 else targets, centred=self.fit_intercept)
+            fit = least_squares(x, fill_by_least_squares(x, known, seen, centred=centred), seen, centred=centred)
         except ShapeError as error:
             hint = f"merging starts from least squares without symmetry, on {len(x)} samples here; take merge=False to use fewer"
             raise ShapeError(f"{error} ({hint})") from error
@@ -201,11 +203,11 @@ class SymmetrySelection(NodeRegressor):
         partitions = [path.partition(size - count) for count in reversed(counts)]
         return [*given, *map(ClusterGroup, partitions), ClusterGroup(path.best_partition)], path
 
-    def _ridge(self, group: NodeGroup, penalty: float, x: Tensor, targets: Tensor) -> EquivariantRidge:
+    def _ridge(self, group: NodeGroup, penalty: float, x: Tensor, targets: Tensor, counted: Tensor) -> EquivariantRidge:
         if id(group) not in self._solvers:
             self._solvers[id(group)] = (group, solver_of(group, self._is_invariant))
         model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept)
-        return model.fit_signals(x, targets, self._is_invariant, self._solvers[id(group)][1])
+        return model.fit_signals(x, targets, self._is_invariant, self._solvers[id(group)][1], counted)
 
     def _counted(self, mask: ArrayLike | None, targets: Tensor) -> Tensor:
         """Which entries count, shaped as the targets."""
@@ -224,16 +226,13 @@ class SymmetrySelection(NodeRegressor):
         losses, products = torch.empty(0), torch.empty(0)
         total = 0
         for train, test in self._folds:
-            known = _filled(targets[train], counted[train])
-            groups, _ = self._candidates(given, x[train], known)
+            known = (x[train], targets[train], counted[train])
+            groups, _ = self._candidates(given, *known)
             truth, counts = targets[test].flatten(1), counted[test].flatten(1).double()
             errors = torch.stack(
                 [
                     torch.stack(
-                        [
-                            (truth - self._ridge(group, penalty, x[train], known).outputs(x[test])) * counts
-                            for penalty in self._penalties
-                        ]
+                        [(truth - self._ridge(group, penalty, *known).outputs(x[test])) * counts for penalty in self._penalties]
                     )
                     for group in groups
                 ]
@@ -258,7 +257,7 @@ class SymmetrySelection(NodeRegressor):
         losses = losses[:, :, seen]
         best = losses.mean(2).argmin(1)
         chosen = losses[torch.arange(len(groups)), best]
-        fits = [self._ridge(group, 0.0, x, targets) for group in groups]
+        fits = [self._ridge(group, 0.0, x, targets, counted) for group in groups]
         total = int(counted.sum())
         free = [total - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0 for fit in fits]
         residuals = [float((targets.flatten(1) - fit.outputs(x))[counted.flatten(1)].square().sum()) for fit in fits]
@@ -278,22 +277,21 @@ class SymmetrySelection(NodeRegressor):
             for number, group in enumerate(groups)
         )
 
-    def _keep(self, x: Tensor, targets: Tensor) -> None:
+    def _keep(self, x: Tensor, targets: Tensor, counted: Tensor) -> None:
         """Fit what was chosen to all samples: shares of ridge regressions, or one that is shrunk."""
         path = self.path_
         groups = [each.group for each in path]
         self._members: list[tuple[float, NodeRegressor]] = []
         if self.method == "shrinkage":
             chain = groups[:-1] if self._merges else groups  # of learned clusters the last is the best, on the path already
-            output = "invariant" if self._is_invariant else "equivariant"
-            model = ShrunkEquivariantRegression(chain, fit_intercept=self.fit_intercept, output=output)
-            self._members = [(1.0, model.fit(x.numpy(), targets.numpy()))]
+            model = ShrunkEquivariantRegression(chain, fit_intercept=self.fit_intercept)
+            self._members = [(1.0, model.fit_signals(x, targets, self._is_invariant, counted))]
             factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0)
             self.weights_ = np.concatenate([factors, [1.0], np.full(len(groups) - len(chain), math.nan)])
         elif self.method == "averaging":
             self.weights_ = convex_weights(self.error_products_)
             self._members = [
-                (float(weight), self._ridge(each.group, each.penalty, x, targets))
+                (float(weight), self._ridge(each.group, each.penalty, x, targets, counted))
                 for weight, each in zip(self.weights_, path, strict=True)
                 if weight > 0
             ]
@@ -301,7 +299,7 @@ class SymmetrySelection(NodeRegressor):
             chosen = self._best()
             self.weights_ = np.eye(len(path))[chosen]
             penalty = 0.0 if self.method == "estimate" else path[chosen].penalty
-            self._members = [(1.0, self._ridge(groups[chosen], penalty, x, targets))]
+            self._members = [(1.0, self._ridge(groups[chosen], penalty, x, targets, counted))]
         self.path_ = tuple(replace(each, weight=float(weight)) for each, weight in zip(path, self.weights_, strict=True))
         self.best_index_ = self._best()
         self.best_group_ = groups[self.best_index_]
@@ -319,13 +317,13 @@ class SymmetrySelection(NodeRegressor):
             )
         return int(np.nanargmin(predicted))
 
-    def _stability(self, found: list[list[NodeGroup]], x: Tensor, targets: Tensor) -> Stability | None:
+    def _stability(self, found: list[list[NodeGroup]], x: Tensor, targets: Tensor, counted: Tensor) -> Stability | None:
         """How much the best clusters of the folds agree; of a single fold those of samples drawn with replacement."""
         if self.merge_path_ is None:
             return None
 
         def best(rows: Tensor) -> Partition:
-            path = self._candidates([], x[rows], targets[rows])[1]
+            path = self._candidates([], x[rows], targets[rows], counted[rows])[1]
             return path.best_partition if path is not None else Partition.singletons(x.shape[1])
 
         partitions = [group.partition for groups in found if isinstance(group := groups[-1], ClusterGroup)]
@@ -348,14 +346,6 @@ class SymmetrySelection(NodeRegressor):
     def dense(self) -> Tensor:
         """That map as a matrix, (out, in)."""
         return _total([weight * model.dense() for weight, model in self._members])
-
-
-def _filled(targets: Tensor, counted: Tensor) -> Tensor:
-    """Entries that do not count, replaced by the mean of those of their column that do."""
-    if bool(counted.all()):
-        return targets
-    means = (targets * counted).sum(0) / counted.sum(0).clamp(min=1)
-    return torch.where(counted, targets, means)
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup, check_node_group
-from gnet.theory.estimates import LeastSquares, estimate_shrinkage
+from gnet.theory.counted import fill, fill_by_least_squares, least_squares
+from gnet.theory.estimates import estimate_shrinkage
 from gnet.theory.regressor import NodeRegressor
 from gnet.theory.shrinkage import as_chain
 from gnet.theory.solvers import Solver, ridge, solver_of
@@ -73,17 +74,32 @@ class EquivariantRidge(NodeRegressor):
             check_node_group(self.group)
         return self.fit_signals(*self.checked(X, y, self.group, self.output), self._is_invariant)
 
-    def fit_signals(self, x: Tensor, targets: Tensor, is_invariant: bool, solver: Solver | None = None) -> Self:
+    def fit_signals(
+        self,
+        x: Tensor,
+        targets: Tensor,
+        is_invariant: bool,
+        solver: Solver | None = None,
+        counted: Tensor | None = None,
+    ) -> Self:
         """``fit`` to float64 tensors that were checked already: x (n, N, C), targets (n, N, C'), or (n, C') if invariant.
 
-        ``solver`` is one that was made for the group before: it spares finding the irreducible representations again.
+        ``solver`` is one that was made for the group before: it spares finding the irreducible representations again. Entries
+        of the targets that are not ``counted`` are left out of the sum of squares.
         """
         self._solver: Solver = solver_of(self.group, is_invariant) if solver is None else copy.copy(solver)
-        x_mean, y_mean = (
-            self._solver.fixed_mean(each) if self.fit_intercept else torch.zeros_like(each[0]) for each in (x, targets)
-        )
-        self._solver.fit(x - x_mean, targets - y_mean, float(self.alpha))
-        self.offset_ = y_mean - self._solver.apply(x_mean[None])[0]
+        x_mean = self._solver.fixed_mean(x) if self.fit_intercept else torch.zeros_like(x[0])
+        centred = x - x_mean
+        solve = self._solver.prepare(centred, float(self.alpha))
+
+        def fitted_mean(known: Tensor) -> Tensor:
+            mean = self._solver.fixed_mean(known) if self.fit_intercept else torch.zeros_like(known[0])
+            solve(known - mean)
+            return mean
+
+        if counted is not None:
+            targets = fill(lambda known: fitted_mean(known) + self._solver.apply(centred), targets, counted)
+        self.offset_ = fitted_mean(targets) - self._solver.apply(x_mean[None])[0]
         self.num_weights_ = self._solver.num_weights
         self.min_samples_ = self._solver.min_samples(x.shape[1], x.shape[2]) + int(self.fit_intercept)
         if not self.fit_intercept:
@@ -156,24 +172,33 @@ class ShrunkEquivariantRegression(NodeRegressor):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit."""
         chain = None if self.groups is None else as_chain(self.groups)
-        x, targets = self.checked(X, y, None if chain is None else chain[0], self.output)
+        return self.fit_signals(*self.checked(X, y, None if chain is None else chain[0], self.output), self._is_invariant)
+
+    def fit_signals(self, x: Tensor, targets: Tensor, is_invariant: bool, counted: Tensor | None = None) -> Self:
+        """``fit`` to float64 tensors that were checked already; see ``EquivariantRidge.fit_signals``."""
+        targets = fill_by_least_squares(x, targets, counted, centred=self.fit_intercept)
         x_mean, y_mean = (each.mean(0) if self.fit_intercept else torch.zeros_like(each[0]) for each in (x, targets))
         self.factors_: tuple[float, ...] = ()
-        if chain is None:
-            self._weights = ridge((x - x_mean).flatten(1), (targets - y_mean).flatten(1), 0.0).mT
+        if self.groups is None:
+            self._weights = ridge((x - x_mean).flatten(1), 0.0)((targets - y_mean).flatten(1)).mT
         else:
-            self._weights = torch.cat([each.reshape(-1, x[0].numel()) for each in self._shrunk(x, targets, chain)])
+            pieces = self._shrunk(x, targets, is_invariant, counted, as_chain(self.groups))
+            self._weights = torch.cat([each.reshape(-1, x[0].numel()) for each in pieces])
         self.offset_ = y_mean.flatten() - self._weights @ x_mean.flatten()
         return self
 
-    def _shrunk(self, x: Tensor, targets: Tensor, chain: Sequence[NodeGroup]) -> list[Tensor]:
-        pieces = list(targets.unbind(1)) if self._is_invariant else [targets]
+    def _shrunk(
+        self, x: Tensor, targets: Tensor, is_invariant: bool, counted: Tensor | None, chain: Sequence[NodeGroup]
+    ) -> list[Tensor]:
+        """Of signals one map, of numbers one for each."""
+        pieces = [(targets, counted)]
+        if is_invariant:
+            pieces = [(targets[:, i], None if counted is None else counted[:, i]) for i in range(targets.shape[1])]
         found = []
-        for piece in pieces:
-            fit = LeastSquares.fit(x, piece, centred=self.fit_intercept)
-            theta, factors = estimate_shrinkage(fit, chain)
+        for piece, counts in pieces:
+            theta, factors = estimate_shrinkage(least_squares(x, piece, counts, centred=self.fit_intercept), chain)
             self.factors_ = (*self.factors_, *factors)
-            found.append(theta if self._is_invariant else theta.flatten(2).flatten(0, 1))
+            found.append(theta if is_invariant else theta.flatten(2).flatten(0, 1))
         return found
 
     def linear(self, x: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Ridge regression among the maps of a group, one irreducible representation at a time."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,8 +22,8 @@ class Solver(ABC):
         """Mean over samples and over the nodes that the group can exchange: (n, N, C) -> (N, C), or (n, C) -> (C,)."""
 
     @abstractmethod
-    def fit(self, x: Tensor, y: Tensor, alpha: float) -> None:
-        """Solve; x (n, N, C), y (n, N, C') or (n, C')."""
+    def prepare(self, x: Tensor, alpha: float) -> Callable[[Tensor], None]:
+        """What fits the map to any y, (n, N, C') or (n, C'), once x (n, N, C) is known; the last y stays."""
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
@@ -52,24 +54,27 @@ def solver_of(group: NodeGroup | None, is_invariant: bool) -> Solver:
     return Isotypic(group)
 
 
-def ridge(x: Tensor, y: Tensor, penalty: float) -> Tensor:
-    """(X^T X + penalty)^-1 X^T Y by the smaller of the two systems; of least norm for penalty 0.
+def ridge(x: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
+    """(X^T X + penalty)^-1 X^T by the smaller of the two systems, for one X and any Y; of least norm for penalty 0.
 
     Shapes:
-        x: (n, p)    y: (n, q)    returns: (p, q)
+        x: (n, p)    of what is returned: (n, q) -> (p, q)
 
     Example:
-        >>> ridge(torch.eye(2), torch.ones(2, 1), 1.0).flatten()
+        >>> ridge(torch.eye(2), 1.0)(torch.ones(2, 1)).flatten()
         tensor([0.5000, 0.5000])
     """
     n, p = x.shape
     if penalty == 0:
-        return torch.linalg.lstsq(x, y, driver="gelsd").solution
+        left, values, right = torch.linalg.svd(x, full_matrices=False)
+        kept = values > torch.finfo(x.dtype).eps * max(n, p) * values[:1]
+        inverse = right[kept] / values[kept][:, None]
+        return lambda y: inverse.mT @ (left[:, kept].mT @ y)
+    gram = x.mT @ x if p <= n else x @ x.mT
+    root = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=x.dtype))
     if p <= n:
-        gram = x.mT @ x + penalty * torch.eye(p, dtype=x.dtype)
-        return torch.cholesky_solve(x.mT @ y, torch.linalg.cholesky(gram))
-    gram = x @ x.mT + penalty * torch.eye(n, dtype=x.dtype)
-    return x.mT @ torch.cholesky_solve(y, torch.linalg.cholesky(gram))
+        return lambda y: torch.cholesky_solve(x.mT @ y, root)
+    return lambda y: x.mT @ torch.cholesky_solve(y, root)
 
 
 class Plain(Solver):
@@ -79,9 +84,14 @@ class Plain(Solver):
         """Over samples alone."""
         return values.mean(0)
 
-    def fit(self, x: Tensor, y: Tensor, alpha: float) -> None:
+    def prepare(self, x: Tensor, alpha: float) -> Callable[[Tensor], None]:
         """Ridge regression."""
-        self.weights, self.shape = ridge(x.flatten(1), y.flatten(1), alpha), y.shape[1:]
+        system = ridge(x.flatten(1), alpha)
+
+        def solve(y: Tensor) -> None:
+            self.weights, self.shape = system(y.flatten(1)), y.shape[1:]
+
+        return solve
 
     def apply(self, x: Tensor) -> Tensor:
         """One product."""
@@ -115,9 +125,14 @@ class Invariant(Solver):
     def _coordinates(self, x: Tensor) -> Tensor:
         return _normalised_sums(x, self.orbits).flatten(1)
 
-    def fit(self, x: Tensor, y: Tensor, alpha: float) -> None:
+    def prepare(self, x: Tensor, alpha: float) -> Callable[[Tensor], None]:
         """Ridge regression in those coordinates."""
-        self.weights, self.channels = ridge(self._coordinates(x), y, alpha), x.shape[2]
+        system = ridge(self._coordinates(x), alpha)
+
+        def solve(y: Tensor) -> None:
+            self.weights, self.channels = system(y), x.shape[2]
+
+        return solve
 
     def apply(self, x: Tensor) -> Tensor:
         """Coordinates, then one product."""
@@ -162,22 +177,29 @@ class Clusters(Solver):
         back = means / self.partition.sizes.double().sqrt()[:, None]
         return means, x - back[:, self.partition.labels]
 
-    def fit(self, x: Tensor, y: Tensor, alpha: float) -> None:
+    def prepare(self, x: Tensor, alpha: float) -> Callable[[Tensor], None]:
         """One system for the means, one of C channels for each orbit of clusters."""
-        (x_means, x_rest), (y_means, y_rest) = self._split(x), self._split(y)
-        self.means.fit(x_means, y_means, alpha)
+        means, rest = self._split(x)
+        self.means = copy.copy(self.means)  # copies of this solver must not share what is fitted
+        solve_means = self.means.prepare(means, alpha)
         labels, count = self.tied.labels[self.partition.labels], self.tied.num_clusters
-        gram, cross = (
-            torch.zeros(count, x.shape[2], other.shape[2], dtype=x.dtype).index_add(
-                0, labels, torch.einsum("nic,nio->ico", x_rest, other)
-            )
-            for other in (x_rest, y_rest)
-        )
+
+        def products(other: Tensor) -> Tensor:
+            each = torch.einsum("nic,nio->ico", rest, other)
+            return each.new_zeros(count, *each.shape[1:]).index_add(0, labels, each)
+
         copies = self.tied.sum(self.partition.sizes.to(x.dtype) - 1)
-        penalised = gram + (alpha * copies)[:, None, None] * torch.eye(x.shape[2], dtype=x.dtype)
+        penalised = products(rest) + (alpha * copies)[:, None, None] * torch.eye(x.shape[2], dtype=x.dtype)
         # Of least norm where there is nothing to learn from: singletons, and no penalty.
-        self.deviations = torch.linalg.pinv(penalised, hermitian=True) @ cross  # (orbits, C, C')
+        inverse = torch.linalg.pinv(penalised, hermitian=True)
         self.has_deviations = copies > 0
+
+        def solve(y: Tensor) -> None:
+            y_means, y_rest = self._split(y)
+            solve_means(y_means)
+            self.deviations = inverse @ products(y_rest)  # (orbits, C, C')
+
+        return solve
 
     def apply(self, x: Tensor) -> Tensor:
         """Means and deviations, each by its own map."""
@@ -219,12 +241,15 @@ class Isotypic(Solver):
         turned = torch.einsum("fed,sdbc->sefbc", component.field, inner)
         return turned.flatten(2).flatten(0, 1)  # rows: samples and dimensions
 
-    def fit(self, x: Tensor, y: Tensor, alpha: float) -> None:
+    def prepare(self, x: Tensor, alpha: float) -> Callable[[Tensor], None]:
         """Rows are samples times dimensions, columns copies times channels (times 2 or 4)."""
-        self.weights, self.channels = [], (x.shape[2], y.shape[2])
-        for component in self.components:
-            outputs = torch.einsum("and,sno->sdao", component.basis, y).flatten(2).flatten(0, 1)
-            self.weights.append(ridge(self._inputs(component, x), outputs, alpha * component.dim))
+        systems = [(each.basis, ridge(self._inputs(each, x), alpha * each.dim)) for each in self.components]
+
+        def solve(y: Tensor) -> None:
+            self.channels = (x.shape[2], y.shape[2])
+            self.weights = [system(torch.einsum("and,sno->sdao", basis, y).flatten(2).flatten(0, 1)) for basis, system in systems]
+
+        return solve
 
     def apply(self, x: Tensor) -> Tensor:
         """In the basis, and back."""

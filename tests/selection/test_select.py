@@ -219,6 +219,20 @@ def test_entries_that_were_not_measured_do_not_count():
         SymmetrySelection(CHAIN).fit(x, y, mask=np.zeros(y.shape, dtype=bool))
 
 
+def test_readings_that_were_hidden_are_predicted_from_the_others():
+    """Where a quarter of the targets count, filling the others with their mean would make every map a quarter as strong."""
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((400, 2))[:, [0, 0, 0, 1, 1, 1]] + 0.1 * rng.standard_normal((400, 6))
+    hidden = rng.random(y.shape) < 0.25
+    x = np.where(hidden, 0.0, y)
+    for method in METHODS:
+        selection = SymmetrySelection(CHAIN, method, merge=False, alphas=(0.0, 1.0)).fit(x[:300], y[:300], mask=hidden[:300])
+        errors = (selection.predict(x[300:]) - y[300:])[hidden[300:]]
+        assert selection.best_group_ == PLANTED
+        # Of two others each is seen with probability 3/4: the best weight leaves 1 - 1.5^2 / 2.625 of the variance.
+        assert np.square(errors).mean() < 0.22 and selection.path_[1].validated == pytest.approx(0.143, abs=0.06)
+
+
 def test_any_group_of_nodes_is_a_candidate():
     x, _, _ = drawn(60, seed=11)
     cycle = PermutationGroup([[1, 2, 3, 4, 5, 0]])
