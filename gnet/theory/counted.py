@@ -62,7 +62,8 @@ def fill_by_least_squares(x: Tensor, targets: Tensor, counted: Tensor | None, *,
 
     Example:
         >>> x, seen = torch.eye(2, dtype=torch.float64)[[0, 1, 1]][..., None], torch.tensor([[True], [True], [False]])
-        >>> fill_by_least_squares(x, torch.tensor([[4.0], [5.0], [0.0]]).double(), seen, centred=False).flatten()
+        >>> filled = fill_by_least_squares(x, torch.tensor([[4.0], [5.0], [0.0]]).double(), seen, centred=False)
+        >>> filled.flatten().round(decimals=3)
         tensor([4., 5., 5.], dtype=torch.float64)
     """
     if counted is None or bool(counted.all()):
