@@ -18,6 +18,9 @@ class Candidate:
         validated: by cross-validation, with its standard error over samples.
         penalty: of ridge regression, the best by cross-validation.
         weight: share in the average of all candidates, or the factor of the step from this group to the next larger one.
+        difference: ``validated`` less that of the best candidate, and ``difference_error`` its standard error. Samples that are
+            hard are hard for all, so that it is known better than either.
+        is_learned: whether its clusters were learned from the data, for ``validated`` anew in each fold.
     """
 
     group: NodeGroup
@@ -27,6 +30,9 @@ class Candidate:
     standard_error: float
     penalty: float
     weight: float = math.nan
+    difference: float = math.nan
+    difference_error: float = math.nan
+    is_learned: bool = False
 
 
 def convex_weights(products: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ class SymmetrySelection(NodeRegressor):
         self._penalties = [alpha * scale for alpha in self.alphas]
         groups, self.merge_path_ = self._candidates(given, x, targets, counted)
         losses, products, fold_groups = self._cross_validate(given, x, targets, counted)
-        self.path_ = self._judged(groups, x, targets, losses, counted)
+        self.path_ = self._judged(groups, len(groups) if self.merge_path_ is None else len(given), x, targets, losses, counted)
         places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
         self._keep(x, targets, counted)
@@ -151,6 +151,9 @@ class SymmetrySelection(NodeRegressor):
             "param_alpha": "penalty",
             "num_weights": "num_weights",
             "weight": "weight",
+            "mean_difference": "difference",
+            "std_error_difference": "difference_error",
+            "is_learned": "is_learned",
         }
         found: dict[str, Any] = {key: np.array([getattr(each, name) for each in self.path_]) for key, name in columns.items()}
         found["param_group"] = np.array([each.group for each in self.path_], dtype=object)
@@ -248,31 +251,37 @@ class SymmetrySelection(NodeRegressor):
         return losses, products / max(total, 1), found
 
     def _judged(
-        self, groups: list[NodeGroup], x: Tensor, targets: Tensor, losses: Tensor, counted: Tensor
+        self, groups: list[NodeGroup], num_given: int, x: Tensor, targets: Tensor, losses: Tensor, counted: Tensor
     ) -> tuple[Candidate, ...]:
-        """Both risks of each group."""
+        """Both risks of each group; all but the first ``num_given`` were learned."""
         seen = ~losses[0, 0].isnan()  # not those in no fold, as in series, or without a target
         if not bool(seen.any()):
             raise ShapeError("expected samples left out that have targets, got none; see mask and cv")
         losses = losses[:, :, seen]
         best = losses.mean(2).argmin(1)
         chosen = losses[torch.arange(len(groups)), best]
+        behind = chosen - chosen[chosen.mean(1).argmin()]
+        known = [(each.mean(1).tolist(), (each.std(1) / math.sqrt(each.shape[1])).tolist()) for each in (chosen, behind)]
+        (risks, errors), (differences, difference_errors) = known
         fits = [self._ridge(group, 0.0, x, targets, counted) for group in groups]
         total = int(counted.sum())
         free = [total - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0 for fit in fits]
         residuals = [float((targets.flatten(1) - fit.outputs(x))[counted.flatten(1)].square().sum()) for fit in fits]
         # The noise by the largest space of maps that leaves it degrees of freedom.
-        known = [number for number, left in enumerate(free) if left > 0]
-        finest = min(known, key=lambda number: free[number], default=None)
+        usable = [number for number, left in enumerate(free) if left > 0]
+        finest = min(usable, key=lambda number: free[number], default=None)
         noise = math.nan if finest is None else residuals[finest] / free[finest]
         return tuple(
             Candidate(
                 group,
                 fits[number].num_weights_,
                 (residuals[number] + 2 * noise * (total - free[number])) / total if free[number] > 0 else math.nan,
-                float(chosen[number].mean()),
-                float(chosen[number].std()) / math.sqrt(chosen.shape[1]),
+                risks[number],
+                errors[number],
                 self._penalties[int(best[number])],
+                difference=differences[number],
+                difference_error=difference_errors[number],
+                is_learned=number >= num_given,
             )
             for number, group in enumerate(groups)
         )

@@ -243,7 +243,7 @@ def _trained(
 
 def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
     """The table, and what to make of it."""
-    header = ["candidate", "weights", "predicted", "validated", "+-", "share"]
+    header = ["candidate", "weights", "predicted", "validated", "+-", "behind", "+-", "share"]
     rows = [
         [
             each.name,
@@ -251,14 +251,17 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
             "-" if np.isnan(each.known.predicted) else f"{each.known.predicted:.4g}",
             f"{each.known.validated:.4g}",
             f"{each.known.standard_error:.2g}",
+            f"{each.known.difference:.2g}",
+            f"{each.known.difference_error:.1g}",
             f"{each.known.weight:.2f}",
         ]
         for each in ranked
     ]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---", *["---:"] * 5], *rows])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---", *["---:"] * 7], *rows])
     text = (
         f"{table}\n\nMean squared errors of linear maps, in model units: predicted from the samples that were fitted (Mallows), "
-        "and on the\nvalidation split, with its standard error. Share: of the convex combination with the lowest validated error."
+        "and on the\nvalidation split, with its standard error. Behind: the validated error less the lowest, on the same "
+        "samples, with its\nstandard error. Share: of the convex combination with the lowest validated error."
     )
     stability = selection.stability_
     if stability is not None:
@@ -269,7 +272,7 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
 def _csv(ranked: Sequence[Ranked]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    names = ("num_weights", "predicted", "validated", "standard_error", "penalty", "weight")
+    names = ("num_weights", "predicted", "validated", "standard_error", "penalty", "weight", "difference", "difference_error")
     writer.writerow(["candidate", "rule", *names])
     for each in ranked:
         writer.writerow([each.name, repr(each.rule), *(f"{getattr(each.known, name):.9g}" for name in names)])

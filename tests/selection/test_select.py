@@ -233,6 +233,24 @@ def test_readings_that_were_hidden_are_predicted_from_the_others():
         assert np.square(errors).mean() < 0.22 and selection.path_[1].validated == pytest.approx(0.143, abs=0.06)
 
 
+def test_differences_to_the_best_are_paired():
+    x, y, _ = drawn(60, seed=14)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnstablePartitionWarning)
+        selection = SymmetrySelection(CHAIN, alphas=(1.0,), cv=KFold(4)).fit(x, y)
+    given = selection.path_[:3]
+    left_out = [outputs_left_out(each.group, each.penalty, x, y, KFold(4)) for each in given]
+    squares = [np.square(each - y).mean((1, 2)) for each in left_out]
+    assert given[1].difference == min(each.difference for each in given)
+    for candidate, losses in zip(given, squares, strict=True):
+        behind = losses - squares[1]
+        assert not candidate.is_learned and candidate.difference == pytest.approx(behind.mean() + given[1].difference)
+        if given[1].difference == 0:
+            assert candidate.difference_error == pytest.approx(behind.std(ddof=1) / math.sqrt(60))
+    assert all(each.is_learned for each in selection.path_[3:]) and len(selection.path_) > 3
+    assert selection.cv_results_["mean_difference"].min() == 0
+
+
 def test_any_group_of_nodes_is_a_candidate():
     x, _, _ = drawn(60, seed=11)
     cycle = PermutationGroup([[1, 2, 3, 4, 5, 0]])
