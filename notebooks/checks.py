@@ -101,6 +101,19 @@ def _exact(answer: Any) -> bool:
     )
 
 
+def _behind(answer: float, path: Sequence[Any]) -> bool:
+    return _near(path[0].difference / path[0].difference_error)(answer)
+
+
+def _next(answer: Partition, path: Any) -> bool:
+    return answer == path.partition(path.best + 1)
+
+
+def _filled_in(answer: float, net: Any, row: torch.Tensor) -> bool:
+    silent = torch.arange(row.shape[1])[None, :, None] < 2
+    return _near(float(net.predict(row.masked_fill(silent, torch.nan))[0, 0, 0]))(answer)
+
+
 CHECKS: dict[str, Callable[..., bool]] = {
     "coarsening 1": _weights,
     "coarsening 2": _lowest,
@@ -120,4 +133,7 @@ CHECKS: dict[str, Callable[..., bool]] = {
     "pyg 1": _pyg_shape,
     "pyg 2": _keeps,
     "pyg 3": _exact,
+    "files 1": _behind,
+    "files 2": _next,
+    "files 3": _filled_in,
 }

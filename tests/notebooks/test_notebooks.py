@@ -14,6 +14,7 @@ QUICK = {  # smaller numbers for the parameter cells, so that all notebooks toge
     "bias_and_variance": "NUM_DRAWS = 10",
     "approximate_symmetry": "NUM_TRIALS, NUM_SAMPLES = 10, 2",
     "choosing_a_coarsening": "NUM_SAMPLES = 500",
+    "from_files_to_a_model": "NUM_EPOCHS, NUM_CANDIDATES = 10, 3",
     "gnet_in_a_pyg_pipeline": "NUM_EPOCHS = 12",
     "what_the_published_code_computes": "NUM_STEPS = 30",
 }
@@ -37,6 +38,9 @@ SOLUTIONS = {
     "pyg 1": 'nets["GNet, districts"][0](torch.randn(20 * 64, 1)).shape',
     "pyg 2": '"batch"',
     "pyg 3": "GNet(ClusterGroup(districts), 1, 8, 1)",
+    "files 1": "selection.path_[0].difference / selection.path_[0].difference_error",
+    "files 2": "selection.merge_path_.partition(selection.merge_path_.best + 1)",
+    "files 3": "net.predict(row.masked_fill(torch.arange(row.shape[1])[:, None] < 2, float('nan')))[0, 0, 0]",
 }
 WRONG = {  # near misses
     "coarsening 1": "chosen.num_clusters**2",
@@ -57,6 +61,9 @@ WRONG = {  # near misses
     "pyg 1": "(20, 64, 1)",
     "pyg 2": '"layer"',
     "pyg 3": "GNet(TrivialGroup(64), 1, 8, 1)",
+    "files 1": "selection.path_[0].difference / selection.path_[0].standard_error",  # as if the rows were others
+    "files 2": "selection.merge_path_.best_partition",
+    "files 3": "net(net.standardise(row.masked_fill(torch.arange(row.shape[1])[:, None] < 2, float('nan'))))[0, 0, 0]",  # units
 }
 
 
@@ -103,7 +110,7 @@ def test_form(path: Path) -> None:
 
 def test_every_exercise_has_a_right_and_a_wrong_answer() -> None:
     asked = {name for path in NOTEBOOKS for name in re.findall(r'check\("([^"]+)"', text_of(path).replace('\\"', '"'))}
-    assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 18
+    assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 21
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
