@@ -1,4 +1,4 @@
-"""The command line: ``fit validate test predict`` are Lightning's, ``study``, ``select`` and ``simulate`` ours.
+"""The command line: ``fit validate test predict`` are Lightning's, the others ours.
 
 Nothing heavy is imported before the first word is known, so that ``--help`` and ``--version`` answer at once.
 """
@@ -27,6 +27,7 @@ RUNS = {
 COMMANDS = RUNS | {
     "study": "train many symmetries, seeds and draws, and say which symmetry is best",
     "select": "rank symmetries by predicted and validated risk, and write a config of the best",
+    "export": "write a trained net as an ONNX file, for programs without Python",
     "simulate": "draw data whose truth is known, and measure beside theory",
 }
 
@@ -118,6 +119,10 @@ def _dispatch(arguments: list[str]) -> int:
         from gnet.study.select import main as select
 
         return select(rest, resolve_config)
+    if word == "export":
+        from gnet.training.export import main as export
+
+        return export(rest)
     if word == "simulate":
         from gnet.study.simulate import main as simulate
 

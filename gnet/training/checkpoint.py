@@ -274,6 +274,7 @@ class TrainedNet(nn.Module):
         super().__init__()
         self.net, self.scaling = net, domain.scaling
         self.group, self.graph, self.grid_shape = net.group, domain.graph, domain.grid_shape
+        self.in_channels, self.out_channels = domain.in_channels, domain.out_channels
         self.node_ids, self.target, self.hyper_parameters = domain.node_ids, domain.target, hyper_parameters
         self.classes, self.missing_input = domain.classes, domain.missing_input
 
