@@ -1,14 +1,18 @@
 """The site without building it: every public name is in the reference, the code on its pages runs, what they name exists."""
 
 import ast
+import builtins
 import doctest
 import importlib.util
+import inspect
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any, ForwardRef, Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -90,6 +94,76 @@ def test_examples_of_the_reference(rooms):
     for test in doctest.DocTestFinder().find(rooms):
         runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
+
+
+# --- types in the signatures that the reference shows: Sphinx warns of those that have no place in it ---
+
+
+def known_elsewhere() -> str:
+    """What docs/conf.py, which only Sphinx can import, says of types that need no place."""
+    settings = [node for node in ast.parse((DOCS / "conf.py").read_text()).body if isinstance(node, ast.Assign)]
+    [ignored] = [node.value for node in settings if getattr(node.targets[0], "id", None) == "nitpick_ignore_regex"]
+    return "|".join(f"(?:{pattern})" for kind, pattern in ast.literal_eval(ignored) if kind == "py:class")
+
+
+def annotated(value: Any) -> Iterator[Any]:
+    """What has a signature: a function, or a class and those of its own methods and properties that have a docstring."""
+    if not inspect.isclass(value):
+        yield value
+        return
+    yield value.__init__
+    for name, member in vars(value).items():
+        plain = getattr(member, "fget", None) or getattr(member, "func", None) or inspect.unwrap(member)
+        if not name.startswith("_") and getattr(plain, "__doc__", None) and hasattr(plain, "__annotations__"):
+            yield plain
+
+
+def types_in(annotation: Any, module: ModuleType) -> Iterator[type | str]:
+    """The classes in it; of those that are imported for the type checker alone the name."""
+    if isinstance(annotation, ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        for name in {node.id for node in ast.walk(ast.parse(annotation)) if isinstance(node, ast.Name)}:
+            found = getattr(module, name, getattr(builtins, name, None))
+            yield from [name] if found is None else types_in(found, module)
+    elif get_origin(annotation) is not None:
+        if get_origin(annotation) is not Literal:
+            for each in (get_origin(annotation), *get_args(annotation)):
+                yield from types_in(each, module)
+    elif isinstance(annotation, list):
+        for each in annotation:
+            yield from types_in(each, module)
+    elif inspect.isclass(annotation):
+        yield annotation
+
+
+def strangers(names: Iterable[str]) -> list[str]:
+    """Types in the signatures of documented names that are neither documented nor known elsewhere."""
+    values = {name: getattr(import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names}
+    # A name that is imported for the type checker alone is looked up as text, by its last part.
+    ignored = re.compile(known_elsewhere())
+    has_place, wrong = {id(value) for value in values.values()} | {name.rpartition(".")[2] for name in values}, set()
+    for name, value in values.items():
+        for each in annotated(value):
+            module = sys.modules.get(getattr(each, "__module__", None) or "", builtins)
+            for annotation in getattr(each, "__annotations__", {}).values():
+                for kind in types_in(annotation, module):
+                    full = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+                    if has_place.isdisjoint({kind, id(kind)}) and not ignored.fullmatch(full):
+                        wrong.add(f"{name}: {full}")
+    return sorted(wrong)
+
+
+def test_types_in_signatures_are_in_the_reference(rooms):
+    assert strangers(rooms.documented(rooms.pages())) == []
+
+
+def test_a_type_without_a_place_is_caught(rooms):
+    """Of an argument that may be None, of a function that returns one, and in a list of them."""
+    found = strangers(rooms.documented(rooms.pages()) - {"gnet.theory.Solver", "gnet.theory.BiasEstimate"})
+    assert "gnet.theory.EquivariantRidge: gnet.theory.solvers.Solver" in found
+    assert "gnet.theory.estimate_bias: gnet.theory.estimates.BiasEstimate" in found
+    assert "gnet.theory.select_group: gnet.theory.estimates.BiasEstimate" in found
 
 
 # --- docstrings as Sphinx reads them ---

@@ -40,6 +40,7 @@ from gnet.theory.linear_maps import Split, dim_hom, split_map
 from gnet.theory.regression import expected_excess_risk, expected_risk_gap
 from gnet.theory.risk import RiskGap, linear_risk_gap
 from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
+from gnet.theory.solvers import Solver, solver_of
 from gnet.theory.weighted import weighted_split
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ __all__ = [
     "RiskGap",
     "Shrinkage",
     "ShrunkEquivariantRegression",
+    "Solver",
     "Split",
     "adjacency",
     "approximation_gap",
@@ -86,6 +88,7 @@ __all__ = [
     "propagated_error",
     "select_group",
     "shrinkage_factor",
+    "solver_of",
     "sorted_within",
     "split_map",
     "weighted_split",

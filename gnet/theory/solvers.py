@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from gnet.graphs.partition import Partition
-from gnet.groups.base import NodeGroup
+from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup
 from gnet.isotypic import IsotypicComponent, isotypic_decomposition
 
 
 class Solver(ABC):
-    """Signals in, signals or numbers out; made for a group, then fitted once, without offset."""
+    """Ridge regression among the maps of a group, without offset: made by ``solver_of``, which finds what the group is made of.
+
+    A copy shares that and is fitted on its own, so that ``EquivariantRidge.fit_signals`` looks for it once for many fits.
+
+    Shapes:
+        signals in and out are (n, N, C); numbers out are (n, C')
+    """
 
     @abstractmethod
     def fixed_mean(self, values: Tensor) -> Tensor:
@@ -44,9 +50,33 @@ class Solver(ABC):
 
 
 def solver_of(group: NodeGroup | None, is_invariant: bool) -> Solver:
-    """The solver for a group (None is the trivial one)."""
+    """The solver for a group, not fitted yet, to serve many fits of ``EquivariantRidge``.
+
+    Args:
+        group: None is the trivial group on any number of nodes.
+        is_invariant: whether numbers come out rather than signals.
+
+    Shapes:
+        of its ``fit``: x (n, N, C), y (n, N, C') for signals or (n, C') for numbers
+
+    Units: of its ``fit``: the penalty in those of x squared.
+
+    Raises:
+        GroupError: no group of nodes, or more than 4096 nodes of a group with generators, for signals.
+
+    References:
+        Serre (1977), Linear Representations of Finite Groups, section 2.2: between unlike representations there is no map.
+
+    Example:
+        >>> x = torch.randn(20, 3, 1, dtype=torch.float64)
+        >>> solver = solver_of(SymmetricGroup(3), is_invariant=False)
+        >>> solver.fit(x, 2 * x, 0.0)
+        >>> solver.num_weights, torch.allclose(solver.dense(), 2 * torch.eye(3, dtype=torch.float64))
+        (2, True)
+    """
     if group is None:
         return Plain()
+    check_node_group(group)
     if is_invariant:
         return Invariant(group.node_orbits())
     if isinstance(group, ClusterGroup):
