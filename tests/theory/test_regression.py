@@ -74,61 +74,96 @@ class TestCheckValues:
         assert expected_risk_gap(theta, wide, 2, sigma_xi=0.5) == pytest.approx(2.8366667, abs=5e-8)
 
 
+def inputs_of(kind: str, elements: np.ndarray) -> dict:
+    """Inputs whose spread is not 1: white ones, or those of a covariance that the group keeps."""
+    if kind == "white":
+        return {"sigma_x": 1.5}
+    factor = np.random.default_rng(9).standard_normal((elements.shape[1],) * 2)
+    return {"covariance": reynolds(factor @ factor.T, elements, elements)}
+
+
+def hold(measured: dict, estimators: tuple[str, ...], theta: np.ndarray, group: ClusterGroup, n: int, **options) -> None:
+    """The closed forms of estimators, and of what they differ by from least squares, which varies less."""
+    risks = {name: expected_excess_risk(theta, group, n, estimator=name, **options) for name in ("ols", *estimators)}
+    for name in estimators:
+        assert agrees(risks[name], measured[name]), name
+        if name != "ols":
+            assert agrees(risks[name] - risks["ols"], measured[f"{name} less ols"]), name
+    assert agrees(expected_risk_gap(theta, group, n, **options), measured["gap"])
+
+
+EVERY, WITHOUT = ("ols", "projected", "constrained"), ("ols", "projected")
+
+
 class TestSimulations:
     """Each closed form against regressions drawn and solved without it, to five standard errors."""
 
-    def test_one_number_out(self):
+    @pytest.mark.parametrize(("kind", "n"), [("white", 12), ("white", 3), ("covariance", 12)])
+    def test_one_number_out(self, kind, n):
         theta, elements = np.array([[0.5, -0.3, 0.9, 0.4, 0.1]]), matrices(cluster_elements(3, 2))
-        outer = np.ones((len(elements), 1, 1))
-        for n in (12, 3):
-            measured = simulate(
-                theta, outer, elements, n, 4000, np.random.default_rng(n), sigma_xi=0.4, sigma_x=1.5, constrained=True
-            )
-            options = {"sigma_x": 1.5, "sigma_xi": 0.4, "output": "invariant"}
-            for name in ("ols", "projected") + (("constrained",) if n == 12 else ()):
-                value = expected_excess_risk(theta[0], clusters(3, 2), n, estimator=name, **options)
-                assert agrees(value, measured[name]), name
-            assert agrees(expected_risk_gap(theta[0], clusters(3, 2), n, **options), measured["gap"])
+        inputs, options = inputs_of(kind, elements), {"sigma_xi": 0.4, "output": "invariant"}
+        measured = simulate(
+            theta,
+            np.ones((len(elements), 1, 1)),
+            elements,
+            n,
+            8000,
+            np.random.default_rng(n),
+            sigma_xi=0.4,
+            constrained=True,
+            **inputs,
+        )
+        hold(measured, EVERY if n == 12 else WITHOUT, theta[0], clusters(3, 2), n, **inputs, **options)
 
     def test_constrained_to_fewer_samples_than_orbits(self):
         theta = np.random.default_rng(5).standard_normal((1, 7))
         elements = matrices(cluster_elements(2, 1, 1, 1, 1, 1))
-        group = clusters(2, 1, 1, 1, 1, 1)
-        measured = simulate(
-            theta, np.ones((2, 1, 1)), elements, 3, 6000, np.random.default_rng(0), sigma_xi=0.4, constrained=True
-        )
+        group, options = clusters(2, 1, 1, 1, 1, 1), {"sigma_xi": 0.4, "sigma_x": 1.5}
+        measured = simulate(theta, np.ones((2, 1, 1)), elements, 3, 8000, np.random.default_rng(0), constrained=True, **options)
         # Least squares of least norm in an orthonormal basis of the group's maps is that of the constrained estimator.
-        value = expected_excess_risk(theta[0], group, 3, sigma_xi=0.4, output="invariant", estimator="constrained")
+        value = expected_excess_risk(theta[0], group, 3, output="invariant", estimator="constrained", **options)
         assert agrees(value, measured["constrained"])
 
     @pytest.mark.parametrize("exact", [True, False])
-    @pytest.mark.parametrize("n", [14, 2])  # at n = 3, 4, 5 the variance of the gap is infinite
-    def test_signals_out(self, exact, n):
+    @pytest.mark.parametrize(("kind", "n"), [("white", 14), ("white", 2), ("covariance", 14)])
+    def test_signals_out(self, exact, kind, n):
+        """At n = 3, 4, 5 the variance of the gap is infinite."""
         elements = matrices(cluster_elements(3, 2, 1))
         theta = np.random.default_rng(1).standard_normal((6, 6))
         theta = reynolds(theta, elements, elements) if exact else theta
-        measured = simulate(theta, elements, elements, n, 3000, np.random.default_rng(n), sigma_xi=0.7, constrained=n == 14)
-        group = clusters(3, 2, 1)
-        assert agrees(expected_risk_gap(theta, group, n, sigma_xi=0.7), measured["gap"])
-        for name in ("ols", "projected") + (("constrained",) if n == 14 else ()):
-            assert agrees(expected_excess_risk(theta, group, n, sigma_xi=0.7, estimator=name), measured[name]), name
+        inputs = inputs_of(kind, elements)
+        measured = simulate(
+            theta, elements, elements, n, 8000, np.random.default_rng(n), sigma_xi=0.7, constrained=n == 14, **inputs
+        )
+        has_form = n == 14 and (exact or kind == "white")
+        hold(measured, EVERY if has_form else WITHOUT, theta, clusters(3, 2, 1), n, sigma_xi=0.7, **inputs)
 
     def test_several_channels_and_least_norm(self):
         elements = cluster_elements(2, 2)
         inner, outer = matrices(elements, 2), matrices(elements, 3)
-        theta = np.random.default_rng(2).standard_normal((12, 8))
-        measured = simulate(theta, outer, inner, 5, 3000, np.random.default_rng(3), sigma_xi=0.7)
-        assert agrees(expected_risk_gap(theta.reshape(4, 3, 4, 2), clusters(2, 2), 5, sigma_xi=0.7), measured["gap"])
+        theta, options = np.random.default_rng(2).standard_normal((12, 8)), {"sigma_xi": 0.7, "sigma_x": 1.5}
+        measured = simulate(theta, outer, inner, 5, 3000, np.random.default_rng(3), **options)
+        hold(measured, WITHOUT, theta.reshape(4, 3, 4, 2), clusters(2, 2), 5, **options)
 
     @pytest.mark.parametrize("n", [3, 6])
     def test_one_slope_for_unlike_deviations(self, n):
         """A diagonal far from a multiple of the unit matrix: most of the risk is that of its symmetric rest."""
         theta, elements = np.diag([3.0, -3.0, 2.0, 1.0]), matrices(cluster_elements(4))
-        measured = simulate(theta, elements, elements, n, 1500, np.random.default_rng(n), sigma_xi=0.3, constrained=True)
-        value = expected_excess_risk(theta, SymmetricGroup(4), n, sigma_xi=0.3, estimator="constrained")
+        options = {"sigma_xi": 0.3, "sigma_x": 1.5}
+        measured = simulate(theta, elements, elements, n, 20000, np.random.default_rng(n), constrained=True, **options)
+        value = expected_excess_risk(theta, SymmetricGroup(4), n, estimator="constrained", **options)
         assert agrees(value, measured["constrained"])
-        lost = float(split_map(theta, SymmetricGroup(4)).lost.square().sum())
+        lost = 1.5**2 * float(split_map(theta, SymmetricGroup(4)).lost.square().sum())
         assert not agrees(lost, measured["constrained"])  # bias alone
+
+    @pytest.mark.parametrize("n", [4, 8])
+    def test_slopes_of_several_clusters(self, n):
+        """A truth that the group does not have, with little noise; a cluster of two has no symmetric rest."""
+        theta, elements = np.random.default_rng(4).standard_normal((5, 5)), matrices(cluster_elements(3, 2))
+        options = {"sigma_xi": 0.2, "sigma_x": 0.5}
+        measured = simulate(theta, elements, elements, n, 20000, np.random.default_rng(n), constrained=True, **options)
+        value = expected_excess_risk(theta, clusters(3, 2), n, estimator="constrained", **options)
+        assert agrees(value, measured["constrained"])
 
     @pytest.mark.parametrize("name", ["C3", "C4 x C2", "quaternions"])
     def test_other_types_of_irreducible_representations(self, name):
@@ -139,8 +174,12 @@ class TestSimulations:
         }[name]
         elements = matrices(group.elements().tolist())
         theta = reynolds(np.random.default_rng(1).standard_normal((group.degree,) * 2), elements, elements)
-        measured = simulate(theta, elements, elements, 5, 1500, np.random.default_rng(0), sigma_xi=0.7, constrained=True)
-        assert agrees(expected_excess_risk(theta, group, 5, sigma_xi=0.7, estimator="constrained"), measured["constrained"])
+        for inputs in (inputs_of("white", elements), inputs_of("covariance", elements)):
+            measured = simulate(
+                theta, elements, elements, 5, 4000, np.random.default_rng(0), sigma_xi=0.7, constrained=True, **inputs
+            )
+            value = expected_excess_risk(theta, group, 5, sigma_xi=0.7, estimator="constrained", **inputs)
+            assert agrees(value, measured["constrained"])
 
     def test_a_wrong_dimension_would_be_noticed(self):
         """The liar: the group of other clusters, whose risk is not the measured one."""
