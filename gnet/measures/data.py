@@ -12,7 +12,7 @@ from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
 from gnet.measures.equivariance import RunningMean, check_inputs, chosen_elements, evaluating, images, output_of, square_norms
 from gnet.orbits import PairOrbits
-from gnet.theory.checks import as_float64
+from gnet.theory.checks import as_float64, check_positive
 from gnet.theory.estimates import LeastSquares, estimate_bias
 from gnet.theory.linear_maps import split_map
 
@@ -82,6 +82,7 @@ def data_error(
     Raises:
         ShapeError: other shapes, a group on other nodes, no more samples than inputs, or inputs that depend on others.
         GroupError: no group of nodes, or one of more than 4096 nodes with generators.
+        ConfigError: sigma_x <= 0 or not finite.
         DataError: entries that are NaN or infinite.
 
     References:
@@ -102,7 +103,12 @@ def data_error(
 
 
 def data_error_of(fit: LeastSquares, group: NodeGroup, free: int, *, sigma_x: float = 1.0) -> DataError:
-    """The same from least squares that were fitted already, with ``free`` samples more than parameters of one output."""
+    """The same from least squares that were fitted already, with ``free`` samples more than parameters of one output.
+
+    Raises:
+        ShapeError, GroupError, ConfigError: as ``data_error``.
+    """
+    check_positive(sigma_x=sigma_x)
     estimate = estimate_bias(fit, group)
     split = split_map(fit.theta, group, "invariant" if fit.is_invariant else "equivariant")
     if split.lost_dim == 0:

@@ -1,5 +1,6 @@
 """What one data set says of a symmetry: an unbiased estimate of its bias, of its risk, and the shrinkage that follows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.orbits import PairOrbits
-from gnet.theory.checks import as_float64
+from gnet.theory.checks import as_float64, check_finite, check_non_negative
 from gnet.theory.linear_maps import split_map
 from gnet.theory.shrinkage import as_chain
 
@@ -24,12 +25,28 @@ class LeastSquares:
     Shapes:
         theta: (N, C', N, C), receiver first, or (N, C) for one number out
         inverse_gram: (N C, N C), the inverse of X^T X
+
+    Raises:
+        ShapeError: other shapes.
+        DataError: entries, or a noise, that are NaN or infinite.
+        ConfigError: a noise below 0.
     """
 
     theta: Tensor
     inverse_gram: Tensor
     noise: float
     """The unbiased estimate of sigma_xi^2."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.theta.shape)
+        if len(shape) not in (2, 4) or (len(shape) == 4 and shape[0] != shape[2]):
+            raise ShapeError(f"expected theta (N, C', N, C), or (N, C) for one number out, got {shape}")
+        size = math.prod(shape[-2:])
+        if self.inverse_gram.shape != (size, size):
+            raise ShapeError(f"expected inverse_gram ({size}, {size}) beside theta {shape}, got {tuple(self.inverse_gram.shape)}")
+        for values in (self.theta, self.inverse_gram, torch.tensor([self.noise])):
+            check_finite(values)
+        check_non_negative(noise=self.noise)
 
     @classmethod
     def fit(cls, x: ArrayLike | Tensor, y: ArrayLike | Tensor, *, centred: bool = False) -> "LeastSquares":

@@ -10,7 +10,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups import Action, Group, NodeGroup
 from gnet.measures import data, decomposition, shift
-from gnet.theory.checks import check_finite
+from gnet.theory.checks import check_finite, check_positive
 from gnet.theory.estimates import LeastSquares
 from gnet.training.symmetry_metrics import SymmetryMetric
 
@@ -27,6 +27,9 @@ class DataErrorMetric(SymmetryMetric):
         sigma_x: as in ``data_error``.
         value: attribute of ``DataError``.
         options: of ``torchmetrics.Metric``.
+
+    Raises:
+        ConfigError: sigma_x <= 0 or not finite, or an unknown value.
 
     Example:
         >>> metric, x = DataErrorMetric(SymmetricGroup(3), 1, None, value="score"), torch.randn(200, 3, 1)
@@ -46,6 +49,7 @@ class DataErrorMetric(SymmetryMetric):
         **options: Any,
     ) -> None:
         super().__init__(data.DataError, value, **options)
+        check_positive(sigma_x=sigma_x)
         self.group, self.sigma_x = group, sigma_x
         self.shape_in = (group.degree, in_channels)
         self.shape_out = () if out_channels is None else (group.degree, out_channels)

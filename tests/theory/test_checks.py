@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError, DataError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import SymmetricGroup, TrivialGroup
-from gnet.measures import channel_equivariance_errors, energy_shift, linear_equivariance_error, moment_shift, project
+from gnet.measures import channel_equivariance_errors, data_error, energy_shift, linear_equivariance_error, moment_shift, project
 from gnet.theory import (
     EquivariantRidge,
     InvariantKernelRidge,
@@ -23,6 +23,7 @@ from gnet.theory import (
     cut_filter_bound,
     dim_hom,
     equivariance_rate,
+    estimate_bias,
     estimate_shrinkage,
     expected_excess_risk,
     expected_risk_gap,
@@ -84,6 +85,8 @@ def test_misspelled_words_are_refused(call, word):
         (lambda bad: crossover_sample_size(EYE, TrivialGroup(3), S3, sigma_xi=bad), "sigma_xi >= 0"),
         (lambda bad: optimal_shrinkage(EYE, S3, 9, sigma_x=bad), "sigma_x > 0"),
         (lambda bad: linear_risk_gap(EYE, EYE, S3, sigma_x=bad), "sigma_x > 0"),
+        (lambda bad: data_error(np.eye(9)[:, :3], np.ones(9), S3, sigma_x=bad), "sigma_x > 0"),
+        (lambda bad: DataErrorMetric(S3, 1, None, sigma_x=bad), "sigma_x > 0"),
         (lambda bad: linear_equivariance_error(torch.eye(3), S3, sigma_x=bad), "sigma_x > 0"),
         (lambda bad: expected_risk_gap(EYE, S3, 9, sigma_xi=bad, covariance=EYE, weighted=True), "sigma_xi >= 0"),
         (lambda bad: filter_bound(PAIR, WHOLE, [1.0, 1.0], sigma_x=bad), "sigma_x > 0"),
@@ -122,6 +125,9 @@ def test_numbers_out_of_range_are_refused(call, name, bad):
         lambda: InvariantKernelRidge(S3).fit(with_nan(9, 3), np.ones(9)),
         lambda: estimate_shrinkage(LeastSquares(torch.full((3, 1), NAN), torch.eye(3), 1.0), S3),
         lambda: select_group(LeastSquares(torch.full((3, 1), NAN), torch.eye(3), 1.0), [S3, TrivialGroup(3)]),
+        lambda: estimate_shrinkage(LeastSquares(torch.ones(3, 1), torch.eye(3), NAN), S3),
+        lambda: select_group(LeastSquares(torch.ones(3, 1), torch.eye(3), NAN), [S3, TrivialGroup(3)]),
+        lambda: estimate_bias(LeastSquares(torch.ones(3, 1), torch.full((3, 3), NAN), 1.0), S3),
         lambda: moment_shift(with_nan(9, 3), S3),
         lambda: energy_shift(torch.from_numpy(with_nan(9, 3, 1)), S3, num_permutations=3),
         lambda: greedy_net_sizes(with_nan(9, 3), [1.0]),
@@ -167,6 +173,21 @@ def test_a_covariance_holds_all_variances():
     theta = np.diag([1.0, 2.0, 4.0])
     gap = expected_risk_gap(theta, S3, 20, covariance=49 * EYE)
     assert gap == pytest.approx(expected_risk_gap(theta, S3, 20, sigma_x=7.0))
+
+
+@pytest.mark.parametrize(
+    ("theta", "inverse_gram", "noise", "error", "message"),
+    [
+        (torch.ones(3), torch.eye(3), 1.0, ShapeError, r"expected theta \(N, C', N, C\), or \(N, C\) .*, got \(3,\)"),
+        (torch.ones(3, 1, 2, 1), torch.eye(2), 1.0, ShapeError, r"got \(3, 1, 2, 1\)"),
+        (torch.ones(3, 2), torch.eye(3), 1.0, ShapeError, r"expected inverse_gram \(6, 6\) beside theta \(3, 2\), got \(3, 3\)"),
+        (torch.ones(3, 1), torch.eye(3), -1.0, ConfigError, "expected a finite noise >= 0, got -1.0"),
+        (torch.ones(3, 1), torch.eye(3), math.inf, DataError, "expected finite numbers, got inf"),
+    ],
+)
+def test_least_squares_of_nothing_is_refused(theta, inverse_gram, noise, error, message):
+    with pytest.raises(error, match=message):
+        LeastSquares(theta, inverse_gram, noise)
 
 
 def test_units_do_not_decide_whether_inputs_depend_on_others():
