@@ -1,12 +1,19 @@
 """Every notebook is executed whole; each exercise notices that there is no answer yet, a wrong one, and the right one."""
 
+import importlib.util
 import os
 import re
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
+from torch_geometric.data import Data
+
+from gnet import ClusterGroup, GNet, Partition, PermutationGroup, TrivialGroup
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -111,6 +118,70 @@ def test_form(path: Path) -> None:
 def test_every_exercise_has_a_right_and_a_wrong_answer() -> None:
     asked = {name for path in NOTEBOOKS for name in re.findall(r'check\("([^"]+)"', text_of(path).replace('\\"', '"'))}
     assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 21
+
+
+@pytest.fixture(scope="module")
+def checks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("checks_of_the_notebooks", ROOT / "notebooks" / "checks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+HALVES, GRAPH = ClusterGroup(Partition([0, 0, 1, 1])), Data(edge_index=torch.tensor([[0], [1]]), num_nodes=18)
+GIVEN: dict[str, dict[str, Any]] = {
+    "coarsening 1": {"partition": Partition([0, 0, 1])},
+    "coarsening 2": {"risks": {1: 3.0, 4: 1.0, 9: 2.0}},
+    "coarsening 3": {"graph": GRAPH},
+    "variance 1": {"theta": torch.eye(4), "smaller": TrivialGroup(4), "larger": HALVES, "sigma_xi": 1.0},
+    "variance 2": {"theta": torch.diag(torch.arange(4.0)), "group": HALVES, "n": 20, "sigma_xi": 1.0},
+    "bounds 1": {"graph": torch.eye(4), "partition": Partition([0, 0, 1, 1]), "coefficients": [1.0, 1.0]},
+    "bounds 3": {"errors": {1: 2.0, 8: 1.0}},
+}
+
+
+@pytest.mark.parametrize("exercise", SOLUTIONS)
+@pytest.mark.parametrize("answer", ["x", None, 2.9, (3,), [], [Partition([0, 1])], torch.zeros(2, 2), float("nan")], ids=str)
+def test_an_answer_of_another_kind_is_not_right(exercise: str, answer: Any, checks: ModuleType, capsys: Any) -> None:
+    checks.check(exercise, answer, **GIVEN.get(exercise, {}))
+    assert capsys.readouterr().out == f"{exercise}: not right, try again\n"
+
+
+FINE, ODD = torch.arange(18) // 2, Partition(torch.arange(64) % 2)
+RING = [[(i + 1) % 12 for i in range(12)], [-i % 12 for i in range(12)]]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "right", "wrong"),
+    [
+        ("coarsening 1", 5, 5.9),
+        ("coarsening 2", 4, 4.5),
+        ("coarsening 3", [Partition(FINE // 3), Partition(FINE)], [Partition(torch.arange(9)), Partition(torch.arange(9) // 3)]),
+        ("published 1", 0, 0.4),
+        ("custom 1", 12, 12.9),
+        ("custom 2", PermutationGroup(RING), PermutationGroup([[perm[i ^ 1] ^ 1 for i in range(12)] for perm in RING])),
+        ("custom 3", 12, 12.9),
+        ("pyg 3", GNet(ClusterGroup(ODD), 1, 8, 1), GNet(ClusterGroup(ODD), 1, 8, 3)),
+        ("pyg 3", GNet(ClusterGroup(ODD), 1, 8, 1), GNet(ClusterGroup(Partition([0, 0, 1])), 1, 8, 1)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_an_answer_to_another_question_is_not_right(exercise, right, wrong, checks, capsys) -> None:
+    """Another graph, another ring, three channels out, a count that is not whole."""
+    for answer in (right, wrong):
+        checks.check(exercise, answer, **GIVEN.get(exercise, {}))
+    assert capsys.readouterr().out == f"{exercise}: right\n{exercise}: not right, try again\n"
+
+
+def test_a_net_is_left_as_it_was(checks: ModuleType) -> None:
+    net = GNet(ClusterGroup(ODD), 1, 8, 1)
+    checks.check("pyg 3", net)
+    assert {each.dtype for each in net.parameters()} == {torch.float32}
+
+
+def test_a_check_that_is_not_there_is_no_wrong_answer(checks: ModuleType) -> None:
+    with pytest.raises(KeyError, match="custom 9"):
+        checks.check("custom 9", 3)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
