@@ -153,8 +153,8 @@ def held_out_risk_gap(
     Units: those of y, squared and summed over the entries of one item.
 
     Raises:
-        ShapeError: shapes that differ, fewer than two samples of the group.
-        GroupError: ``num_samples=None`` with a group of more than 10 000 elements.
+        ShapeError: shapes that differ, num_samples that is no whole number >= 2.
+        GroupError: no group, or ``num_samples=None`` with one of more than 10 000 elements.
 
     References:
         Elesedy and Zaidi (2021), arXiv:2102.10333, lemma 1; Huang, Levie and Villar (2023), arXiv:2308.10436, the risk gap.
@@ -185,8 +185,9 @@ def gap_sums(
     elements = chosen_elements(group, num_samples, generator)
     with evaluating(f):
         plain = output_of(f, x)
-        if plain.shape != y.shape:
-            raise ShapeError(f"expected y of the shape of f(x), {tuple(plain.shape)}, got {tuple(y.shape)}")
+        if not isinstance(y, Tensor) or plain.shape != y.shape:
+            got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ShapeError(f"expected y as a tensor of the shape of f(x), {tuple(plain.shape)}, got {got}")
         average = RunningMean(plain)
         for moved in images(f, x, group, elements, action_in, action_out):
             average.add(moved)

@@ -12,6 +12,7 @@ Where p are probabilities of classes and y is 1 for the known one, the sum over 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.measures.equivariance import evaluating
+from gnet.theory.checks import is_whole
 
 Array = NDArray[np.float64]
 CHUNK_ENTRIES = 4_000_000  # float64 numbers held at once: 32 MB
@@ -109,8 +111,8 @@ def fitted_bias_variance(
     Units: those of the target, squared, a mean over entries.
 
     Raises:
-        ConfigError: fewer than two fits.
-        ShapeError: predictions of another shape than the target, or a mask without any entry.
+        ConfigError: fewer than two fits, or numbers of them that are not whole.
+        ShapeError: predictions or a mask of another shape than the target, or a mask without any entry.
 
     References:
         Geman, Bienenstock and Doursat (1992), doi:10.1162/neco.1992.4.1.1.
@@ -123,8 +125,9 @@ def fitted_bias_variance(
         >>> abs(parts.variance - 0.2) < 5 * parts.variance_error, abs(parts.bias2) < 5 * parts.bias2_error
         (True, True)
     """
-    if num_draws < 1 or (num_seeds is not None and num_seeds < 1) or num_draws * (num_seeds or 1) < 2:
-        raise ConfigError(f"expected at least two fits, got num_draws={num_draws} and num_seeds={num_seeds}")
+    counts_are_whole = is_whole(num_draws, 1) and (num_seeds is None or is_whole(num_seeds, 1))
+    if not counts_are_whole or num_draws * (num_seeds or 1) < 2:
+        raise ConfigError(f"expected at least two fits, got num_draws={num_draws!r} and num_seeds={num_seeds!r}")
     predictions, draws = [], []
     for draw in range(num_draws):
         for arguments in [(draw,)] if num_seeds is None else [(draw, seed) for seed in range(num_seeds)]:
@@ -150,7 +153,7 @@ def residual_gram(
     Units: those of the target, squared.
 
     Raises:
-        ShapeError: predictions and target differ in shape, or no entry counts.
+        ShapeError: predictions, target and mask differ in shape, or no entry counts.
 
     References:
         Searle, Casella and McCulloch (1992), Variance Components, section 3.5: estimates that are quadratic in the residuals need
@@ -161,9 +164,13 @@ def residual_gram(
         array([[0.5, 0.5],
                [0.5, 2.5]])
     """
+    predictions, target = [_plain(each) for each in predictions], _plain(target)
     for prediction in predictions:
         if prediction.shape != target.shape:
             raise ShapeError(f"expected predictions of the target's shape {target.shape}, got {prediction.shape}")
+    mask = None if mask is None else _plain(mask).astype(bool)
+    if mask is not None and mask.shape != target.shape:
+        raise ShapeError(f"expected a mask of the target's shape {target.shape}, got {mask.shape}")
     counted = target.size if mask is None else int(np.count_nonzero(mask))
     if counted == 0:
         raise ShapeError("expected at least one test entry that counts, got a mask without any")
@@ -196,7 +203,7 @@ def decompose(gram: Array, draws: Sequence[int]) -> Decomposition:
     Units: those of the target, squared, a mean over entries.
 
     Raises:
-        ShapeError: another number of draws than of trials.
+        ShapeError: another number of draws than of trials, or none.
 
     References:
         Searle, Casella and McCulloch (1992), Variance Components, section 3.5: the one-way random model.
@@ -205,8 +212,9 @@ def decompose(gram: Array, draws: Sequence[int]) -> Decomposition:
         >>> decompose(residual_gram([np.array([1.0]), np.array([3.0])], np.array([0.0])), draws=[0, 1]).bias2
         3.0
     """
-    if np.shape(gram) != (len(draws), len(draws)):
-        raise ShapeError(f"expected the products of {len(draws)} trials, ({len(draws)}, {len(draws)}), got {np.shape(gram)}")
+    gram = _as_array(gram)
+    if gram.shape != (len(draws), len(draws)) or not len(draws):
+        raise ShapeError(f"expected the products of {len(draws)} trials, ({len(draws)}, {len(draws)}), got {gram.shape}")
     units = _Units.of(gram, draws)
     everything = np.arange(len(units.sizes))
     bias2, variance, between_draws, between_seeds = units.estimates(everything)
@@ -276,5 +284,17 @@ class _Units:
         return float(errors[0]), float(errors[1])
 
 
-def _as_array(values: ArrayLike | Tensor) -> NDArray[np.floating]:
-    return values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=np.float64)
+def _as_array(values: ArrayLike | Tensor) -> Array:
+    """float64."""
+    return _plain(values).astype(np.float64, copy=False)
+
+
+def _plain(values: ArrayLike | Tensor) -> NDArray[Any]:
+    """An array of numbers as it is: memory maps stay where they are."""
+    try:
+        found = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"expected an array of numbers, got {type(values).__name__}: {error}") from None
+    if found.dtype.kind not in "biuf":
+        raise ShapeError(f"expected an array of numbers, got one of {found.dtype}")
+    return found

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ShapeError
+from gnet.errors import GroupError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup
+from gnet.theory.checks import is_whole
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,9 @@ def equivariance_error(
     Units: those of f, squared in ``mean_square`` and ``variance``.
 
     Raises:
-        ShapeError: fewer than two samples, an x without batch axis, or an f that does not return one output for each input.
-        GroupError: ``num_samples=None`` with a group of more than 10 000 elements.
+        ShapeError: num_samples that is no whole number >= 2, an x without batch axis, or an f that does not return one output for
+            each input.
+        GroupError: no group, or ``num_samples=None`` with one of more than 10 000 elements.
 
     References:
         Wang, Walters and Yu (2022), arXiv:2201.11969, for the pointwise error; the identity E e^2 = 2 ||f_perp||^2 for
@@ -133,7 +135,7 @@ def pointwise_errors(
 
     Raises:
         ShapeError: an x without batch axis, or an f that does not return one output for each input.
-        GroupError: no elements given, and more than 10 000 to list.
+        GroupError: no group, or no elements given, and more than 10 000 to list.
 
     References:
         Wang, Walters and Yu (2022), arXiv:2201.11969, definition of the equivariance error.
@@ -157,11 +159,13 @@ def check_inputs(x: object, group: Group, action_in: Action | None, num_samples:
     """Refuse what cannot be measured.
 
     Raises:
+        GroupError: no group.
         ShapeError: fewer than two samples, no tensor, an empty one, or one without batch axis.
     """
-    if num_samples is not None and num_samples < 2:
+    check_is_group(group)
+    if num_samples is not None and not is_whole(num_samples, 2):
         raise ShapeError(
-            f"expected num_samples >= 2 for a variance over the group, got {num_samples}; "
+            f"expected a whole num_samples >= 2 for a variance over the group, got {num_samples!r}; "
             "None takes all elements of a small group"
         )
     if not isinstance(x, Tensor) or not x.numel():
@@ -170,6 +174,16 @@ def check_inputs(x: object, group: Group, action_in: Action | None, num_samples:
         )
     if x.ndim < 2 or (action_in is None and isinstance(group, NodeGroup) and x.ndim < 3):
         raise ShapeError(f"expected a batch (B, ...) of inputs, got shape {tuple(x.shape)}; add an axis with x[None]")
+
+
+def check_is_group(group: object) -> None:
+    """Refuse what is no group.
+
+    Raises:
+        GroupError: it is none; the message says how to make one.
+    """
+    if not isinstance(group, Group):
+        raise GroupError(f"expected a group, got {type(group).__name__}; write ClusterGroup(partition)")
 
 
 def chosen_elements(group: Group, num_samples: int | None, generator: torch.Generator | None) -> Tensor:

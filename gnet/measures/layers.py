@@ -74,8 +74,8 @@ def layer_equivariance_errors(
     Units: of each layer's output, squared in squares.
 
     Raises:
-        GroupError: a group that does not act on nodes, without ``layers``.
-        ConfigError: a layer that the net does not have, or does not call with one tensor.
+        GroupError: no group, or one that does not act on nodes, without ``layers``.
+        ConfigError: no module, a layer that the net does not have, or does not call with one tensor.
         ShapeError: as in ``equivariance_error``.
 
     References:
@@ -93,6 +93,8 @@ def layer_equivariance_errors(
     check_inputs(x, group, TRIVIAL_ACTION if layers is not None else None, num_samples)
     if layers is None and not isinstance(group, NodeGroup):
         raise GroupError(f"{group.name} acts on no nodes; name the layers: layers={{'0': (action_in, action_out)}}")
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"expected a module, got {type(net).__name__}; of a function take equivariance_error")
     known = dict(net.named_modules())
     for name in layers or ():
         if name not in known:

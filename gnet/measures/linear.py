@@ -47,9 +47,9 @@ def linear_equivariance_error(
     Units: squares in those of f; ``sup`` is not bounded over white inputs, nor looked for at given ones, and is NaN.
 
     Raises:
-        ShapeError: other shapes.
+        ShapeError: other shapes, or no tensors.
         GroupError: no group of nodes.
-        ConfigError: an unknown output, or sigma_x <= 0.
+        ConfigError: an unknown output, sigma_x <= 0 or not finite.
 
     References:
         Elesedy and Zaidi (2021), arXiv:2102.10333, for the projection; the rest follows by expanding the square.
@@ -82,7 +82,7 @@ def channel_equivariance_errors(weight: Tensor, group: NodeGroup, *, output: Out
     Units: those of the weight, squared.
 
     Raises:
-        ShapeError: another shape.
+        ShapeError: another shape, or no tensor.
         GroupError: no group of nodes.
         ConfigError: an unknown output.
 
@@ -104,6 +104,9 @@ def _as_map(weight: Tensor, bias: Tensor | None, group: NodeGroup, output: Outpu
     """W as (M, C', N, C) and b as (M, C') in float64, with M = N, or M = 1 for an invariant map."""
     check_node_group(group)
     check_choice("output", output, Output)
+    for each in (weight, bias):
+        if each is not None and not isinstance(each, Tensor):
+            raise ShapeError(f"expected a tensor, got {type(each).__name__}; convert with torch.as_tensor(...)")
     size, shape = group.degree, tuple(weight.shape)
     if output == "equivariant":
         if weight.ndim not in (2, 4) or shape[0] != size or shape[weight.ndim // 2] != size:
@@ -144,8 +147,9 @@ def _node_mean(values: Tensor, group: NodeGroup) -> Tensor:
 
 def _error_at(whole: Tensor, constant: Tensor, lost: Tensor, moved: Tensor, x: Tensor, group: NodeGroup) -> EquivarianceError:
     """Averages over the group at each item, then over the items."""
-    if x.ndim != 3 or x.shape[1:] != whole.shape[2:] or not len(x):
-        raise ShapeError(f"expected x of shape (B, {whole.shape[2]}, {whole.shape[3]}), got {tuple(x.shape)}")
+    if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[1:] != whole.shape[2:] or not len(x):
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ShapeError(f"expected x as a tensor (B, {whole.shape[2]}, {whole.shape[3]}), got {got}")
     z = x.detach().to(whole)
     # The part that the group keeps cancels; written with W itself its rounding would hide errors below 1e-8.
     gram = PairOrbits.of(group).mean(torch.einsum("iqjp,iqkr->jpkr", lost, lost))

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup
 from gnet.kernels.segments import cluster_mean
-from gnet.measures.equivariance import chosen_elements, images
+from gnet.measures.equivariance import check_is_group, chosen_elements, images
 from gnet.orbits import PairOrbits
-from gnet.theory.checks import check_choice
+from gnet.theory.checks import check_choice, is_whole
 from gnet.theory.linear_maps import Output
 
 ENUMERATED = 128
@@ -83,8 +83,8 @@ def project(  # type: ignore[no-untyped-def]
 
     Raises:
         ShapeError: a tensor that is none of these, or what is neither tensor nor function.
-        GroupError: a tensor with a group that does not act on nodes; ``num_samples=None`` with more than 10 000 elements.
-        ConfigError: an unknown ``output``, or no samples.
+        GroupError: no group; a tensor with one that does not act on nodes; ``num_samples=None`` with more than 10 000 elements.
+        ConfigError: an unknown ``output``, or num_samples that is no whole number >= 1.
 
     References:
         Elesedy and Zaidi (2021), arXiv:2102.10333.
@@ -100,6 +100,7 @@ def project(  # type: ignore[no-untyped-def]
         tensor([2., 2.])
     """
     check_choice("output", output, Output)
+    check_is_group(group)
     if not isinstance(f_or_weight, Tensor):
         if not callable(f_or_weight):
             raise ShapeError(
@@ -108,8 +109,8 @@ def project(  # type: ignore[no-untyped-def]
         if num_samples == "auto":
             is_listed = group.order() == 1 or (group.order() <= ENUMERATED and len(group.generators) > 0)
             num_samples = None if is_listed else DRAWN
-        if num_samples is not None and not num_samples >= 1:
-            raise ConfigError(f"expected num_samples >= 1, or None for all elements, got {num_samples}")
+        if num_samples is not None and not is_whole(num_samples, 1):
+            raise ConfigError(f"expected a whole num_samples >= 1, None for all elements, or 'auto', got {num_samples!r}")
         elements = chosen_elements(group, num_samples, generator)
         return AveragedModule(f_or_weight, group, elements, action_in or group.action, action_out or group.action)
     if not isinstance(group, NodeGroup):

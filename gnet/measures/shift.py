@@ -13,7 +13,7 @@ from gnet.groups.base import Action, Group, NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup
 from gnet.measures.equivariance import check_inputs, chosen_elements
 from gnet.orbits import Blocks, PairOrbits
-from gnet.theory.checks import as_float64, check_finite
+from gnet.theory.checks import as_float64, check_finite, check_whole
 
 CHUNK_ENTRIES = 4_000_000  # float64 numbers held at once: 32 MB
 NULL_SAMPLES = 1000
@@ -204,9 +204,9 @@ def energy_shift(
     Units: those of x.
 
     Raises:
-        ShapeError: fewer than three inputs, or none; fewer than two elements.
-        ConfigError: a negative number of permutations.
-        GroupError: ``num_samples=None`` with a group of more than 10 000 elements.
+        ShapeError: fewer than three inputs, or none; num_samples that is no whole number >= 2.
+        ConfigError: permutations that are no whole number >= 0.
+        GroupError: no group, or ``num_samples=None`` with one of more than 10 000 elements.
         DataError: entries that are NaN or infinite.
 
     References:
@@ -222,8 +222,7 @@ def energy_shift(
     check_inputs(x, group, action, num_samples)
     if len(x) < 3:
         raise ShapeError(f"expected at least three inputs, got {len(x)}")
-    if num_permutations < 0:
-        raise ConfigError(f"expected num_permutations >= 0, got {num_permutations}")
+    check_whole(0, num_permutations=num_permutations)
     check_finite(x)
     elements, act = chosen_elements(group, num_samples, generator), action or group.action
     samples = x.detach().double()

@@ -12,6 +12,7 @@ from gnet.errors import ConfigError, GroupError
 from gnet.groups.base import Action, Group, check_permutation
 from gnet.groups.cluster import SymmetricGroup
 from gnet.measures.equivariance import check_inputs, evaluating, images, output_of, square_norms
+from gnet.theory.checks import as_number, check_whole
 
 Function = Callable[[Tensor], Tensor]
 
@@ -92,9 +93,9 @@ def model_error(
     Units: those of f.
 
     Raises:
-        ConfigError: no function, or no element.
+        ConfigError: no function, no element, or num_samples that is no whole number >= 1.
         ShapeError: an x without batch axis, or an f that does not return one output for each input.
-        GroupError: more than 10 000 elements to list.
+        GroupError: no group, or more than 10 000 elements to list.
 
     References:
         Petrache and Trivedi (2023), arXiv:2305.17592, section on the equivariance error of a model.
@@ -109,6 +110,8 @@ def model_error(
     if not family:
         raise ConfigError("expected at least one function, got none")
     check_inputs(x, group, action_in, None)
+    if num_samples is not None:
+        check_whole(1, num_samples=num_samples)
     if elements is None:
         elements = group.elements() if num_samples is None else group.sample(num_samples, generator)
     chosen = elements if isinstance(elements, Tensor) else torch.stack(list(elements)) if elements else torch.empty(0)
@@ -158,7 +161,8 @@ def approximate_stabiliser(
 
     Raises:
         ConfigError: a negative epsilon, a confidence outside (0, 1), no candidate or no function.
-        GroupError: candidates that are no permutations, without a group.
+        ShapeError: an x without batch axis, or an f that does not return one output for each input.
+        GroupError: candidates that are no permutations, without a group; or what is given as group is none.
 
     References:
         Petrache and Trivedi (2023), arXiv:2305.17592, definition of the epsilon-stabiliser.
@@ -216,5 +220,5 @@ def stabiliser_of(errors: ElementErrors, epsilon: float, confidence: float = 0.9
 
 
 def _check_limits(epsilon: float, confidence: float) -> None:
-    if not epsilon >= 0 or not 0 < confidence < 1:
-        raise ConfigError(f"expected epsilon >= 0 and confidence in (0, 1), got {epsilon} and {confidence}")
+    if not as_number(epsilon) >= 0 or not 0 < as_number(confidence) < 1:
+        raise ConfigError(f"expected epsilon >= 0 and confidence in (0, 1), got {epsilon!r} and {confidence!r}")

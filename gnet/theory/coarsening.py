@@ -9,11 +9,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from gnet.errors import ConfigError, GroupError, PartitionError, ShapeError
+from gnet.errors import GroupError, PartitionError, ShapeError
 from gnet.graphs import coarse_weights
 from gnet.graphs.edges import checked_edges
 from gnet.graphs.partition import Partition
-from gnet.theory.checks import as_float64, check_choice
+from gnet.theory.checks import as_float64, check_choice, check_partition, check_whole
 from gnet.theory.graph_gap import Gap, Target, ascend, sparse_adjacency
 from gnet.theory.linear_maps import TOLERANCE
 
@@ -70,9 +70,9 @@ def coarsening_error(
     Units: those of the edge weights.
 
     Raises:
-        PartitionError: of another number of nodes.
-        GraphError: edges out of range, weights that are not finite.
-        ConfigError: an unknown target, or no restart.
+        PartitionError: no partition, or one of another number of nodes.
+        GraphError: no graph, edges out of range, weights that are not finite.
+        ConfigError: an unknown target, or restarts that are no whole number >= 1.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, coarsening up to an error. Frieze and Kannan (1999),
@@ -86,8 +86,8 @@ def coarsening_error(
         (2.0, True)
     """
     check_choice("target", target, Target)
-    if restarts < 1:
-        raise ConfigError(f"expected restarts >= 1, got {restarts}")
+    check_whole(1, restarts=restarts)
+    check_partition(partition)
     gap = Gap.of(data, partition, target)
     size = partition.num_nodes
     if gap.is_none:
@@ -171,6 +171,7 @@ def coarse_eigenvalues(data: "Data", partition: Partition) -> Tensor:
         >>> coarse_eigenvalues(path, Partition([0, 1, 0]))
         tensor([ 1.4142, -1.4142], dtype=torch.float64)
     """
+    check_partition(partition)
     weights, sizes = coarse_weights(data, partition), partition.sizes.double()
     scaled = sizes.sqrt()[:, None] * weights * sizes.sqrt()
     fine = sparse_adjacency(checked_edges(data, signed=True))  # a directed graph may have symmetric block means
@@ -188,7 +189,7 @@ def adjacency(graph: "Data | ArrayLike | Tensor") -> Tensor:
     Units: those of the edge weights.
 
     Raises:
-        ShapeError: a matrix that is not square.
+        ShapeError: a matrix that is not square, or what is neither graph nor matrix.
         GraphError: impossible edges.
         DataError: entries of a matrix that are NaN or infinite.
 
@@ -220,7 +221,7 @@ def coarse_approximation(graph: "Data | ArrayLike | Tensor", partition: Partitio
     Units: those of the edge weights.
 
     Raises:
-        PartitionError: a partition of another number of nodes.
+        PartitionError: no partition, or one of another number of nodes.
         ConfigError: an unknown target.
         ShapeError, GraphError, DataError: as ``adjacency``.
 
@@ -233,6 +234,7 @@ def coarse_approximation(graph: "Data | ArrayLike | Tensor", partition: Partitio
                 [0.5000, 0.5000]], dtype=torch.float64)
     """
     check_choice("target", target, Target)
+    check_partition(partition)
     values = adjacency(graph)
     if len(values) != partition.num_nodes:
         raise PartitionError(f"expected a partition of {len(values)} nodes, got one of {partition.num_nodes}")

@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from gnet.errors import GroupError
-from gnet.groups.base import NodeGroup
+from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup
 from gnet.theory.checks import check_choice
 from gnet.theory.linear_maps import Output
@@ -50,7 +50,7 @@ def crossover_sample_size(
 
     Raises:
         ShapeError, ConfigError, DataError: as ``expected_excess_risk``.
-        GroupError: as there, and groups that are not nested.
+        GroupError: no groups of nodes, or groups that are not nested, and as ``expected_excess_risk``.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, whose simulation trains within the group and draws the threshold of the
@@ -104,8 +104,10 @@ def check_nested(smaller: NodeGroup, larger: NodeGroup) -> None:
     """Refuse two groups the first of which is no subgroup of the second.
 
     Raises:
-        GroupError: it is none.
+        GroupError: it is none, or they are no groups of nodes.
     """
+    for group in (smaller, larger):
+        check_node_group(group)
     if smaller.degree != larger.degree:
         raise GroupError(f"expected two groups on the same nodes, got {smaller.degree} and {larger.degree} nodes")
     plain = isinstance(smaller, ClusterGroup) and isinstance(larger, ClusterGroup) and larger.swaps is None

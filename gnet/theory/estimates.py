@@ -8,14 +8,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.orbits import PairOrbits
 from gnet.theory.checks import as_float64, check_finite, check_non_negative
 from gnet.theory.linear_maps import split_map
-from gnet.theory.shrinkage import as_chain
+from gnet.theory.shrinkage import as_chain, as_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +191,7 @@ def select_group(fit: LeastSquares, groups: Sequence[NodeGroup]) -> tuple[int, t
         >>> select_group(LeastSquares.fit(x, y), [ClusterGroup(Partition([0, 0, 1])), SymmetricGroup(3)])[0]
         0
     """
-    if not groups:
-        raise ConfigError("expected at least one group, got none")
-    found = tuple(estimate_bias(fit, group) for group in groups)
+    found = tuple(estimate_bias(fit, group) for group in as_groups(groups))
     return min(range(len(found)), key=lambda place: found[place].risk), found
 
 
@@ -212,7 +210,7 @@ def estimate_shrinkage(fit: LeastSquares, groups: NodeGroup | Sequence[NodeGroup
     Units: those of ``fit.theta``.
 
     Raises:
-        GroupError: groups that are not nested.
+        GroupError: no groups of nodes, or groups that are not nested.
         ConfigError: no group.
         ShapeError: groups on other nodes.
 

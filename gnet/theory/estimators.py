@@ -139,7 +139,7 @@ class ShrunkEquivariantRegression(NodeRegressor):
 
     Raises:
         ShapeError: not more samples than inputs (with groups), or shapes that do not fit them.
-        GroupError: groups that are not nested.
+        GroupError: no groups of nodes, or groups that are not nested.
 
     Attributes:
         coef_, intercept_: as in ``sklearn.linear_model.LinearRegression``

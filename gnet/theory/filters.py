@@ -8,10 +8,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup
-from gnet.theory.checks import as_float64, check_non_negative, check_positive
+from gnet.theory.checks import as_float64, check_non_negative, check_positive, check_whole
 from gnet.theory.coarsening import adjacency, coarse_approximation
 from gnet.theory.graph_gap import Target
 from gnet.theory.linear_maps import split_map
@@ -212,9 +212,8 @@ def cut_filter_bound(power: int, largest: float, cut: float) -> float:
         >>> cut_filter_bound(2, 1.0, 0.046875)
         0.375
     """
+    check_whole(1, power=power)
     check_non_negative(largest=largest, cut=cut)
-    if power < 1 or power != int(power):
-        raise ConfigError(f"expected a whole power >= 1, got {power!r}")
     return 4 * power * largest ** (power - 1) * cut
 
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.cluster import ClusterGroup
-from gnet.theory.checks import as_float64, check_non_negative, check_sample_size
+from gnet.theory.checks import as_float64, as_number, check_non_negative, check_sample_size
 from gnet.theory.shrinkage import shrinkage_factor
 
 
@@ -64,6 +64,7 @@ def generalisation_bound(
 
     Raises:
         ConfigError: radii that grow, cells that shrink or do not start at 1, or numbers out of range.
+        ShapeError: radii or cells that are no numbers.
         DataError: radii or cells that are NaN or infinite.
 
     References:
@@ -75,7 +76,7 @@ def generalisation_bound(
         >>> round(bound.covering, 7), bound.asymmetry, round(bound.confidence, 4)
         (0.2268687, 0.0, 0.1224)
     """
-    widths, counts = (as_float64([float(each) for each in values]).tolist() for values in (radii, cells))
+    widths, counts = (as_float64(values).flatten().tolist() for values in (radii, cells))
     if len(widths) != len(counts) or not widths or counts[0] != 1:
         raise ConfigError(f"expected as many radii as cells, from N_0 = 1 on, got {len(widths)} and cells {counts[:3]}")
     falls = all(a >= b for a, b in pairwise([*widths, 0.0]))
@@ -84,8 +85,8 @@ def generalisation_bound(
         raise ConfigError("expected finer levels one after the other: radii that do not grow, cells that do not shrink")
     check_sample_size(n)
     check_non_negative(lipschitz=lipschitz, epsilon=epsilon, largest_loss=largest_loss)
-    if not 0 < delta < 1:
-        raise ConfigError(f"expected delta in (0, 1), got {delta}")
+    if not 0 < as_number(delta) < 1:
+        raise ConfigError(f"expected delta in (0, 1), got {delta!r}")
     sums, values = 0.0, [widths[0]]
     for before, width, count in zip(widths, widths[1:], counts[1:], strict=False):
         sums += before * math.sqrt(count) / (2 * math.sqrt(n))
@@ -126,7 +127,7 @@ def greedy_net_sizes(
     samples = as_float64(x)
     if samples.ndim < 2 or not len(samples):
         raise ShapeError(f"expected samples (B, ...), got {tuple(samples.shape)}")
-    check_non_negative(**{f"radii[{place}]": float(radius) for place, radius in enumerate(radii)})
+    check_non_negative(**{f"radii[{place}]": radius for place, radius in enumerate(radii)})
     points = (samples if canonicalise is None else canonicalise(samples)).flatten(1)
     sizes = []
     for radius in radii:
@@ -148,6 +149,7 @@ def sorted_within(group: ClusterGroup) -> Callable[[Tensor], Tensor]:
     Units: those of x.
 
     Raises:
+        GroupError: no cluster group.
         ConfigError: a group with swaps, whose orbits need more than sorting.
 
     References:
@@ -157,6 +159,8 @@ def sorted_within(group: ClusterGroup) -> Callable[[Tensor], Tensor]:
         >>> sorted_within(ClusterGroup(Partition([0, 0, 1])))(torch.tensor([[3.0], [1.0], [0.0]])).flatten()
         tensor([1., 3., 0.])
     """
+    if not isinstance(group, ClusterGroup):
+        raise GroupError(f"expected a cluster group, got {type(group).__name__}; of others take the least of all images by hand")
     if group.swaps is not None:
         raise ConfigError("expected a cluster group without swaps; take the best of the sorted images by hand")
     labels, order = group.partition.labels, group.partition.order

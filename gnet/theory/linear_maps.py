@@ -10,7 +10,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import NodeGroup, check_node_group
 from gnet.orbits import PairOrbits
-from gnet.theory.checks import as_float64, check_choice, check_positive
+from gnet.theory.checks import as_float64, check_choice, check_positive, check_whole
 
 Output = Literal["equivariant", "invariant"]
 TOLERANCE = 1e-9
@@ -109,7 +109,7 @@ def dim_hom(group: NodeGroup, in_channels: int = 1, out_channels: int = 1, outpu
 
     Raises:
         GroupError: no group of nodes, or one of more than 4096 nodes with generators.
-        ConfigError: fewer than one channel, an unknown output.
+        ConfigError: channels that are no whole number >= 1, an unknown output.
 
     References:
         Serre (1977), Linear Representations of Finite Groups, section 2.3: the inner product of the characters.
@@ -121,8 +121,7 @@ def dim_hom(group: NodeGroup, in_channels: int = 1, out_channels: int = 1, outpu
     """
     check_node_group(group)
     check_choice("output", output, Output)
-    if min(in_channels, out_channels) < 1:
-        raise ConfigError(f"expected channels >= 1, got {in_channels} and {out_channels}")
+    check_whole(1, in_channels=in_channels, out_channels=out_channels)
     if output == "invariant":
         return group.node_orbits().num_clusters * in_channels * out_channels
     return PairOrbits.of(group).count * in_channels * out_channels

@@ -137,7 +137,7 @@ def expected_excess_risk(
     """
     check_choice("estimator", estimator, Estimator)
     check_sample_size(n)
-    group = TrivialGroup(len(as_float64(theta))) if group is None else group
+    group = TrivialGroup(len(torch.atleast_1d(as_float64(theta)))) if group is None else group
     task = Task.of(theta, group, sigma_x, sigma_xi, output, covariance)
     if estimator == "constrained":
         return _invariant_constrained(task, n) if output == "invariant" else equivariant_constrained(task, n)

@@ -1,6 +1,6 @@
 """Between a group and none: how far to shrink what the group would take away, if the truth and the noise are known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gnet.errors import ConfigError
-from gnet.groups.base import NodeGroup
+from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import TrivialGroup
 from gnet.theory.checks import check_non_negative, check_sample_size
 from gnet.theory.crossover import check_nested
@@ -78,7 +78,7 @@ def optimal_shrinkage(
 
     Raises:
         ShapeError: theta or covariance of another shape.
-        GroupError: groups that are not nested, or a covariance that the largest changes.
+        GroupError: no groups of nodes, groups that are not nested, or a covariance that the largest changes.
         ConfigError: n that is no whole number >= p + 2, deviations out of range, sigma_x beside a covariance, or no group.
         DataError: entries that are NaN or infinite.
 
@@ -134,18 +134,31 @@ def shrinkage_factor(bias: float, variance: float) -> float:
     return bias / (bias + variance) if bias > 0 else 0.0
 
 
+def as_groups(groups: Sequence[NodeGroup]) -> list[NodeGroup]:
+    """A list of at least one group of nodes.
+
+    Raises:
+        GroupError: no groups of nodes.
+        ConfigError: there is none.
+    """
+    found = list(groups) if isinstance(groups, Iterable) else [groups]
+    if not found:
+        raise ConfigError("expected at least one group, got none")
+    for group in found:
+        check_node_group(group)
+    return found
+
+
 def as_chain(groups: NodeGroup | Sequence[NodeGroup]) -> list[NodeGroup]:
     """A chain of at least one group, smallest first, each a subgroup of the next; of one group the chain from the trivial one.
 
     Raises:
-        GroupError: they are not nested.
+        GroupError: they are not nested, or no groups of nodes.
         ConfigError: there is none.
     """
     if isinstance(groups, NodeGroup):
         return [TrivialGroup(groups.degree), groups]
-    chain = list(groups)
-    if not chain:
-        raise ConfigError("expected at least one group, got none")
+    chain = as_groups(groups)
     for smaller, larger in pairwise(chain):
         check_nested(smaller, larger)
     return chain

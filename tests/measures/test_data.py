@@ -179,9 +179,9 @@ def test_modules_come_back_as_they_were(rng):
 
 def test_what_does_not_fit_is_refused():
     x = torch.ones(4, 3, 1)
-    with pytest.raises(ShapeError, match=r"expected y of the shape of f\(x\), \(4, 3, 1\), got \(4, 3\)"):
+    with pytest.raises(ShapeError, match=r"expected y as a tensor of the shape of f\(x\), \(4, 3, 1\), got \(4, 3\)"):
         held_out_risk_gap(torch.tanh, x, torch.ones(4, 3), SymmetricGroup(3))
-    with pytest.raises(ShapeError, match="expected num_samples >= 2"):
+    with pytest.raises(ShapeError, match="expected a whole num_samples >= 2"):
         held_out_risk_gap(torch.tanh, x, x, SymmetricGroup(3), num_samples=1)
     with pytest.raises(ShapeError, match="expected more samples than inputs, got 3 samples of 3 inputs"):
         data_error(torch.eye(3), torch.ones(3), SymmetricGroup(3))

@@ -194,3 +194,12 @@ def test_stacks_that_do_not_fit_are_refused() -> None:
         bias_variance(np.ones((2, 3)), np.ones(3), draws=[0, 1, 2])
     with pytest.raises(ConfigError, match="expected at least two fits, got num_draws=1 and num_seeds=None"):
         fitted_bias_variance(lambda draw: torch.tanh, torch.zeros(3), torch.zeros(3), num_draws=1)
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    """Broadcast, it would say how many entries count by its own."""
+    for shape in ((3, 1), (3,), (1,)):
+        with pytest.raises(ShapeError, match=r"expected a mask of the target's shape \(3, 2\), got"):
+            bias_variance(np.ones((2, 3, 2)), np.zeros((3, 2)), mask=np.ones(shape, dtype=bool))
+    with pytest.raises(ShapeError, match=r"expected the products of 0 trials, \(0, 0\), got \(0, 0\)"):
+        decompose(np.zeros((0, 0)), [])

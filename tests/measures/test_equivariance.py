@@ -125,7 +125,7 @@ def test_other_actions_take_the_place_of_the_group_s_own(rng):
 
 @pytest.mark.parametrize("num_samples", [1, 0, -3])
 def test_fewer_than_two_samples_are_refused(num_samples):
-    with pytest.raises(ShapeError, match=f"expected num_samples >= 2 for a variance over the group, got {num_samples}"):
+    with pytest.raises(ShapeError, match=f"expected a whole num_samples >= 2 for a variance over the group, got {num_samples}"):
         equivariance_error(torch.tanh, torch.zeros(2, 3, 1), SymmetricGroup(3), num_samples=num_samples)
 
 

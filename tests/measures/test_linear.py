@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_refused():
         linear_equivariance_error(torch.zeros(4), group, output="invariant")
     with pytest.raises(ShapeError, match=r"expected a bias of shape \(3, 2\), got \(3,\)"):
         linear_equivariance_error(weight, group, bias=torch.zeros(3))
-    with pytest.raises(ShapeError, match=r"expected x of shape \(B, 3, 1\), got \(5, 3, 2\)"):
+    with pytest.raises(ShapeError, match=r"expected x as a tensor \(B, 3, 1\), got \(5, 3, 2\)"):
         linear_equivariance_error(weight, group, x=torch.zeros(5, 3, 2))
     with pytest.raises(ConfigError, match="expected a finite sigma_x > 0, got 0"):
         linear_equivariance_error(weight, group, sigma_x=0.0)

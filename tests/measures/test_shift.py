@@ -196,5 +196,5 @@ def test_what_does_not_fit_is_refused():
         moment_shift(torch.zeros(5, 2), QuarterTurns())
     with pytest.raises(ShapeError, match="expected at least three inputs, got 2"):
         energy_shift(torch.zeros(2, 3, 1), SymmetricGroup(3))
-    with pytest.raises(ConfigError, match="expected num_permutations >= 0, got -1"):
+    with pytest.raises(ConfigError, match="expected a whole num_permutations >= 0, got -1"):
         energy_shift(torch.zeros(4, 3, 1), SymmetricGroup(3), num_permutations=-1)

@@ -83,13 +83,52 @@ RAISED = [
 ]
 
 
+def raised_by(name: str, functions: dict = FUNCTIONS) -> set[str]:
+    """The errors that the section on them names; "as ``f``" stands for those of f, but for others where some are named beside."""
+    named: set[str] = set()
+    for entry in re.split(r"\n(?=    \S)", parts_of(functions[name].__doc__)["Raises"]):
+        own, others = set(re.findall(r"\b[A-Z]\w+Error\b", entry)), re.findall(r"\bas (?:in )?``(\w+)``", entry)
+        theirs = [raised_by(other, functions) for other in others]
+        named |= own or set().union(*theirs)
+        for other, found in zip(others, theirs, strict=True):
+            assert not own or own & found, f"{name} says {sorted(own)} as {other}, which raises {sorted(found)}"
+            assert " and " in entry or own <= found, f"{name} says {sorted(own)} as {other}, which raises {sorted(found)}"
+    return named
+
+
 @pytest.mark.parametrize(("name", "error", "call"), RAISED, ids=[f"{name}-{error.__name__}" for name, error, _ in RAISED])
 def test_errors_that_are_raised_are_named(name, error, call):
     with pytest.raises(GnetError) as caught:
         call(FUNCTIONS[name])
     assert type(caught.value) is error
-    named = re.findall(r"\b\w+Error\b", parts_of(FUNCTIONS[name].__doc__)["Raises"])
-    assert error.__name__ in named or "as ``" in parts_of(FUNCTIONS[name].__doc__)["Raises"]
+    assert error.__name__ in raised_by(name)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_of_another_function_are_errors_of_it(name):
+    assert raised_by(name) - {"GnetError"} <= {each.__name__ for each in GnetError.__subclasses__()} and raised_by(name)
+
+
+def test_an_error_that_the_other_function_does_not_name_is_caught():
+    def one():
+        """Raises:
+        ShapeError: no.
+        """
+
+    def two():
+        """Raises:
+        DataError: as ``one``.
+        """
+
+    def three():
+        """Raises:
+        as ``one``.
+        """
+
+    functions = {"one": one, "two": two, "three": three}
+    assert raised_by("three", functions) == {"ShapeError"} != raised_by("one", functions) | {"DataError"}
+    with pytest.raises(AssertionError, match=r"two says \['DataError'\] as one, which raises \['ShapeError'\]"):
+        raised_by("two", functions)
 
 
 def test_a_docstring_that_keeps_quiet_is_caught():
