@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment, minimize
 from gnet.cli import main
 from gnet.errors import ConfigError
 from gnet.study.circle import Rotations, largest_gaps, nearest, rotated, slope
-from gnet.study.partial_symmetry import PartialSymmetry
+from gnet.study.partial_symmetry import PartialSymmetry, _lowest_model_error
 from gnet.study.plots import PAGE, styled
 from gnet.study.shrinkage import ChainShrinkage
 from gnet.study.simulate import Measured
@@ -164,6 +164,29 @@ def test_a_bound_that_keeps_quiet_about_an_error_is_broken() -> None:
     lie = generalisation_bound(radii, cells, 32, lipschitz=steepest, epsilon=0.0, largest_loss=0.0).covering
     for honest in (sound["16", "2"], sound["none", "0"]):
         assert lie + 3 * honest.standard_error < honest.measured < honest.expected
+
+
+def test_a_bound_on_gaps_by_hand() -> None:
+    """Half turns, n = 9, models of slope 10; the target goes up and down with slope 4, which half a turn changes by 2.
+
+    Losses have slope 14. Arcs of 1/2, 1/4, 1/8, 1/16: 1/16 + (1/2 sqrt(2) + 1/4 sqrt(4) + 1/8 sqrt(8)) / (2 sqrt(9)) is least.
+    """
+    half = Rotations.of([8])
+    up_and_down = 4 * np.minimum(np.arange(32), 32 - np.arange(32)) / 32
+    covering = 1 / 16 + (math.sqrt(2) / 2 + 1 / 2 + math.sqrt(8) / 8) / 6
+    simulation = small_partial(lipschitz=10.0)
+    assert simulation.gap_bound(half, 0.3, up_and_down, 9) == pytest.approx(14 * covering + 2 * (0.3 + 2))
+    # Without any change distances are modulo half turns, on a circle of 1/2 whose diameter is 1/4: no level is better.
+    assert simulation.gap_bound(half, 0.0, np.ones(32), 9) == pytest.approx(10 / 4)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 2.0])
+def test_the_error_of_the_best_model_error_is_its_spread(noise: float) -> None:
+    """By the delta method, against the spread of many runs of 100 draws each."""
+    rng, target = np.random.default_rng(0), np.array([0.8, -0.5, 0.0, 0.0, 0.3])
+    found = np.array([_lowest_model_error(target + noise * rng.standard_normal((100, 5)), target) for _ in range(2000)])
+    assert np.mean(found[:, 1]) == pytest.approx(np.std(found[:, 0]), rel=0.1)
+    assert _lowest_model_error(np.ones((3, 2)), np.zeros(2)) == (0.0, 0.0)
 
 
 def shortest_paths(points: int, jumps: set[int], lipschitz: float, jump_cost: float) -> np.ndarray:
