@@ -49,8 +49,8 @@ def generalisation_bound(
     itself, as if there were |H| times as many samples, at the price 2 epsilon.
 
     Args:
-        radii: r_0, r_1, ...
-        cells: N_0 = 1, N_1, ...
+        radii: r_0, r_1, ..., the largest *diameters* of cells.
+        cells: N_0 = 1, N_1, ...; for data see ``greedy_net_sizes``.
         n: number of samples.
         lipschitz: L, of the losses as functions of a sample.
         epsilon: by how much losses change under H, at most: the asymmetry of the model.
@@ -97,47 +97,59 @@ def generalisation_bound(
 
 
 def greedy_net_sizes(
-    x: ArrayLike | Tensor, radii: Sequence[float], canonicalise: Callable[[Tensor], Tensor] | None = None
+    x: ArrayLike | Tensor, diameters: Sequence[float], canonicalise: Callable[[Tensor], Tensor] | None = None
 ) -> list[int]:
-    """How many samples a greedy net of each radius needs (Euclidean): an estimate of the cells of ``generalisation_bound``.
+    """How many cells of each diameter the samples need (Euclidean): an estimate of the cells of ``generalisation_bound``.
 
-    Greedy nets are not nested, and cover the samples rather than the space they come from: an estimate, no bound.
+    Cells are what lies around the centres of a greedy net, whose radius is *half* the diameter: two points of a ball of radius r
+    may be 2 r apart. Samples that are all within one diameter of each other are one cell. Greedy nets are not nested, and cover
+    the samples rather than the space they come from: an estimate, no bound.
 
     Args:
-        radii: of the nets.
+        diameters: of the cells, the r_0, r_1, ... of ``generalisation_bound``, which wants one cell at the first.
         canonicalise: maps each sample to a representative of its orbit first, see ``sorted_within``.
 
     Shapes:
         x: (B, ...)
 
-    Units: radii in those of x.
+    Units: diameters in those of x.
 
     Raises:
         ShapeError: no samples.
-        ConfigError: a radius that is negative or not finite.
+        ConfigError: a diameter that is negative or not finite.
         DataError: entries that are NaN or infinite.
 
     References:
         Gonzalez (1985), doi:10.1016/0304-3975(85)90224-5, on nets that are chosen greedily.
 
     Example:
-        >>> greedy_net_sizes([[0.0], [0.1], [1.0]], [2.0, 0.5, 0.01])
+        >>> x, diameters = [[0.0], [0.1], [1.0]], [1.0, 0.5, 0.01]
+        >>> greedy_net_sizes(x, diameters)
         [1, 2, 3]
+        >>> generalisation_bound(diameters, greedy_net_sizes(x, diameters), n=100).level
+        1
     """
     samples = as_float64(x)
     if samples.ndim < 2 or not len(samples):
         raise ShapeError(f"expected samples (B, ...), got {tuple(samples.shape)}")
-    check_non_negative(**{f"radii[{place}]": radius for place, radius in enumerate(radii)})
+    check_non_negative(**{f"diameters[{place}]": diameter for place, diameter in enumerate(diameters)})
     points = (samples if canonicalise is None else canonicalise(samples)).flatten(1)
-    sizes = []
-    for radius in radii:
-        uncovered, count = torch.ones(len(points), dtype=torch.bool), 0
-        while bool(uncovered.any()):
-            centre = points[int(uncovered.nonzero()[0])]
-            uncovered &= (points - centre).norm(dim=1) > radius
-            count += 1
-        sizes.append(count)
-    return sizes
+    return [1 if _are_within(points, diameter) else _net_size(points, diameter / 2) for diameter in diameters]
+
+
+def _are_within(points: Tensor, diameter: float) -> bool:
+    """Whether no two points are farther apart, (B, d)."""
+    return all(float((points - each).norm(dim=1).max()) <= diameter for each in points)
+
+
+def _net_size(points: Tensor, radius: float) -> int:
+    """Centres that are chosen one after the other among the points that no ball covers yet."""
+    uncovered, count = torch.ones(len(points), dtype=torch.bool), 0
+    while bool(uncovered.any()):
+        centre = points[int(uncovered.nonzero()[0])]
+        uncovered &= (points - centre).norm(dim=1) > radius
+        count += 1
+    return count
 
 
 def sorted_within(group: ClusterGroup) -> Callable[[Tensor], Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import TRIVIAL_ACTION, ClusterGroup, SymmetricGroup
-from gnet.measures import approximate_stabiliser, equivariance_error, model_error, stabiliser_of
+from gnet.measures import ElementErrors, approximate_stabiliser, equivariance_error, model_error, pointwise_errors, stabiliser_of
 from tests.golden.fixtures import SIZES_321, fixture_weight
 from tests.laws.test_matrix_group import QuarterTurns
 
@@ -88,15 +88,30 @@ def test_products_lie_in_the_stabiliser_of_the_sum(orbits):
 
 
 def test_limits_cover_as_often_as_they_say(rng):
-    """The error of the swap of 0 and 3 for white inputs is that of a linear map: 2 (5 - 1)^2."""
-    truth = math.sqrt(2 * 16)
-    covered = 0
-    for _ in range(200):
-        x = torch.randn(60, 4, 1, dtype=torch.float64, generator=rng)
-        found = approximate_stabiliser(lambda s: SLOPES * s, x, [[3, 1, 2, 0]], 1.0, confidence=0.9)
-        covered += bool(found.lower <= truth) and bool(found.upper >= truth)
-        assert not bool(found.kept) and bool(found.certain)
-    assert abs(covered / 200 - 0.9) < 0.1
+    """The error of the swap of 0 and 3 for white inputs is that of a linear map: 2 (5 - 1)^2 for each channel.
+
+    Five items, of 100 channels, so that their squares are nearly normal: limits of the normal distribution would cover in 82 %.
+    """
+    truth, trials, swap = math.sqrt(100 * 2 * 16), 4000, torch.tensor([3, 1, 2, 0])
+    x = torch.randn(5 * trials, 4, 100, dtype=torch.float64, generator=rng)
+    squares = pointwise_errors(lambda s: SLOPES * s, x, GROUP, [swap]).square().reshape(trials, 5)
+    mean, error = squares.mean(1), squares.std(1) / math.sqrt(5)
+    found = stabiliser_of(ElementErrors(swap.expand(trials, 4), mean, error, mean, 5), 1.0, confidence=0.9)
+    covered = float(((found.lower <= truth) & (found.upper >= truth)).double().mean())
+    assert abs(covered - 0.9) < 5 * math.sqrt(0.9 * 0.1 / trials)
+    alone = model_error(lambda s: SLOPES * s, x[:5], GROUP, elements=swap[None])
+    assert float(alone.mean_square) == pytest.approx(float(mean[0])) and float(alone.standard_error) == pytest.approx(
+        float(error[0])
+    )
+    assert not bool(found.kept.any()) and bool(found.certain.all())
+
+
+def test_limits_by_hand():
+    """Mean square 4 with a standard error of 1/2 over five items: Student's 2.776 for four degrees of freedom and 95 %."""
+    one = torch.ones(1, dtype=torch.float64)
+    found = stabiliser_of(ElementErrors(torch.arange(3)[None], 4 * one, 0.5 * one, 3 * one, 5), 2.0, confidence=0.95)
+    assert float(found.upper) == pytest.approx(math.sqrt(4 + 0.5 * 2.776445), rel=1e-6)
+    assert float(found.lower) == pytest.approx(math.sqrt(4 - 0.5 * 2.776445), rel=1e-6)
 
 
 def test_certain_is_what_both_limits_say(rng):

@@ -102,7 +102,7 @@ def test_misspelled_words_are_refused(call, word):
         (lambda bad: approximation_gap(0.1, bad), "model_error >= 0"),
         (lambda bad: shrinkage_factor(1.0, bad), "variance >= 0"),
         (lambda bad: optimal_model_error(bad, 1.0), "bias >= 0"),
-        (lambda bad: greedy_net_sizes([[0.0], [1.0]], [1.0, bad]), r"radii\[1\] >= 0"),
+        (lambda bad: greedy_net_sizes([[0.0], [1.0]], [1.0, bad]), r"diameters\[1\] >= 0"),
     ],
 )
 @pytest.mark.parametrize("bad", [NAN, math.inf, -1.0])

@@ -70,12 +70,34 @@ def test_terms_add_up_and_scale():
 def test_net_sizes_shrink_with_the_symmetry(rng):
     group = ClusterGroup(Partition([0, 0, 1, 1]))
     x = torch.rand(400, 4, 1, generator=rng)
-    radii = [2.0, 0.5, 0.25]
-    plain, modulo = greedy_net_sizes(x, radii), greedy_net_sizes(x, radii, sorted_within(group))
+    diameters = [2.0, 1.0, 0.5]
+    plain, modulo = greedy_net_sizes(x, diameters), greedy_net_sizes(x, diameters, sorted_within(group))
     assert plain[0] == modulo[0] == 1
     assert all(a > b for a, b in zip(plain[1:], modulo[1:], strict=True))
-    wrong = greedy_net_sizes(x, radii, lambda samples: samples)  # no representative of anything
+    wrong = greedy_net_sizes(x, diameters, lambda samples: samples)  # no representative of anything
     assert wrong == plain
+
+
+def test_nets_by_hand():
+    """Quarters of the unit interval: balls of radius 1/4 around 0, 1/2 and 1, each with its edge; distances are exact."""
+    quarters = torch.arange(5.0)[:, None] / 4
+    assert greedy_net_sizes(quarters, [1.0, 0.75, 0.5, 0.49, 0.0]) == [1, 3, 3, 5, 5]
+    assert greedy_net_sizes(torch.zeros(4, 1), [0.0]) == [1]
+    # A triangle of sides 1: one cell of diameter 1, though no ball of radius 1/2 around a corner holds another.
+    triangle = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.75**0.5]], dtype=torch.float64)
+    assert greedy_net_sizes(triangle, [1.0 + 1e-9, 0.99]) == [1, 3]
+
+
+def test_nets_make_no_bound_too_small():
+    """Of the unit interval, which needs 1 / d cells of diameter d: balls of radius d are fewer."""
+    order = torch.randperm(4097, generator=torch.Generator().manual_seed(0))
+    x, diameters, needed = order[:, None] / 4096, [2.0**-j for j in range(9)], [2**j for j in range(9)]
+    found = greedy_net_sizes(x, diameters)
+    assert found[0] == 1 and all(a <= b <= 2 * a for a, b in zip(needed, found, strict=True))
+    balls = [1, *greedy_net_sizes(x, [2 * d for d in diameters[1:]])]  # of radius d
+    assert balls[2] < needed[2]
+    of_balls, exact, of_cells = (generalisation_bound(diameters, cells, 100).covering for cells in (balls, needed, found))
+    assert of_balls < exact < of_cells < 1.4 * exact
 
 
 def test_sorting_is_constant_on_orbits_and_stays_in_them(rng):

@@ -50,7 +50,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "filter_error": FILTER | {"group": S3},
     "generalisation_bound": {"radii": [1.0, 0.5], "cells": [1, 2], "n": 9, "lipschitz": 1.0, "epsilon": 0.1}
     | {"largest_loss": 1.0, "delta": 0.1},
-    "greedy_net_sizes": {"x": EYE, "radii": [1.0, 0.5]},
+    "greedy_net_sizes": {"x": EYE, "diameters": [1.0, 0.5]},
     "infinity_to_one_norm": {"matrix": EYE},
     "linear_risk_gap": {"truth": EYE, "theta": EYE, "group": S3, "sigma_x": 1.0, "output": "equivariant", "covariance": EYE},
     "optimal_model_error": {"bias": 1.0, "variance": 1.0},
@@ -89,7 +89,21 @@ NUMBERS |= {"variance", "confidence", "delta"}
 WHOLE = {"n", "num_samples", "num_permutations", "num_draws", "restarts", "power", "in_channels", "out_channels", "order"}
 WORDS = {"output", "target", "estimator"}
 GROUPS = {"group", "groups", "smaller_group", "larger_group"}
-ARRAYS = {"graph", "matrix", "theta", "truth", "covariance", "x", "y", "coefficients", "shift", "coarse_shift", "radii", "cells"}
+ARRAYS = {
+    "graph",
+    "matrix",
+    "theta",
+    "truth",
+    "covariance",
+    "x",
+    "y",
+    "coefficients",
+    "shift",
+    "coarse_shift",
+    "radii",
+    "cells",
+    "diameters",
+}
 ARRAYS |= {"weight", "predictions", "gram", "mask", "bias", "target"}
 
 
