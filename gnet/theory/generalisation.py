@@ -45,8 +45,8 @@ def generalisation_bound(
         2 epsilon + L min_J (r_J + 1 / (2 sqrt(n)) sum_(j <= J) r_(j - 1) sqrt(N_j)) + M sqrt(log(1 / delta) / (2 n))
 
     Z_0 is a set of which a *set* H of transformations makes all data, H Z_0 = Z; no group is needed. It is cut into nested cells
-    at levels 0, 1, ...: N_j cells of diameter at most r_j. Where H acts by isometries, N_j is about |H| times smaller than for Z
-    itself, as if there were |H| times as many samples, at the price 2 epsilon.
+    at levels 0, 1, ...: N_j cells of diameter at most r_j. Where H is a group of isometries that moves nearly every point, N_j is
+    about |H| times smaller than for Z itself, as if there were |H| times as many samples, at the price 2 epsilon.
 
     Args:
         radii: r_0, r_1, ..., the largest *diameters* of cells.

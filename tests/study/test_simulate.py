@@ -180,6 +180,21 @@ def test_a_bound_on_gaps_by_hand() -> None:
     assert simulation.gap_bound(half, 0.0, np.ones(32), 9) == pytest.approx(10 / 4)
 
 
+def test_the_bound_of_a_group_that_keeps_the_target_is_divided_by_its_size() -> None:
+    """Of the four rotations, and of half of them; not of three, whose products are not all among them, nor of all sixteen."""
+    simulation = PartialSymmetry(
+        rotations={"none": [0], "2": [0, 8], "3 of 4": [-4, 0, 4], "4": [0, 4, 8, 12], "16": [*range(16)]}
+    )
+    bounds = {name: simulation.gap_bound(each, 0.0, simulation._target(0.0), 32) for name, each in simulation.rotations.items()}
+    gains = {name: bounds["none"] / bound for name, bound in bounds.items()}
+    assert gains["2"] == pytest.approx(2) and gains["4"] == pytest.approx(4)
+    assert 1 < gains["3 of 4"] < 2 and 4 < gains["16"] < 5
+    defect = simulation._target(0.2)
+    assert simulation.gap_bound(Rotations.of([0]), 0.0, defect, 32) < 2 * simulation.gap_bound(
+        Rotations.of([0, 4, 8, 12]), 0.0, defect, 32
+    )
+
+
 @pytest.mark.parametrize("noise", [0.1, 0.5, 2.0])
 def test_the_error_of_the_best_model_error_is_its_spread(noise: float) -> None:
     """By the delta method, against the spread of many runs of 100 draws each."""
