@@ -45,7 +45,8 @@ class EquivariantRidge(NodeRegressor):
         coef_, intercept_: as in ``sklearn.linear_model.Ridge``
         num_weights_: dimension of the maps among which it looked.
         num_offsets_: of the offsets, 0 without intercept.
-        min_samples_: from how many samples on least squares has one solution, for inputs in general position.
+        min_samples_: from how many samples on least squares has one solution, for inputs in general position: node orbits times
+            channels, and one more for the offset.
 
     References:
         Huang, Levie and Villar (2023), arXiv:2308.10436, whose regression trains within the group; Hoerl and Kennard (1970).
@@ -101,13 +102,16 @@ class EquivariantRidge(NodeRegressor):
             targets = fill(lambda known: fitted_mean(known) + self._solver.apply(centred), targets, counted)
         self.offset_ = fitted_mean(targets) - self._solver.apply(x_mean[None])[0]
         self.num_weights_ = self._solver.num_weights
-        self.min_samples_ = self._solver.min_samples(x.shape[1], x.shape[2]) + int(self.fit_intercept)
+        orbits = x.shape[1] if self.group is None else self.group.node_orbits().num_clusters
+        # Sums over node orbits need most: another representation V is in an orbit at most dim V / f times (Frobenius), each time
+        # with f columns per channel (1, 2 or 4), and has dim V rows per sample.
+        self.min_samples_ = orbits * x.shape[2] + int(self.fit_intercept)
         if not self.fit_intercept:
             self.num_offsets_ = 0
         elif self.group is None or is_invariant:
             self.num_offsets_ = targets[0].numel()
         else:
-            self.num_offsets_ = self.group.node_orbits().num_clusters * targets.shape[2]
+            self.num_offsets_ = orbits * targets.shape[2]
         return self
 
     def linear(self, x: Tensor) -> Tensor:

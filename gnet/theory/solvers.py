@@ -1,7 +1,6 @@
 """Ridge regression among the maps of a group, one irreducible representation at a time."""
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -43,10 +42,6 @@ class Solver(ABC):
     @abstractmethod
     def num_weights(self) -> int:
         """Dimension of the maps."""
-
-    @abstractmethod
-    def min_samples(self, nodes: int, channels: int) -> int:
-        """From how many samples on least squares has one solution, if the inputs are in general position."""
 
 
 def solver_of(group: NodeGroup | None, is_invariant: bool) -> Solver:
@@ -136,10 +131,6 @@ class Plain(Solver):
         """All of them."""
         return self.weights.numel()
 
-    def min_samples(self, nodes: int, channels: int) -> int:
-        """One for each input."""
-        return nodes * channels
-
 
 class Invariant(Solver):
     """Numbers out: one system of the node orbits' sums over the square roots of their sizes, orthonormal coordinates."""
@@ -178,10 +169,6 @@ class Invariant(Solver):
     def num_weights(self) -> int:
         """Node orbits times channels."""
         return self.weights.numel()
-
-    def min_samples(self, nodes: int, channels: int) -> int:
-        """One for each sum."""
-        return self.orbits.num_clusters * channels
 
 
 class Clusters(Solver):
@@ -247,12 +234,6 @@ class Clusters(Solver):
         """Those of the means, and C C' for each orbit of clusters of more than one node."""
         return self.means.num_weights + int(self.has_deviations.sum()) * self.deviations[0].numel()
 
-    def min_samples(self, nodes: int, channels: int) -> int:
-        """As the means need, and each deviation C rows, of which a sample has as many as dimensions."""
-        rows = self.tied.sum(self.partition.sizes - 1)
-        deviations = [math.ceil(channels / count) for count in rows.tolist() if count]
-        return max(self.means.min_samples(self.partition.num_clusters, channels), *deviations, 0)
-
 
 class Isotypic(Solver):
     """Any group of up to 4096 nodes: one system for each irreducible representation."""
@@ -297,10 +278,6 @@ class Isotypic(Solver):
     def num_weights(self) -> int:
         """Sum over components of multiplicity^2 times 1, 2 or 4, times C C'."""
         return sum(weights.numel() for weights in self.weights)
-
-    def min_samples(self, nodes: int, channels: int) -> int:
-        """Columns over the rows of one sample, the worst component's."""
-        return max(math.ceil(each.multiplicity * len(each.field) * channels / each.dim) for each in self.components)
 
 
 def _by_units(solver: Solver, nodes: int, channels: int) -> Tensor:

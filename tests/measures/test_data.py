@@ -141,14 +141,27 @@ def test_gap_is_that_of_the_lemma(orbits):
 def test_few_elements_are_no_worse_on_average(orbits, rng):
     group, y = SymmetricGroup(3), f_star(orbits)
     exact = held_out_risk_gap(f_hat, orbits, y, group, num_samples=None).gap
-    found = [held_out_risk_gap(f_hat, orbits, y, group, num_samples=2, generator=rng).gap for _ in range(250)]
+    found = [held_out_risk_gap(f_hat, orbits, y, group, num_samples=3, generator=rng).gap for _ in range(250)]
     assert abs(np.mean(found) - exact) < 5 * np.std(found, ddof=1) / math.sqrt(250)
     # Without taking off the noise of the average the same number would be off.
     naive = []
     for _ in range(250):
-        averaged = project(f_hat, group, num_samples=2, generator=rng)
+        averaged = project(f_hat, group, num_samples=3, generator=rng)
         naive.append(float(((y - f_hat(orbits)).square() - (y - averaged(orbits)).square()).sum((1, 2)).mean()))
     assert abs(np.mean(naive) - exact) > 5 * np.std(naive, ddof=1) / math.sqrt(250)
+
+
+def test_the_noise_of_the_average_by_hand(rng):
+    """Four elements: what their average is off is the sum of squared distances to it over 4 * 3."""
+    x, group = normal(rng, 50, 3, 1), SymmetricGroup(3)
+    y = f_star(x)
+    found = held_out_risk_gap(f_hat, x, y, group, num_samples=4, generator=torch.Generator().manual_seed(3))
+    elements = group.sample(4, torch.Generator().manual_seed(3))
+    each = torch.stack([group.act(group.inverse(g), f_hat(group.act(g, x))) for g in elements])
+    noise = (each - each.mean(0)).square().sum((0, 2, 3)) / 12
+    averaged = (y - each.mean(0)).square().sum((1, 2)) - noise
+    assert found.averaged_risk == pytest.approx(float(averaged.mean()))
+    assert found.gap == pytest.approx(float(((y - f_hat(x)).square().sum((1, 2)) - averaged).mean()))
 
 
 def test_error_is_of_pairs(rng):

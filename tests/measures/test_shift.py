@@ -10,11 +10,12 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.graphs import Partition
-from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup
+from gnet.groups import ClusterGroup, MatrixGroup, NodeGroup, PermutationGroup, SymmetricGroup, TrivialGroup
 from gnet.measures import energy_shift, moment_shift
 from gnet.measures import shift as room
 from tests.laws.test_matrix_group import QuarterTurns
 
+SEED = 0  # draws the identity and another element, without its inverse where that is a third
 GROUPS: dict[str, NodeGroup] = {
     "clusters": ClusterGroup(Partition([0, 1, 0, 1])),
     "swaps": ClusterGroup(Partition([0, 1, 0, 1]), swaps=PermutationGroup([[1, 0]])),
@@ -162,6 +163,35 @@ def test_energy_error_is_the_jackknife_or_that_by_chance(rng):
     assert found.standard_error == pytest.approx(max(jackknife, by_chance(pairs, 6)))
     assert found.num_samples == 2
     assert math.isnan(found.p_value)
+
+
+class Skew(MatrixGroup):
+    """The identity and a reflection that is not orthogonal: of two images the distance is another one."""
+
+    name, dim = "skew", 2
+    generators = (torch.tensor([[1.0, 1.0], [0.0, -1.0]], dtype=torch.float64),)
+
+    def order(self):
+        return 2
+
+    def sample(self, num, generator=None):
+        return self.elements()[torch.randint(2, (num,), generator=generator)]
+
+
+@pytest.mark.parametrize("group", [Skew(), PermutationGroup([[1, 2, 0]])], ids=lambda group: group.name)
+def test_energy_of_drawn_elements(group, rng):
+    """Of pairs and their jackknife, for elements without their inverses, and for an action that changes distances."""
+    x = torch.randn(6, 2, dtype=torch.float64, generator=rng) + 1 if isinstance(group, Skew) else skewed(rng, 6, group)
+
+    def estimate(some):
+        return energy_shift(some, group, num_samples=2, generator=torch.Generator().manual_seed(SEED))
+
+    elements = group.sample(2, torch.Generator().manual_seed(SEED))
+    pairs = [energy_by_hand(a, b, elements, group.action) for a, b in itertools.combinations(x, 2)]
+    found = estimate(x)
+    assert found.square == pytest.approx(sum(pairs) / 15)
+    jackknife = leave_one_out(lambda some: estimate(some).square, x)
+    assert found.standard_error == pytest.approx(max(jackknife, by_chance(pairs, 6)))
 
 
 def test_p_values_are_exact(rng):

@@ -22,6 +22,11 @@ GROUPS = {
     "grid": grid_group((2, 3), "flips"),
     "cycle": PermutationGroup([[1, 2, 3, 4, 5, 0]]),
 }
+OF_OTHER_TYPES = {  # complex and quaternionic, and one with an orbit whose sum is all that is alike
+    "C4 x C2": grid_group((4, 2), "translations"),
+    "quaternions": PermutationGroup([[1, 2, 3, 0, 5, 6, 7, 4], [4, 7, 6, 5, 2, 1, 0, 3]]),
+    "two cycles": PermutationGroup([[1, 2, 0, 4, 5, 3, 6]]),
+}
 
 
 def brute_force(x, y, outer, inner, alpha, intercept):
@@ -64,6 +69,36 @@ class TestRidge:
         np.testing.assert_allclose(model.coef_, weights, atol=1e-9)
         np.testing.assert_allclose(model.intercept_, offset, atol=1e-9)
         assert model.num_weights_ == 3 * dim_hom(group, 2, output="invariant")
+
+    @pytest.mark.parametrize("name", [*GROUPS, *OF_OTHER_TYPES])
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("intercept", [True, False])
+    @pytest.mark.parametrize("output", ["equivariant", "invariant"])
+    def test_from_how_many_samples_on_there_is_one_solution(self, name, channels, intercept, output):
+        """By the rank of the design of all the group's maps and offsets, with so many samples and with one fewer."""
+        group, rng = {**GROUPS, **OF_OTHER_TYPES}[name], np.random.default_rng(0)
+        elements, size = group.elements().tolist(), group.degree
+        y = np.zeros((60, size, 2) if output == "equivariant" else (60, 2))
+        model = EquivariantRidge(group, 1.0, fit_intercept=intercept, output=output)
+        model.fit(rng.standard_normal((60, size, channels)), y)
+        one, inner = np.ones((len(elements), 1, 1)), matrices(elements, channels)
+        outer = matrices(elements) if output == "equivariant" else one  # to each channel of its own
+        basis = constrained_basis(outer, inner)
+        offsets = constrained_basis(outer, one)[:, :, 0]
+        assert model.num_weights_ == 2 * len(basis)
+        assert model.num_offsets_ == (2 * len(offsets) if intercept else 0)
+        columns = len(basis) + (len(offsets) if intercept else 0)
+        for n, is_enough in ((model.min_samples_, True), (model.min_samples_ - 1, False)):
+            x = rng.standard_normal((n, size * channels))
+            design = np.einsum("dqp,np->nqd", basis, x).reshape(-1, len(basis))
+            design = np.hstack([design, np.tile(offsets.T, (n, 1))]) if intercept else design
+            assert bool(np.linalg.matrix_rank(design) == columns) is is_enough, n
+
+    def test_without_a_group_every_input_needs_a_sample(self):
+        x, y = np.random.default_rng(0).standard_normal((20, 3, 2)), np.zeros((20, 5))
+        for intercept in (True, False):
+            model = EquivariantRidge(None, 0.0, fit_intercept=intercept).fit(x, y)
+            assert (model.min_samples_, model.num_weights_, model.num_offsets_) == (6 + intercept, 30, 5 * intercept)
 
     def test_another_group_is_another_answer(self):
         rng = np.random.default_rng(0)
