@@ -198,7 +198,8 @@ class LogEquivariance(Callback):
     ``net``, ``inputs`` and ``output``.
 
     Args:
-        every: log at the end of validation every this many epochs; 0 only at the end of the fit.
+        every: log every this many epochs, at the end of validation, or of training where an epoch has none; 0 only at the end of
+            the fit.
         reference: a second group to measure against, logged as ``reference_equivariance_error``; of a ``GNetModule`` also a rule
             that makes one of its graph.
         num_samples: group elements drawn.
@@ -244,6 +245,7 @@ class LogEquivariance(Callback):
         self.group, self.net, self.inputs, self.output = group, net, inputs, output
         self._x: Tensor | None = None
         self._last_step = 0
+        self._validated = False  # in this epoch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a module that says too little of itself, before any training."""
@@ -332,6 +334,18 @@ class LogEquivariance(Callback):
             )
         self._x = x.detach()
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing was validated in this epoch yet."""
+        self._validated = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log every ``every`` epochs, where validation did not."""
+        if self._is_due(trainer) and not self._validated:
+            pl_module.log_dict(self.measure(pl_module))
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return self.every > 0 and (trainer.current_epoch + 1) % self.every == 0
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the first batch, as long as there is none of validation."""
         if self._x is None:
@@ -358,9 +372,10 @@ class LogEquivariance(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log every ``every`` epochs of a fit, and always in ``validate``."""
-        in_fit = trainer.state.fn == "fit"
-        due = self.every > 0 and (trainer.current_epoch + 1) % self.every == 0
-        if not trainer.sanity_checking and (due or not in_fit):
+        if trainer.sanity_checking:
+            return
+        self._validated = True
+        if self._is_due(trainer) or trainer.state.fn != "fit":
             pl_module.log_dict(self.measure(pl_module))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

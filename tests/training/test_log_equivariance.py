@@ -67,6 +67,30 @@ def test_the_first_training_batch_stands_in_for_validation(tmp_path: Path):
     assert len(log._x) == 5
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"limit_val_batches": 0}, [4, 8, 12, 12]),
+        ({"check_val_every_n_epoch": 2}, [4, 8, 12, 12]),
+        ({"val_check_interval": 0.5}, [2, 4, 6, 8, 10, 12, 12]),
+        ({}, [4, 8, 12, 12]),
+    ],
+    ids=["no validation", "in every other epoch", "twice an epoch", "once an epoch"],
+)
+def test_epochs_without_validation_are_logged_too(tmp_path: Path, settings: dict, steps: list[int]):
+    """Each epoch once, or as often as it validates, and the end; Lightning counts steps from 0 but at the end."""
+    found, _ = fit(tmp_path, LogEquivariance(every=1), max_epochs=3, **settings)
+    assert [step + 1 for step, _ in found["equivariance_error"][:-1]] == steps[:-1]
+    assert found["equivariance_error"][-1][0] == steps[-1]
+
+
+def test_a_module_without_validation_is_logged_every_other_epoch(tmp_path: Path):
+    log = LogEquivariance(every=2, group=SymmetricGroup(5))
+    trainer = quiet_trainer(log, logger=CSVLogger(tmp_path, name=None, version=""), max_epochs=4, log_every_n_steps=1)
+    trainer.fit(Called(copy.deepcopy(FREE)), DataLoader(TensorDataset(X), batch_size=4))  # 2 steps an epoch
+    assert read_equivariance_errors(tmp_path)["net"][0].tolist() == [3, 7, 8]
+
+
 def test_the_net_trains_on_as_if_nobody_had_looked(tmp_path: Path):
     nets = []
     for log in (LogEquivariance(every=1, every_steps=1, layers=True), LogEquivariance()):
