@@ -77,9 +77,12 @@ def test_the_first_training_batch_stands_in_for_validation(tmp_path: Path):
     ],
     ids=["no validation", "in every other epoch", "twice an epoch", "once an epoch"],
 )
-def test_epochs_without_validation_are_logged_too(tmp_path: Path, settings: dict, steps: list[int]):
+def test_epochs_without_validation_are_logged_too(tmp_path: Path, settings: dict, steps: list[int], monkeypatch):
     """Each epoch once, or as often as it validates, and the end; Lightning counts steps from 0 but at the end."""
-    found, _ = fit(tmp_path, LogEquivariance(every=1), max_epochs=3, **settings)
+    log, calls = LogEquivariance(every=1), []
+    monkeypatch.setattr(log, "measure", lambda module: calls.append(module) or LogEquivariance.measure(log, module))
+    found, _ = fit(tmp_path, log, max_epochs=3, **settings)
+    assert len(calls) == len(steps)
     assert [step + 1 for step, _ in found["equivariance_error"][:-1]] == steps[:-1]
     assert found["equivariance_error"][-1][0] == steps[-1]
 
