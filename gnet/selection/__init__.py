@@ -4,6 +4,7 @@ from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups, cluster_chain
 from gnet.selection.discovery import SymmetryTests, check_symmetries, exchanges, group_of_accepted
 from gnet.selection.merging import MergePath, merge_clusters
+from gnet.selection.prediction import predicted_risk
 from gnet.selection.select import SymmetrySelection, UnstablePartitionWarning
 from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
 
@@ -23,4 +24,5 @@ __all__ = [
     "group_of_accepted",
     "merge_clusters",
     "partition_stability",
+    "predicted_risk",
 ]

@@ -14,8 +14,10 @@ class Candidate:
     """What is known of one group, in mean squared errors of one entry of y, the noise included.
 
     Attributes:
-        predicted: Mallows' estimate from the training data alone; NaN where least squares has no single solution.
-        validated: by cross-validation, with its standard error over samples.
+        predicted: by ``predicted_risk``, from the fitted samples alone: what least squares in the group, fitted to all samples
+            without a penalty, has at new inputs. NaN where they are too few to tell.
+        validated: by cross-validation, with its standard error over samples; at the best of the penalties, which the same
+            samples have chosen, so a little too low.
         penalty: of ridge regression, the best by cross-validation.
         weight: share in the average of all candidates, or the factor of the step from this group to the next larger one.
         difference: ``validated`` less that of the best candidate, and ``difference_error`` its standard error. Samples that are

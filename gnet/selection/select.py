@@ -19,6 +19,7 @@ from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups
 from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
+from gnet.selection.prediction import predicted_risk
 from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
 from gnet.theory.counted import fill_by_least_squares, least_squares
 from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
@@ -40,7 +41,8 @@ class SymmetrySelection(NodeRegressor):
     """Linear regression on a graph with as much symmetry as the data want.
 
     Every candidate group is fitted by ridge regression among its maps (``EquivariantRidge``), judged by cross-validation and,
-    where least squares has one solution, by Mallows' unbiased estimate of its risk. What is kept, by ``method``:
+    where the samples are enough, by an estimate of the risk that least squares has at new inputs (``predicted_risk``: unbiased
+    for normal inputs that the group leaves as they are). What is kept, by ``method``:
 
     - "averaging": the convex combination of all candidates with the lowest cross-validated error. Needs no nesting and no more
       samples than inputs.
@@ -79,7 +81,7 @@ class SymmetrySelection(NodeRegressor):
         coef_, intercept_: of the fitted map.
 
     References:
-        Mallows (1973), doi:10.1080/00401706.1973.10489103; Breiman (1996), doi:10.1007/BF00117832, and Hansen and Racine (2012),
+        Hocking (1976), doi:10.2307/2529336, for the estimate; Breiman (1996), doi:10.1007/BF00117832, and Hansen and Racine (2012),
         doi:10.1016/j.jeconom.2011.06.019, for averaging by cross-validation.
 
     Example:
@@ -264,18 +266,11 @@ class SymmetrySelection(NodeRegressor):
         known = [(each.mean(1).tolist(), (each.std(1) / math.sqrt(each.shape[1])).tolist()) for each in (chosen, behind)]
         (risks, errors), (differences, difference_errors) = known
         fits = [self._ridge(group, 0.0, x, targets, counted) for group in groups]
-        total = int(counted.sum())
-        free = [total - fit.num_weights_ - fit.num_offsets_ if len(x) >= fit.min_samples_ else 0 for fit in fits]
-        residuals = [float((targets.flatten(1) - fit.outputs(x))[counted.flatten(1)].square().sum()) for fit in fits]
-        # The noise by the largest space of maps that leaves it degrees of freedom.
-        usable = [number for number, left in enumerate(free) if left > 0]
-        finest = min(usable, key=lambda number: free[number], default=None)
-        noise = math.nan if finest is None else residuals[finest] / free[finest]
         return tuple(
             Candidate(
                 group,
                 fits[number].num_weights_,
-                (residuals[number] + 2 * noise * (total - free[number])) / total if free[number] > 0 else math.nan,
+                self._predicted(fits[number], group, x, targets, counted),
                 risks[number],
                 errors[number],
                 self._penalties[int(best[number])],
@@ -285,6 +280,15 @@ class SymmetrySelection(NodeRegressor):
             )
             for number, group in enumerate(groups)
         )
+
+    def _predicted(self, fit: EquivariantRidge, group: NodeGroup, x: Tensor, targets: Tensor, counted: Tensor) -> float:
+        """The risk of that fit at new inputs."""
+        if len(x) < fit.min_samples_:
+            return math.nan
+        solver, share = self._solvers[id(group)][1], float(counted.double().mean())
+        inputs = x - solver.fixed_mean(x) if self.fit_intercept else x
+        errors = (targets - fit.outputs(x).reshape(targets.shape)) * counted
+        return predicted_risk(solver, inputs, errors, share=share, has_offset=self.fit_intercept)
 
     def _keep(self, x: Tensor, targets: Tensor, counted: Tensor) -> None:
         """Fit what was chosen to all samples: shares of ridge regressions, or one that is shrunk."""

@@ -47,6 +47,12 @@ which symmetry the data have; a net may want another: --train trains the best ca
 them the sum over many groups (symmetry Automatic).
 """
 
+LEGEND = """\
+Mean squared errors of linear maps, in model units: predicted for new inputs from the fitted samples alone (least squares,
+taking inputs as normal; - where they are too few to tell), and on the validation split, with its standard error. Behind: the
+validated error less the lowest, on the same samples, with its standard error. Share: of the convex combination with the lowest
+validated error."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``select`` that ``fit`` does not have."""
@@ -258,11 +264,7 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
         for each in ranked
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---", *["---:"] * 7], *rows])
-    text = (
-        f"{table}\n\nMean squared errors of linear maps, in model units: predicted from the samples that were fitted (Mallows), "
-        "and on the\nvalidation split, with its standard error. Behind: the validated error less the lowest, on the same "
-        "samples, with its\nstandard error. Share: of the convex combination with the lowest validated error."
-    )
+    text = f"{table}\n\n{LEGEND}"
     stability = selection.stability_
     if stability is not None:
         text += f"\nLearned clusters, on other samples: {stability}."

@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,26 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup
 from gnet.isotypic import IsotypicComponent, isotypic_decomposition
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One of the systems of least squares that a fit among the maps of a group falls into, with no weight in common.
+
+    Shapes:
+        inputs: (rows, inputs)    errors: (rows, outputs)
+
+    Attributes:
+        dim: independent rows that each sample gives.
+        field: 1, 2, 4 for real, complex and quaternionic weights, which stand in so many real inputs.
+        is_fixed: whether the group leaves these rows as they are, so that an offset belongs to them.
+    """
+
+    inputs: Tensor
+    errors: Tensor
+    dim: int
+    field: int = 1
+    is_fixed: bool = False
 
 
 class Solver(ABC):
@@ -33,6 +54,10 @@ class Solver(ABC):
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
         """The fitted map."""
+
+    @abstractmethod
+    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+        """Inputs and errors in the rows of each system: (n, N, C), and (n, N, C') or (n, C')."""
 
     @abstractmethod
     def dense(self) -> Tensor:
@@ -122,6 +147,10 @@ class Plain(Solver):
         """One product."""
         return (x.flatten(1) @ self.weights).reshape(len(x), *self.shape)
 
+    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+        """A single one."""
+        return [Block(x.flatten(1), errors.flatten(1), 1, is_fixed=True)]
+
     def dense(self) -> Tensor:
         """The matrix itself."""
         return self.weights.mT
@@ -158,6 +187,10 @@ class Invariant(Solver):
     def apply(self, x: Tensor) -> Tensor:
         """Coordinates, then one product."""
         return self._coordinates(x) @ self.weights
+
+    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+        """A single one, in those coordinates."""
+        return [Block(self._coordinates(x), errors.flatten(1), 1, is_fixed=True)]
 
     def dense(self) -> Tensor:
         """Each node has its orbit's weight."""
@@ -225,6 +258,19 @@ class Clusters(Solver):
         weights = self.deviations[self.tied.labels][self.partition.labels]
         return back[:, self.partition.labels] + torch.einsum("nic,ico->nio", rest, weights)
 
+    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+        """Those of the means, and one for the deviations in each orbit of clusters."""
+        (means, rest), (mean_errors, rest_errors) = self._split(x), self._split(errors)
+        labels = self.tied.labels[self.partition.labels]
+        dims = self.tied.sum(self.partition.sizes - 1).tolist()
+        nodes = [torch.nonzero(labels == orbit).flatten() for orbit in range(len(dims))]
+        deviations = [
+            Block(rest[:, mine].flatten(0, 1), rest_errors[:, mine].flatten(0, 1), dim)
+            for mine, dim in zip(nodes, dims, strict=True)
+            if dim
+        ]
+        return [*self.means.blocks(means, mean_errors), *deviations]
+
     def dense(self) -> Tensor:
         """By applying it to all unit signals."""
         return _by_units(self, len(self.partition.labels), self.deviations.shape[1])
@@ -269,6 +315,14 @@ class Isotypic(Solver):
             outputs = (self._inputs(component, x) @ weights).reshape(len(x), component.dim, component.multiplicity, -1)
             total = total + torch.einsum("and,sdao->sno", component.basis, outputs)
         return total
+
+    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+        """One for each representation; the first is the trivial one."""
+        turned = [torch.einsum("and,sno->sdao", each.basis, errors).flatten(2).flatten(0, 1) for each in self.components]
+        return [
+            Block(self._inputs(each, x), rows, each.dim, len(each.field), is_fixed=place == 0)
+            for place, (each, rows) in enumerate(zip(self.components, turned, strict=True))
+        ]
 
     def dense(self) -> Tensor:
         """By applying it to all unit signals."""

@@ -75,24 +75,6 @@ def test_validated_risks_are_those_of_cross_validation():
     assert sorted(results["rank_test_risk"]) == [1, 2, 3, 4] and list(results["param_group"]) == [*CHAIN, PAIRS]
 
 
-def test_predicted_risks_are_mallows_and_unbiased():
-    """Against the error on fresh noise at the same inputs, over many draws of the noise."""
-    rng = torch.Generator().manual_seed(3)
-    x, _, theta = drawn(25, seed=3, deviation=0.1)
-    clean = torch.einsum("ij,bjc->bic", theta, torch.tensor(x))
-    differences = []
-    for _ in range(200):
-        noisy, fresh = (clean + 0.5 * torch.randn(clean.shape, generator=rng, dtype=torch.float64) for _ in range(2))
-        selection = SymmetrySelection(CHAIN, "estimate", alphas=(0.0,), cv=2, merge=False).fit(x, noisy.numpy())
-        fitted = [EquivariantRidge(group, 0.0).fit(x, noisy.numpy()) for group in CHAIN]
-        truth = [float((fresh - torch.tensor(fit.predict(x))).square().mean()) for fit in fitted]
-        differences.append([each.predicted - true for each, true in zip(selection.path_, truth, strict=True)])
-    mean, error = np.mean(differences, 0), np.std(differences, 0) / 200**0.5
-    assert (np.abs(mean) < 5 * error).all()
-    # A liar: without the price of the fitted numbers the estimate is too low by far.
-    assert selection.path_[0].predicted > 2 * 0.5**2 * 36 / (25 * 6)
-
-
 def test_averaging_is_the_best_convex_combination_of_what_was_left_out():
     x, y, _ = drawn(30, seed=4, deviation=0.15, noise=1.0)
     cv = KFold(5)
@@ -180,7 +162,7 @@ def test_numbers_out_and_few_samples():
     y = x @ [1, 1, 1, 3, 3, 3] + 0.1 * np.random.default_rng(0).standard_normal(12)
     selection = SymmetrySelection(CHAIN, cv=4).fit(x, y)
     assert selection.best_group_ == PLANTED and selection.coef_.shape == (6,) and isinstance(selection.intercept_, float)
-    few = SymmetrySelection(CHAIN, cv=2).fit(x[:5], y[:5])
+    few = SymmetrySelection(CHAIN, cv=2).fit(x[:11], y[:11])
     assert math.isnan(few.path_[0].predicted) and not math.isnan(few.path_[2].predicted)
 
 
