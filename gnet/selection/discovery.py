@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.errors import ConfigError, DataError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, check_permutation
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup
@@ -104,9 +104,12 @@ def check_symmetries(
     Units: epsilon and all results in those of the loss.
 
     Raises:
-        ConfigError: no candidate, a confidence outside (0, 1), or too few subsets for it.
+        ConfigError: no candidate, a confidence outside (0, 1), too few subsets for it, or no finite epsilon.
         GroupError: candidates that are no permutations, without a group.
-        ShapeError: x without batch axis, fewer than two samples, or y of another shape than f(x).
+        ShapeError: x without batch axis, fewer than two samples, y of another shape than f(x), or a loss that is no number for
+            each item.
+        DataError: a loss that is NaN or infinite, as targets that were not measured make it: leave these samples out, or give a
+            ``loss`` that leaves these entries out (as NaN, they move with y).
 
     References:
         Hartigan (1969), doi:10.1080/01621459.1969.10501057, on typical values: means over random subsets cut the line into
@@ -127,6 +130,8 @@ def check_symmetries(
         raise ConfigError("expected at least one candidate, got none")
     if not 0 < confidence < 1:
         raise ConfigError(f"expected confidence in (0, 1), got {confidence}")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
+        raise ConfigError(f"expected a finite epsilon, in units of the loss, got {epsilon!r}")
     if group is None:
         if chosen[0].ndim != 1:
             raise GroupError("expected permutations (K, N); say whose elements others are with group=")
@@ -146,8 +151,13 @@ def check_symmetries(
         plain = output_of(f, x)
         if plain.shape != y.shape:
             raise ShapeError(f"expected y of the shape of f(x), {tuple(plain.shape)}, got {tuple(y.shape)}")
-        losses = loss(plain, y)
-        moved = torch.stack([loss(f(before(g, x).clone()), after(g, y)) for g in chosen])
+        losses = _losses(loss, plain, y, "the data as they are")
+        moved = torch.stack(
+            [
+                _losses(loss, output_of(f, before(g, x).clone()), after(g, y), f"the data moved by candidate {place}")
+                for place, g in enumerate(chosen)
+            ]
+        )
     changes = (moved - losses).double().cpu()  # (K, B)
     means = _subset_means(changes, num_subsets, generator)
     ordered = means.sort(1).values
@@ -162,6 +172,22 @@ def check_symmetries(
         epsilon,
         confidence,
     )
+
+
+def _losses(loss: Loss, outputs: Tensor, targets: Tensor, which: str) -> Tensor:
+    """One finite number for each item."""
+    values = loss(outputs, targets)
+    if not isinstance(values, Tensor) or values.shape != (len(targets),):
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ShapeError(f"expected a loss of shape ({len(targets)},), one number for each item, got {got}")
+    if not bool(values.isfinite().all()):
+        items = torch.nonzero(~values.isfinite()).flatten().tolist()
+        some = ", ".join(map(str, items[:5])) + (" ..." if len(items) > 5 else "")
+        raise DataError(
+            f"expected finite losses, got NaN or infinity on {which} for items {some}; leave them out, or give a loss that leaves "
+            "out entries that were not measured"
+        )
+    return values
 
 
 SUBSET_ENTRIES = 2**24
@@ -203,6 +229,7 @@ def group_of_accepted(tests: SymmetryTests) -> ClusterGroup:
 
     Raises:
         GroupError: candidates that are no permutations.
+        DataError: limits that are NaN, which would reject nothing.
 
     Example:
         >>> x = torch.randn(500, 3, 1, generator=torch.Generator().manual_seed(0))
@@ -212,6 +239,8 @@ def group_of_accepted(tests: SymmetryTests) -> ClusterGroup:
     """
     if tests.elements.ndim != 2 or tests.elements.is_floating_point():
         raise GroupError("expected tests of permutations of nodes (K, N), got other elements")
+    if bool(tests.lower.isnan().any()) or math.isnan(tests.epsilon):
+        raise DataError("expected limits and an epsilon that are numbers, got NaN, which would reject nothing")
     kept = tests.elements[~tests.rejected]
     size = tests.elements.shape[1]
     moved = kept != torch.arange(size)

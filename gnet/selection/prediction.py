@@ -12,7 +12,7 @@ LEAST_FREEDOM = 8
 
 
 def predicted_risk(solver: Solver, x: Tensor, errors: Tensor, *, share: float = 1.0, has_offset: bool = True) -> float:
-    """Mean squared error, of one entry of y and the noise included, that least squares in a group is expected to have at new inputs.
+    """Mean squared error of one entry of y, the noise included, that least squares in a group is to have at new inputs.
 
     Such a fit falls into systems with no weight in common, one for each irreducible representation (of a cluster group: cluster
     means, and the deviations within each cluster). A system of R rows and M inputs leaves errors of variance s^2, estimated by

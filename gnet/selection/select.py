@@ -81,8 +81,8 @@ class SymmetrySelection(NodeRegressor):
         coef_, intercept_: of the fitted map.
 
     References:
-        Hocking (1976), doi:10.2307/2529336, for the estimate; Breiman (1996), doi:10.1007/BF00117832, and Hansen and Racine (2012),
-        doi:10.1016/j.jeconom.2011.06.019, for averaging by cross-validation.
+        Hocking (1976), doi:10.2307/2529336, for the estimate; Breiman (1996), doi:10.1007/BF00117832, and Hansen and Racine
+        (2012), doi:10.1016/j.jeconom.2011.06.019, for averaging by cross-validation.
 
     Example:
         >>> rng = np.random.default_rng(0)

@@ -1,15 +1,18 @@
 """Tests of single symmetries: their level on symmetric data, their power on others, and the group they make."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 import gnet
-from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.errors import ConfigError, DataError, GroupError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, SymmetricGroup
 from gnet.selection import check_symmetries, exchanges, group_of_accepted
-from gnet.selection.discovery import squared_error
+from gnet.selection.discovery import SymmetryTests, squared_error
 
 SWAP = [1, 0, 2, 3]
 
@@ -103,3 +106,87 @@ def test_what_cannot_be_tested_is_refused():
         check_symmetries(f, x[:1], y[:1], [SWAP])
     with pytest.raises(GroupError, match="tests of permutations"):
         group_of_accepted(check_symmetries(f, x, y, [torch.eye(4)], SymmetricGroup(4), *[gnet.groups.TRIVIAL_ACTION] * 2))
+
+
+def test_what_is_not_a_number_is_refused_and_not_accepted():
+    x, y = samples([1, 1, 3, 3], 60, seed=0)
+    f = lambda x: x  # noqa: E731
+    pairs = exchanges(Partition.whole(4))
+    spoiled, unseen = y.clone(), x.clone()
+    spoiled[2, 0], unseen[3, 1] = torch.nan, torch.nan
+    with pytest.raises(DataError, match="on the data as they are for items 2; leave them out"):
+        check_symmetries(f, x, spoiled, pairs)
+    with pytest.raises(DataError, match="for items 3"):
+        check_symmetries(f, unseen, y, pairs)
+    moved_first = float(x[0, 1])
+    only_moved = lambda x: x / (x[:, :1] != moved_first)  # noqa: E731
+    with pytest.raises(DataError, match="moved by candidate 0 for items 0"):
+        check_symmetries(only_moved, x, y, pairs)
+    for epsilon in (float("nan"), float("inf"), "0.1"):
+        with pytest.raises(ConfigError, match="expected a finite epsilon"):
+            check_symmetries(f, x, y, pairs, epsilon=epsilon)
+    for loss, shape in ((lambda a, b: (a - b).square(), r"\(60, 4, 1\)"), (lambda a, b: (a - b).square().mean(), r"\(\)")):
+        with pytest.raises(ShapeError, match=rf"loss of shape \(60,\), one number for each item, got {shape}"):
+            check_symmetries(f, x, y, pairs, loss=loss)
+    tests = check_symmetries(f, x, y, pairs)
+    with pytest.raises(DataError, match="would reject nothing"):
+        group_of_accepted(dataclasses.replace(tests, lower=tests.lower * torch.nan))
+    # Entries that were not measured, left out by the loss, which sees them move.
+    seen = lambda a, b: (a - b).square().nan_to_num().sum((1, 2)) / b.isfinite().sum((1, 2))  # noqa: E731
+    assert bool(check_symmetries(f, x, spoiled, pairs, loss=seen).lower.isfinite().all())
+
+
+CHANGES = torch.tensor([4.0, -1.0, 0.5, 2.5], dtype=torch.float64)
+
+
+def changed_by(changes):
+    """Losses 0 as the data are, and these once two nodes are exchanged."""
+    x = torch.zeros(len(changes), 2, 1, dtype=torch.float64)
+    x[:, 1, 0] = 1
+    return x, x, lambda outputs, targets: torch.where(targets[:, 0, 0] == 1, changes, torch.zeros_like(changes))
+
+
+@pytest.fixture
+def every_subset(monkeypatch):
+    """All subsets of four samples instead of random ones, so that everything can be written down."""
+
+    def means(values, num_subsets, generator):
+        inside = [list(each) for size in range(1, 5) for each in itertools.combinations(range(4), size)]
+        assert num_subsets == len(inside) == 15
+        return torch.stack([values[:, each].mean(1) for each in inside], 1)
+
+    monkeypatch.setattr("gnet.selection.discovery._subset_means", means)
+
+
+def test_limits_and_p_values_by_hand(every_subset):
+    """The means of 4, -1, 0.5, 2.5: -1, -.25, .5, 2/3, .75, 7/6, 1.5, 1.5, 1.5, 11/6, 2.25, 7/3, 2.5, 3.25, 4."""
+    x, y, loss = changed_by(CHANGES)
+    tests = check_symmetries(lambda x: x, x, y, [[1, 0]], loss=loss, num_subsets=15, confidence=0.75, epsilon=0.5)
+    assert float(tests.excess) == 1.5 and tests.risk == 0
+    # (1 - 0.75) / 2 of 16 intervals: the second from either end.
+    assert float(tests.lower) == -0.25 and float(tests.upper) == 3.25
+    # Three means are at most 0.5; the interval below all of them counts, too.
+    assert float(tests.p_values) == 4 / 16
+    surely = check_symmetries(lambda x: x, x, y, [[1, 0]], loss=loss, num_subsets=15, confidence=0.75, epsilon=-2)
+    assert float(surely.p_values) == 1 / 16 and bool(surely.rejected)
+    never = check_symmetries(lambda x: x, x, y, [[1, 0]], loss=loss, num_subsets=15, confidence=0.75, epsilon=9)
+    assert float(never.p_values) == 1 and not bool(never.rejected) and bool(never.certified)
+
+
+def test_limits_that_hold_at_once_are_wider(every_subset):
+    x, y, loss = changed_by(CHANGES)
+    options = {"loss": loss, "num_subsets": 15, "confidence": 0.75}
+    single = check_symmetries(lambda x: x, x, y, [[1, 0], [1, 0]], **options)
+    both = check_symmetries(lambda x: x, x, y, [[1, 0], [1, 0]], simultaneous=True, **options)
+    assert single.lower.tolist() == [-0.25, -0.25] and single.upper.tolist() == [3.25, 3.25]
+    assert both.lower.tolist() == [-1, -1] and both.upper.tolist() == [4, 4]
+    assert torch.equal(single.p_values, both.p_values)
+
+
+def test_a_node_joins_only_if_all_its_exchanges_passed():
+    """1 may take the place of 0 and of 2, but 0 not that of 2: two clusters, whichever way, never one."""
+    pairs = exchanges(Partition.whole(3))  # (0 1), (0 2), (1 2)
+    lower = torch.tensor([-1.0, 0.1, -1.0])
+    tests = SymmetryTests(pairs, lower, lower, lower, lower, 1.0, 0.0, 0.95)
+    assert tests.rejected.tolist() == [False, True, False]
+    assert group_of_accepted(tests) == ClusterGroup(Partition([0, 0, 1]))
