@@ -184,8 +184,8 @@ def _losses(loss: Loss, outputs: Tensor, targets: Tensor, which: str) -> Tensor:
         items = torch.nonzero(~values.isfinite()).flatten().tolist()
         some = ", ".join(map(str, items[:5])) + (" ..." if len(items) > 5 else "")
         raise DataError(
-            f"expected finite losses, got NaN or infinity on {which} for items {some}; leave them out, or give a loss that leaves "
-            "out entries that were not measured"
+            f"expected finite losses, got NaN or infinity on {which} for items {some}; leave them out, or give a loss that "
+            "leaves out entries that were not measured"
         )
     return values
 

@@ -1,6 +1,7 @@
 """All symmetries at once: the rule that asks nothing."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,17 +24,20 @@ class Automatic(Symmetry):
 
     Levels have N / 4, N / 16, ... clusters (of the graph, nested), those with at most ``max_clusters``, and at last one. On an
     image grid they are patches of 2 x 2, 4 x 4, 8 x 8 ... pixels, with sides as equal as possible, and the translations join in,
-    along the pairs within ``hops`` steps of the grid. Of other graphs the automorphisms join in, if there are any but the
-    identity; ``automorphisms=False`` leaves both out. A graph of at most ``max_clusters`` nodes also has weights of single nodes.
+    along the pairs within ``hops`` steps of the grid. Of other graphs the automorphisms join in, on all pairs, if there are any
+    but the identity; ``automorphisms=False`` leaves both out. A graph of at most ``max_clusters`` nodes also has weights of
+    single nodes. A graph without edges and positions says nothing of its clusters: the levels between S_N and single nodes are
+    then arbitrary, and a warning says so.
 
-    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits", "local": hops}``: the
-    net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and comes the later, the fewer
-    nodes share it. The recurrent net sums its candidate weights, without scales. The best epoch by validation says where to stop.
+    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits"}``, on an image grid
+    with ``"local": hops``: the net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and
+    comes the later, the fewer nodes share it. The recurrent net sums its candidate weights, without scales. The best epoch by
+    validation says where to stop.
 
     Called, it is the group whose maps the net starts with: S_N, of all permutations.
 
     Raises:
-        ConfigError: a number below one.
+        ConfigError: numbers that are no whole ones from one on.
 
     Example:
         >>> from torch_geometric.data import Data
@@ -48,8 +52,9 @@ class Automatic(Symmetry):
 
     def __post_init__(self) -> None:
         for name in ("max_clusters", "hops"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"expected {name} >= 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"expected {name} >= 1, a whole number, got {value!r}")
 
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
         """S_N."""
@@ -84,8 +89,19 @@ class Automatic(Symmetry):
             return {}
         return {
             "layer": "sum",
-            "relaxation": {"start": "first", "scales": "orbits", "local": self.hops, **(given["relaxation"] or {})},
+            "relaxation": {"start": "first", "scales": "orbits", **(given["relaxation"] or {})},
         }
+
+    def relaxation(self, given: Mapping[str, Any] | None, grid_shape: tuple[int, int] | None) -> dict[str, Any] | None:
+        """The options of the sum once the graph is known: translations of an image act on neighbours.
+
+        Example:
+            >>> Automatic().relaxation({"scales": "orbits"}, (28, 28)), Automatic().relaxation({"scales": "orbits"}, None)
+            ({'local': 3, 'scales': 'orbits'}, {'scales': 'orbits'})
+        """
+        if given is None or grid_shape is None or not self.automorphisms:
+            return None if given is None else dict(given)
+        return {"local": self.hops, **given}
 
     def _patches(self, shape: tuple[int, int]) -> list[NodeGroup]:
         height, width = shape
@@ -101,6 +117,13 @@ class Automatic(Symmetry):
         wanted = sorted(count for count in counts if 1 < count <= self.max_clusters)
         if not wanted:
             return []
+        if not graph.edge_index.numel() and graph.pos is None and any(count < num_nodes for count in wanted):
+            warnings.warn(
+                f"a graph of {num_nodes} nodes without edges and positions does not say which nodes belong together: its "
+                "clusters are arbitrary; give edges, or positions, or take symmetry Symmetric or Trivial",
+                UserWarning,
+                stacklevel=3,
+            )
         return [ClusterGroup(partition) for partition in chain(self._connected(graph), wanted)]
 
     @staticmethod

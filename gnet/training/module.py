@@ -180,6 +180,8 @@ class GNetModule(LightningModule):
         self.group = self.symmetry(domain.graph, domain.grid_shape)
         self._target_group = None if self.project_onto is None else self.project_onto(domain.graph, domain.grid_shape)
         self._groups_beside = self._make_groups_beside(domain)
+        if isinstance(self.symmetry, Automatic) and self.hparams["layer"] == "sum":
+            self.hparams["relaxation"] = self.symmetry.relaxation(self.hparams["relaxation"], domain.grid_shape)
         generator = streams(self.hparams["seed"])["init"]
         self.net = build_net(domain, self.group, dict(self.hparams), generator, beside=self._groups_beside)
 

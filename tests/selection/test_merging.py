@@ -10,7 +10,7 @@ import torch
 from gnet.errors import ConfigError, GraphError, PartitionError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup
-from gnet.selection import merge_clusters
+from gnet.selection import MergePath, merge_clusters
 from gnet.selection.merging import geometric_counts
 from gnet.theory import LeastSquares, dim_hom, estimate_bias
 
@@ -116,3 +116,8 @@ def test_what_cannot_be_merged_is_refused():
         merge_clusters(fit, complexity=-1)
     with pytest.raises(ConfigError, match="num_partitions >= 3"):
         merge_clusters(fit).chain(2)
+
+
+def test_of_equal_risks_the_coarsest_partition_is_best():
+    path = MergePath(Partition.singletons(4), torch.tensor([[0, 1], [0, 1], [0, 1]]), torch.tensor([3.0, 1.0, 1.0, 2.0]).double())
+    assert path.best == 2 and path.best_partition == Partition([0, 0, 0, 1])

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 
 from gnet.errors import ConfigError, PartitionError
 from gnet.graphs import Partition
-from gnet.selection import bootstrap_stability, partition_stability
+from gnet.selection import Stability, bootstrap_stability, partition_stability
 
 
 def rand_index(first, second):
@@ -52,3 +52,9 @@ def test_what_cannot_be_compared_is_refused():
         partition_stability([Partition([0, 1])])
     with pytest.raises(PartitionError, match=r"some of \[2, 3\] nodes"):
         partition_stability([Partition([0, 1]), Partition([0, 1, 1])])
+
+
+def test_stable_is_three_quarters():
+    pair = (Partition([0, 1]), Partition([0, 1]))
+    for score, verdict in ((0.74, False), (0.75, True), (0.5, False)):
+        assert Stability(pair, torch.tensor([[1.0, score], [score, 1.0]], dtype=torch.float64)).is_stable is verdict

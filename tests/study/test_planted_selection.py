@@ -100,3 +100,30 @@ def test_a_way_above_a_fixed_group_is_named() -> None:
 def test_impossible_plans_are_refused(options: dict) -> None:
     with pytest.raises(ConfigError, match="expected"):
         PlantedSelection(**options)
+
+
+def test_regret_is_against_the_group_that_is_best_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trials in which different groups are best: the regret is less the one that is best on average."""
+    simulation = PlantedSelection(sizes=[4, 4], deviations=[0.0], samples=[20], num_trials=2)
+    fixed = {"trivial": (9, 9), "halves": (1, 6), "planted": (4, 1), "joined": (9, 9), "symmetric": (9, 9)}
+    tables = [
+        {
+            20: {
+                **{("risk", "fixed", name): float(each[trial]) for name, each in fixed.items()},
+                ("risk", "listed", "averaging"): 3.0,
+            }
+        }
+        for trial in range(2)
+    ]
+    monkeypatch.setattr(simulation, "_trial", lambda deviation, trial: tables[trial])
+    lines = simulation.run()
+    regret = value(lines, "regret", 20, "listed", "averaging", "0")
+    assert regret.measured == 3 - 2.5 and regret.standard_error == pytest.approx(1.5)  # -1 and 2: less "planted", (4, 1)
+    assert value(lines, "regret", 20, "not listed", "halves", "0").measured == 0
+
+
+def test_automatic_uses_what_was_learned(measured: list[Measured]) -> None:
+    """Averaging over the candidates alone is another map, and with many samples a worse one where nothing true is listed."""
+    for deviation in ("0", "0.6"):
+        automatic = value(measured, "risk", 400, "not listed", "automatic", deviation).measured
+        assert automatic < value(measured, "risk", 400, "not listed", "averaging", deviation).measured

@@ -1,5 +1,7 @@
 """The rule that asks nothing: its groups on grids, chains and lonely nodes, the nets it makes, what it refuses."""
 
+import warnings
+
 import networkx as nx
 import pytest
 import torch
@@ -13,6 +15,7 @@ from gnet.groups import ClusterGroup
 from gnet.nn.relaxed import GroupSum
 from gnet.training import Automatic, PlantedTraffic
 from gnet.training.module import GNetModule
+from gnet.training.planted import Planted
 from gnet.training.symmetry import Symmetric, as_symmetry
 from tests.groups.graphs import as_data, skeleton
 from tests.training.small import quiet_trainer, small_digits, small_module
@@ -96,10 +99,48 @@ def test_settings_of_one_group_are_refused(settings, message):
         GNetModule(Automatic(), **settings)
 
 
+def test_translations_of_an_image_act_within_hops_and_automorphisms_of_a_graph_on_all_pairs(tmp_path):
+    module = small_module(symmetry=Automatic(hops=2))
+    quiet_trainer(max_epochs=0).fit(module, datamodule=small_digits())
+    convolution = module.net.blocks[0].linear.members[-1]
+    rows, columns = torch.arange(64) // 8, torch.arange(64) % 8
+    apart = (rows[:, None] - rows).abs() + (columns[:, None] - columns).abs()
+    torch.nn.init.ones_(convolution.weight)
+    support = convolution.dense().detach().abs().sum((1, 3)) > 0
+    wrapped = torch.minimum((rows[:, None] - rows).abs(), 8 - (rows[:, None] - rows).abs())
+    wrapped = wrapped + torch.minimum((columns[:, None] - columns).abs(), 8 - (columns[:, None] - columns).abs())
+    assert bool(support[apart <= 2].all()) and not bool(support[(wrapped > 4)].any())
+    assert module.hparams["relaxation"]["local"] == 2
+
+    data = Planted(sizes=[3, 3], num_train=20, num_val=8, num_test=8, kind="ring")
+    module = GNetModule(Automatic(hops=1), hidden_channels=4)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    own = module.net.blocks[0].linear.members[-1]
+    assert own.group.order() > 1 and not isinstance(own, gnet.OrbitConv) and "local" not in module.hparams["relaxation"]
+    alone = gnet.GNet(
+        module.group, 1, 4, 1, layer="sum", beside=Automatic().groups(data.graph)[1:], relaxation={"start": "first"}
+    )
+    assert repr(alone.blocks[0].linear) == repr(module.net.blocks[0].linear)
+    trainer.save_checkpoint(tmp_path / "net.ckpt")
+    x = torch.randn(3, 6, 1)
+    torch.testing.assert_close(gnet.load(tmp_path / "net.ckpt")(x), module.eval()(x))
+
+
+def test_clusters_of_a_graph_that_says_nothing_are_arbitrary():
+    nothing = torch.empty(2, 0, dtype=torch.long)
+    with pytest.warns(UserWarning, match="20 nodes without edges and positions does not say which nodes belong together"):
+        Automatic().groups(Data(edge_index=nothing, num_nodes=20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Automatic().groups(Data(edge_index=nothing, num_nodes=20, pos=torch.arange(20.0)[:, None]))
+
+
 @pytest.mark.parametrize("name", ["max_clusters", "hops"])
-def test_numbers_below_one_are_refused(name):
-    with pytest.raises(ConfigError, match=f"expected {name} >= 1, got 0"):
-        Automatic(**{name: 0})
+@pytest.mark.parametrize("value", [0, 2.5, "3", True])
+def test_numbers_that_are_not_whole_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"expected {name} >= 1, a whole number, got {value!r}"):
+        Automatic(**{name: value})
 
 
 def test_the_command_line_knows_it(tmp_path):
