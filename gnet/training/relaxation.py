@@ -1,90 +1,24 @@
 """Callbacks that relax a symmetry, or impose one, while any LightningModule is trained."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError
-from gnet.groups import TRIVIAL_ACTION, Action, Group
+from gnet.groups import Action, Group
 from gnet.nn.relaxed import Augmentation
 from gnet.nn.relaxed.base import check_at_least
-from gnet.nn.relaxed.penalties import error_at
+from gnet.nn.relaxed.moving import error_at, moved_arguments
 from gnet.nn.relaxed.wrappers import Kind, Per
-from gnet.randomness import derive_seed
+from gnet.training.around import AroundNet
 from gnet.training.callbacks import BestWeights
 from gnet.training.symmetry import Symmetry
-
-HOMES = ("net", "model")
-"""Where a LightningModule usually keeps its net."""
-
-
-class AroundNet(Callback):
-    """Base of callbacks that hook onto the net inside a LightningModule while it is trained, and let go of it afterwards.
-
-    The net is the submodule called ``module``; with None that of ``HOMES``, or the only child with parameters. With ``group``
-    None it is the module's own (``pl_module.group``); a rule such as ``Coarsened(16)`` is applied to the graph of a
-    ``GNetModule``. Random elements come from (seed, epoch, device), so that a resumed fit draws those of an undisturbed one, and
-    several devices draw their own.
-
-    Raises:
-        ConfigError: when the fit starts: no such net, or no group.
-    """
-
-    def __init__(
-        self, group: Group | Symmetry | None, module: str | None, action_in: Action | None, action_out: Action | None
-    ) -> None:
-        if group is not None and not isinstance(group, Group | Symmetry):
-            raise ConfigError(f"expected a group or a rule that makes one, got {type(group).__name__}; write Coarsened(16)")
-        self.group, self.module, self.action_in, self.action_out = group, module, action_in, action_out
-        self.generator = torch.Generator()
-        self._handles: list[Any] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find net and group, and hook on."""
-        net, group = net_inside(pl_module, self.module), self._group(pl_module)
-        domain = getattr(pl_module, "domain", None)
-        if self.action_out is None and getattr(domain, "target", "node") == "graph":
-            self.action_out = TRIVIAL_ACTION
-        self._release()
-        self._handles = self.watch(net, group)
-
-    def watch(self, net: nn.Module, group: Group) -> list[Any]:
-        """Register hooks and return their handles. They are functions, not methods, so that a net can be copied with them."""
-        raise NotImplementedError
-
-    def _group(self, pl_module: LightningModule) -> Group:
-        group = getattr(pl_module, "group", None) if self.group is None else self.group
-        if isinstance(group, Symmetry):
-            domain = getattr(pl_module, "domain", None)
-            if domain is None:
-                raise ConfigError(f"{group} makes a group of a GNetModule's graph, and {type(pl_module).__name__} has none")
-            group = group(domain.graph, domain.grid_shape)
-        if not isinstance(group, Group):
-            raise ConfigError(f"{type(pl_module).__name__} has no group of its own; give {type(self).__name__}(group)")
-        return group
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed the random elements."""
-        seed = int(pl_module.hparams.get("seed", 0))
-        names = ("noise", type(self).__name__, trainer.current_epoch, trainer.global_rank)
-        self.generator.manual_seed(derive_seed(seed, *names))
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the net."""
-        self._release()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Let go of the net."""
-        self._release()
-
-    def _release(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
 
 
 class EquivariancePenalty(AroundNet):
@@ -95,13 +29,15 @@ class EquivariancePenalty(AroundNet):
     so that one backward pass sees both. Of batches whose gradients accumulate it takes the mean, as Lightning does of their
     losses; with a gradient scaler (16-mixed) it is scaled as they are; with DDP every device draws an element of its own and
     gradients are averaged (strategies that shard a net's weights are not supported). The loss that the module logs is its own;
-    the penalty is logged as ``equivariance_penalty``.
+    the penalty is logged as ``equivariance_penalty``, and the error that is left as ``equivariance_error_penalised``.
 
     Args:
         group: a group, a rule that makes one (as ``--model.symmetry``), or None for the module's own.
         weight: of the penalty.
         module: name of the net inside the LightningModule; None finds it.
         action_in, action_out: None is the group's own; of a GNetModule with one value per graph outputs do not move.
+        moved: further arguments that move as outputs do, by place (from 0 on) or name; None moves floating tensors with the items
+            and nodes of x, such as targets shown to a recurrent net, and leaves edges and their weights where they are.
 
     Raises:
         ConfigError: a negative weight; when the fit starts, no net, no group, or manual optimisation.
@@ -115,6 +51,8 @@ class EquivariancePenalty(AroundNet):
         0.1
     """
 
+    measured = "equivariance_error_penalised"
+
     def __init__(
         self,
         group: Group | Symmetry | None = None,
@@ -122,8 +60,9 @@ class EquivariancePenalty(AroundNet):
         module: str | None = None,
         action_in: Action | None = None,
         action_out: Action | None = None,
+        moved: list[int | str] | None = None,
     ) -> None:
-        super().__init__(group, module, action_in, action_out)
+        super().__init__(group, module, action_in, action_out, moved)
         check_at_least(0.0, weight=weight)
         self.weight = weight
         self._term: Callable[[], Tensor] | None = None
@@ -136,7 +75,7 @@ class EquivariancePenalty(AroundNet):
                 "gnet.nn.relaxed.equivariance_penalty to its loss there"
             )
 
-    def watch(self, net: nn.Module, group: Group) -> list[Any]:
+    def watch(self, net: nn.Module, group: Group, action_out: Action | None) -> list[Any]:
         """Remember each training call of the net."""
 
         def after(net: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -145,15 +84,15 @@ class EquivariancePenalty(AroundNet):
             if not inputs or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
                 raise ConfigError(f"expected a net called with a tensor that returns one, got {type(net).__name__}; give module=")
             x, *others = inputs
+            actions = (self.action_in, action_out)
 
             def term() -> Tensor:
                 g = group.sample(1, self.generator)[0]
                 # Not by net(...), whose hooks would take this call for one of the training step.
-                return error_at(
-                    lambda *args: net.forward(*args, **named), g, x, others, output, group, self.action_in, self.action_out
-                )
+                return error_at(net.forward, g, x, others, output, group, *actions, named=named, moved=self.moved)
 
             self._term = term
+            self.remember(net, group, action_out, inputs, named)
 
         # First of all hooks: it sees what the net itself was given and returned.
         return [net.register_forward_hook(after, prepend=True, with_kwargs=True)]
@@ -176,13 +115,16 @@ class GroupAugmentation(AroundNet):
 
     What ``gnet.nn.relaxed.Augmented`` does, for the net inside any LightningModule, which keeps its structure and the names of
     its weights. Equal to moving inputs, targets and masks together for losses that the action leaves as they are. Costs nothing
-    but the moving; with several devices each draws its own elements.
+    but the moving; with several devices each draws its own elements. The error of the net is logged as
+    ``equivariance_error_augmented``.
 
     Args:
         group: a group, a rule that makes one (as ``--model.symmetry``), or None for the module's own.
         kind, p, clusters, per: which elements, see ``gnet.nn.relaxed.Augmentation``.
         module: name of the net inside the LightningModule; None finds it.
         action_in, action_out: None is the group's own; of a GNetModule with one value per graph outputs do not move.
+        moved: further arguments that move as outputs do, by place (from 0 on) or name; None moves floating tensors with the items
+            and nodes of x, such as targets shown to a recurrent net, and leaves edges and their weights where they are.
 
     Raises:
         ConfigError: when the fit starts: no net, no group, or elements that the group does not have.
@@ -196,6 +138,8 @@ class GroupAugmentation(AroundNet):
         'partial'
     """
 
+    measured = "equivariance_error_augmented"
+
     def __init__(
         self,
         group: Group | Symmetry | None = None,
@@ -206,11 +150,12 @@ class GroupAugmentation(AroundNet):
         module: str | None = None,
         action_in: Action | None = None,
         action_out: Action | None = None,
+        moved: list[int | str] | None = None,
     ) -> None:
-        super().__init__(group, module, action_in, action_out)
+        super().__init__(group, module, action_in, action_out, moved)
         self.kind, self.p, self.clusters, self.per = kind, p, clusters, per
 
-    def watch(self, net: nn.Module, group: Group) -> list[Any]:
+    def watch(self, net: nn.Module, group: Group, action_out: Action | None) -> list[Any]:
         """Move what goes in, and back what comes out."""
         augmentation = Augmentation(group, self.kind, self.p, self.clusters, self.per)
         drawn: list[Tensor] = []
@@ -220,16 +165,18 @@ class GroupAugmentation(AroundNet):
                 return None
             if not inputs or not isinstance(inputs[0], Tensor):
                 raise ConfigError(f"expected a net that is called with a tensor, got {type(net).__name__}; give module=")
-            drawn[:] = [augmentation.draw(inputs[0], self.generator)]
+            self.remember(net, group, action_out, inputs, named)
+            x, *others = inputs
+            drawn[:] = [augmentation.draw(x, self.generator)]
 
-            def shown(each: Any) -> Any:
-                return augmentation.move(drawn[0], each, self.action_out) if isinstance(each, Tensor) else each
+            def out(value: Tensor) -> Tensor:
+                return augmentation.move(drawn[0], value, action_out)
 
-            moved = augmentation.move(drawn[0], inputs[0], self.action_in)
-            return (moved, *map(shown, inputs[1:])), {name: shown(each) for name, each in named.items()}
+            args, kwargs = moved_arguments(out, x, others, named, group, self.action_in, action_out, self.moved)
+            return (augmentation.move(drawn[0], x, self.action_in), *args), kwargs
 
         def after(net: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-            return augmentation.move(drawn.pop(), output, self.action_out, back=True) if net.training and drawn else None
+            return augmentation.move(drawn.pop(), output, action_out, back=True) if net.training and drawn else None
 
         return [net.register_forward_pre_hook(before, with_kwargs=True), net.register_forward_hook(after)]
 
@@ -247,8 +194,11 @@ class Anneal(Callback):
         schedule: values at equal distances from the first step to the last.
 
     Raises:
-        ConfigError: no numbers; when the fit starts, no layer with that attribute, a fit without an end, or best weights that
-            would be kept of an epoch before the last.
+        ConfigError: no numbers; when the fit starts, no layer with that attribute, a fit without an end, or best weights of an
+            epoch before the last that would be put back into the net (``keep="best"``).
+
+    A ``ModelCheckpoint(monitor=...)`` may keep the net of an epoch before the last, too, and a warning says so: such a checkpoint
+    has the number as it was then, and is not exactly equivariant.
 
     References:
         Pertigkiozoglou, Chatzipantazis, Trivedi and Daniilidis (2024), arXiv:2408.13242.
@@ -291,6 +241,14 @@ class Anneal(Callback):
         kept = [each for each in trainer.callbacks if isinstance(each, BestWeights)]  # type: ignore[attr-defined]
         if kept and pl_module.hparams.get("keep") != "last" and len(set(self.schedule)) > 1:
             raise ConfigError("the best epoch may be one before the schedule ends; keep the last one: --model.keep last")
+        monitors = [each.monitor for each in trainer.callbacks if isinstance(each, ModelCheckpoint) and each.monitor]  # type: ignore[attr-defined]
+        if monitors and len(set(self.schedule)) > 1:
+            warnings.warn(
+                f"ModelCheckpoint(monitor={monitors[0]!r}) keeps a net of an epoch that may be before the schedule of "
+                f"{self.attribute} ends; take the last one (save_last=True, or trainer.save_checkpoint after the fit)",
+                UserWarning,
+                stacklevel=2,
+            )
         self._set(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -316,22 +274,3 @@ class Anneal(Callback):
                 setattr(holder, self.attribute, value)
             else:
                 buffer.fill_(value)
-
-
-def net_inside(pl_module: LightningModule, name: str | None) -> nn.Module:
-    """The submodule of that name; with None the one called as in ``HOMES``, or the only child with parameters.
-
-    Raises:
-        ConfigError: there is none, or more than one.
-    """
-    named = dict(pl_module.named_modules())
-    if name is not None:
-        if name not in named:
-            raise ConfigError(f"{type(pl_module).__name__} has no submodule {name!r}; it has {', '.join(filter(None, named))}")
-        return named[name]
-    usual = [named[home] for home in HOMES if home in named]
-    children = [child for child in pl_module.children() if next(child.parameters(), None) is not None]
-    if not usual and len(children) != 1:
-        known = ", ".join(child for child, _ in pl_module.named_children()) or "none"
-        raise ConfigError(f"{type(pl_module).__name__} has several parts that may be its net ({known}); name one: module=...")
-    return usual[0] if usual else children[0]

@@ -1,22 +1,27 @@
 """Callbacks around the net of any LightningModule: what they add to the gradient, and what they leave behind."""
 
 import copy
+import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torch_geometric.nn import GCNConv
 
 from gnet.errors import ConfigError
 from gnet.groups import ClusterGroup, PermutationGroup, TrivialGroup
 from gnet.measures import equivariance_error
 from gnet.nn import EquivariantLinear, GNet
 from gnet.nn.relaxed import Augmentation
-from gnet.nn.relaxed.penalties import error_at
+from gnet.nn.relaxed.moving import error_at
 from gnet.randomness import derive_seed
+from gnet.training.around import MEASURED
 from gnet.training.callbacks import BestWeights, LogEquivariance
 from gnet.training.module import GNetModule
 from gnet.training.relaxation import Anneal, EquivariancePenalty, GroupAugmentation
@@ -103,7 +108,7 @@ class TestPenalty:
         module.net.forward = lambda x: calls.append(len(x)) or forward(x)
         trainer = quiet_trainer(EquivariancePenalty(GROUP), max_epochs=1)
         trainer.fit(module, DataLoader(TensorDataset(*pairs()), batch_size=4))
-        assert calls == [4] * 4
+        assert calls == [4] * (4 + 1 + MEASURED)
         assert float(trainer.callback_metrics["equivariance_penalty"]) > 0
 
     def test_nothing_is_left_behind(self):
@@ -157,6 +162,46 @@ class TestAugmentation:
         x, y, _ = data.val_arrays()
         with torch.no_grad():
             assert free == pytest.approx(float((module(x) - y).square().mean()), rel=1e-5)
+
+
+class OnEdges(Stranger):
+    """Its net takes edges, as those of PyG do."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(GCNConv(1, 2))
+        ring = torch.arange(6)
+        self.edges = torch.stack([ring, (ring + 1) % 6])
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        return (self.net(x, self.edges) - y).square().mean()
+
+
+@pytest.mark.parametrize("kind", [EquivariancePenalty, GroupAugmentation])
+class TestOfAnyNet:
+    def test_edges_stay_and_the_error_is_logged(self, kind):
+        module, trainer, seen = OnEdges(), quiet_trainer(kind(GROUP), max_epochs=1), []
+        forward = module.net.forward
+        module.net.forward = lambda x, edges: seen.append(edges) or forward(x, edges)
+        trainer.fit(module, DataLoader(TensorDataset(*pairs()), batch_size=8))
+        assert all(torch.equal(edges, module.edges) for edges in seen)
+        logged = float(trainer.callback_metrics[kind.measured])
+        exact = equivariance_error(lambda x: forward(x, module.edges), pairs()[0], GROUP, num_samples=300).relative
+        assert logged == pytest.approx(exact, rel=0.5) and exact > 0.1
+        assert module.net.training
+
+    def test_one_callback_serves_two_modules(self, kind, rng):
+        """With one value per graph outputs do not move; at nodes of the next module they do."""
+        callback = kind(PermutationGroup([[1, 0, 2, 3, 4, 5]]))
+        of_graphs = Stranger(nn.Sequential(nn.Flatten(), nn.Linear(6, 2)))
+        of_graphs.domain = SimpleNamespace(target="graph")
+        of_graphs.training_step = lambda batch, batch_idx: of_graphs.net(batch[0]).square().mean()
+        fit(of_graphs, callback)
+        assert callback.action_out is None
+        again, fresh = fit(Stranger(), callback), fit(Stranger(), kind(PermutationGroup([[1, 0, 2, 3, 4, 5]])))
+        for one, other in zip(again.parameters(), fresh.parameters(), strict=True):
+            assert torch.equal(one, other)
 
 
 class TestOfGNets:
@@ -224,6 +269,18 @@ class TestAnneal:
 
         quiet_trainer(Anneal(), Stop(), max_epochs=50).fit(module, datamodule=small_digits())
         assert float(module.net.blocks[0].linear.strength) == 0.0
+
+    def test_a_checkpoint_of_the_best_epoch_is_named(self, tmp_path):
+        def annealed(**settings):
+            module = small_module(layer="residual", keep="last")
+            trainer = quiet_trainer(Anneal(), ModelCheckpoint(tmp_path, **settings), max_epochs=1, enable_checkpointing=True)
+            trainer.fit(module, datamodule=small_digits())
+
+        with pytest.warns(UserWarning, match=r"ModelCheckpoint\(monitor='val_loss'\) keeps a net of an epoch that may be before"):
+            annealed(monitor="val_loss")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="ModelCheckpoint")
+            annealed(save_last=True)
 
     def test_plain_numbers_and_several_at_once(self):
         net = GNet(ClusterGroup(CLUSTERS), 1, 2, 2)

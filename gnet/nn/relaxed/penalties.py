@@ -1,7 +1,6 @@
 """How far a net is from a group, as a term of the loss: of any module by one random element, of linear layers exactly."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
 from gnet.kernels.segments import cluster_mean
 from gnet.nn.relaxed.base import ApproximateLinear, broken_square
+from gnet.nn.relaxed.moving import error_at
 
 
 def equivariance_penalty(
@@ -34,7 +34,7 @@ def equivariance_penalty(
         y: f(x), where it is known already.
 
     Shapes:
-        x: (B, ...), or (N, C) for a group of nodes    returns: ()
+        x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: ()
 
     Units: those of f, squared and summed over the entries of an output.
 
@@ -58,35 +58,6 @@ def equivariance_penalty(
         raise ShapeError(f"expected a batch of inputs (B, ...), got shape {tuple(x.shape)}; add an axis with x[None]")
     y = f(x) if y is None else y
     return error_at(f, group.sample(1, generator)[0], x, (), y, group, action_in, action_out)
-
-
-def error_at(
-    f: Callable[..., Tensor],
-    g: Tensor,
-    x: Tensor,
-    others: Sequence[Any],
-    y: Tensor,
-    group: Group,
-    action_in: Action | None,
-    action_out: Action | None,
-) -> Tensor:
-    """``||g^-1 f(g x, g others) - y||^2`` of one element, averaged over the batch; tensors among ``others`` move as outputs do.
-
-    Raises:
-        ShapeError: f(g x) has another shape than y.
-
-    Example:
-        >>> swap, x = torch.tensor([1, 0]), torch.tensor([[[1.0], [3.0]]])
-        >>> error_at(lambda x: x * x[:, :1], swap, x, (), x * x[:, :1], SymmetricGroup(2), None, None)  # (3 - 1)^2 + (9 - 3)^2
-        tensor(40.)
-    """
-    before, after = action_in or group.action, action_out or group.action
-    shown = [after(g, each) if isinstance(each, Tensor) else each for each in others]
-    moved = after(group.inverse(g), f(before(g, x), *shown))
-    if moved.shape != y.shape:
-        raise ShapeError(f"expected f to keep its shape, got {tuple(y.shape)} at x and {tuple(moved.shape)} at g x")
-    is_single = isinstance(group, NodeGroup) and action_in is None and x.ndim == 2
-    return (moved - y).square().sum() / (1 if is_single else len(x))
 
 
 def linear_penalty(net: nn.Module, group: NodeGroup) -> Tensor:

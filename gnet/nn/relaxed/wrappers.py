@@ -12,7 +12,7 @@ from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.nn.checks import check_choice
 from gnet.nn.relaxed.base import check_at_least
-from gnet.nn.relaxed.penalties import error_at
+from gnet.nn.relaxed.moving import Moved, check_moved, error_at, mapped, measured_error, moved_arguments, num_items
 
 Kind = Literal["uniform", "lazy", "partial"]
 Per = Literal["sample", "batch"]
@@ -91,13 +91,15 @@ class Augmentation:
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The elements for one input: one for each item of a batch, or a single one."""
-        is_single = self.per == "batch" or (isinstance(self.group, NodeGroup) and x.ndim == 2)
-        return self.sample(1 if is_single else len(x), generator)
+        return self.sample(1 if self.per == "batch" else num_items(x, self.group, None), generator)
 
     def move(self, elements: Tensor, x: Tensor, action: Action | None, *, back: bool = False) -> Tensor:
-        """g x of each item, or g^-1 x; None is the group's own action."""
+        """g x of each item, or g^-1 x; None is the group's own action, of which x may be PyG's flat batch."""
         if action is TRIVIAL_ACTION:
             return x
+        return mapped(lambda signals: self._moved(elements, signals, action, back), x, self.group, action)
+
+    def _moved(self, elements: Tensor, x: Tensor, action: Action | None, back: bool) -> Tensor:
         if len(elements) == 1:
             g = elements[0]
             return (action or self.group.action)(self.group.inverse(g) if back else g, x)
@@ -119,12 +121,14 @@ class Augmented(nn.Module):
     variance of g enters the gradient; nothing is added to the cost.
 
     Args:
-        module: f. Further tensors it is called with, such as targets shown to a recurrent net, are moved as outputs are.
+        module: f, of any arguments: ``f(x, edge_index)`` of PyG, too.
         kind, p, clusters, per: as in ``Augmentation``.
         action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
+        moved: further arguments that move as outputs do, by place (from 0 on) or name; None moves floating tensors with the items
+            and nodes of x, such as targets shown to a recurrent net, and leaves edges and their weights where they are.
 
     Shapes:
-        x: (B, ...), or (N, C) for a group of nodes    returns: what f returns
+        x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: what f returns
 
     Raises:
         ConfigError: as in ``Augmentation``.
@@ -151,21 +155,52 @@ class Augmented(nn.Module):
         per: Per = "sample",
         action_in: Action | None = None,
         action_out: Action | None = None,
+        moved: Moved | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_moved(moved)
+        self.moved = None if moved is None else list(moved)
         self.module, self.group = module, group
         self.augmentation = Augmentation(group, kind, p, clusters, per)
         self.action_in, self.action_out, self.generator = action_in, action_out, generator
 
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """Apply the module."""
         if not self.training:
-            return self.module(x, *others)
-        elements = self.augmentation.draw(x, self.generator)
-        moved = [self.augmentation.move(elements, each, self.action_out) if isinstance(each, Tensor) else each for each in others]
-        y = self.module(self.augmentation.move(elements, x, self.action_in), *moved)
-        return self.augmentation.move(elements, y, self.action_out, back=True)
+            return self.module(x, *others, **named)
+        drawn, actions = self.augmentation.draw(x, self.generator), (self.action_in, self.action_out)
+
+        def out(value: Tensor) -> Tensor:
+            return self.augmentation.move(drawn, value, self.action_out)
+
+        args, kwargs = moved_arguments(out, x, others, named, self.group, *actions, self.moved)
+        y = self.module(self.augmentation.move(drawn, x, self.action_in), *args, **kwargs)
+        return self.augmentation.move(drawn, y, self.action_out, back=True)
+
+    def equivariance_error(
+        self, x: Tensor, *others: Any, num_samples: int = 32, generator: torch.Generator | None = None, **named: Any
+    ) -> float:
+        """Of f in evaluation, measured: sqrt(E ||g^-1 f(g x) - f(x)||^2 / E ||f(x)||^2) over random elements of the whole group.
+
+        ``gnet.measures.equivariance_error(f, x, group)`` has standard errors, too, for an f of x alone.
+        """
+        was_training = self.module.training
+        try:
+            return measured_error(
+                self.module.eval(),
+                x,
+                others,
+                self.group,
+                self.action_in,
+                self.action_out,
+                named=named,
+                moved=self.moved,
+                num_samples=num_samples,
+                generator=generator,
+            )
+        finally:
+            self.module.train(was_training)
 
     def extra_repr(self) -> str:
         """The group and which elements."""
@@ -180,13 +215,15 @@ class Penalised(nn.Module):
     ``gnet.nn.relaxed`` finds it inside any net, and ``GNetModule`` adds that to its loss.
 
     Args:
-        module: f, for any group; further tensors it is called with are moved as outputs are.
+        module: f, for any group, of any arguments: ``f(x, edge_index)`` of PyG, too.
         weight: of the penalty, which is a squared norm per item: for a loss averaged over the entries of an output divide by
             their number to have both in the same units.
         action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
+        moved: further arguments that move as outputs do, by place (from 0 on) or name; None moves floating tensors with the items
+            and nodes of x, such as targets shown to a recurrent net, and leaves edges and their weights where they are.
 
     Shapes:
-        x: (B, ...), or (N, C) for a group of nodes    returns: what f returns
+        x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: what f returns
 
     Raises:
         ConfigError: a negative weight.
@@ -210,18 +247,21 @@ class Penalised(nn.Module):
         *,
         action_in: Action | None = None,
         action_out: Action | None = None,
+        moved: Moved | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_moved(moved)
+        self.moved = None if moved is None else list(moved)
         check_at_least(0.0, weight=weight)
         self.module, self.group, self.weight = module, group, weight
         self.action_in, self.action_out, self.generator = action_in, action_out, generator
-        self._last: tuple[Tensor, tuple[Any, ...], Tensor, int] | None = None
+        self._last: tuple[Tensor, tuple[Any, ...], dict[str, Any], Tensor, int] | None = None
 
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """Apply the module."""
-        y = self.module(x, *others)
-        self._last = (x, others, y, y._version) if self.training and self.weight else None
+        y = self.module(x, *others, **named)
+        self._last = (x, others, named, y, y._version) if self.training and self.weight else None
         return y
 
     def penalty(self) -> Tensor:
@@ -229,11 +269,35 @@ class Penalised(nn.Module):
         last, self._last = self._last, None
         if last is None:
             return next((p.new_zeros(()) for p in self.parameters()), torch.zeros(()))
-        x, others, y, version = last
+        x, others, named, y, version = last
         if y._version != version:  # somebody wrote over the output, such as an activation in place
-            y = self.module(x, *others)
-        g = self.group.sample(1, self.generator)[0]
-        return self.weight * error_at(self.module, g, x, others, y, self.group, self.action_in, self.action_out)
+            y = self.module(x, *others, **named)
+        g, actions = self.group.sample(1, self.generator)[0], (self.action_in, self.action_out)
+        return self.weight * error_at(self.module, g, x, others, y, self.group, *actions, named=named, moved=self.moved)
+
+    def equivariance_error(
+        self, x: Tensor, *others: Any, num_samples: int = 32, generator: torch.Generator | None = None, **named: Any
+    ) -> float:
+        """Of f in evaluation, measured: sqrt(E ||g^-1 f(g x) - f(x)||^2 / E ||f(x)||^2) over random elements of the whole group.
+
+        ``gnet.measures.equivariance_error(f, x, group)`` has standard errors, too, for an f of x alone.
+        """
+        was_training = self.module.training
+        try:
+            return measured_error(
+                self.module.eval(),
+                x,
+                others,
+                self.group,
+                self.action_in,
+                self.action_out,
+                named=named,
+                moved=self.moved,
+                num_samples=num_samples,
+                generator=generator,
+            )
+        finally:
+            self.module.train(was_training)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last output, which belongs to a graph and cannot be copied."""

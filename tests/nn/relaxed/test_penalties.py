@@ -13,7 +13,7 @@ from gnet.groups import TRIVIAL_ACTION, MatrixGroup, PermutationGroup, Symmetric
 from gnet.measures import equivariance_error
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear, Propagate
 from gnet.nn.relaxed import Penalised, equivariance_penalty, linear_penalty, penalty
-from gnet.nn.relaxed.penalties import error_at
+from gnet.nn.relaxed.moving import error_at
 from tests.nn.relaxed.cases import DIHEDRAL, EDGES, FINER, GROUP, TRIVIAL, WHOLE, by_elements, made, scrambled, signals
 
 
