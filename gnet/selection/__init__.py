@@ -6,7 +6,7 @@ from gnet.selection.discovery import SymmetryTests, check_symmetries, exchanges,
 from gnet.selection.merging import MergePath, merge_clusters
 from gnet.selection.prediction import predicted_risk
 from gnet.selection.select import SymmetrySelection, UnstablePartitionWarning
-from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
+from gnet.selection.stability import Stability, bootstrap_stability, partition_stability, seed_stability
 
 __all__ = [
     "Candidate",
@@ -25,4 +25,5 @@ __all__ = [
     "merge_clusters",
     "partition_stability",
     "predicted_risk",
+    "seed_stability",
 ]

@@ -18,9 +18,10 @@ from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups
+from gnet.selection.inputs import LARGEST, check_penalties, counted_entries, num_nodes_in, wants_larger, without_missing
 from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
 from gnet.selection.prediction import predicted_risk
-from gnet.selection.stability import Stability, bootstrap_stability, partition_stability
+from gnet.selection.stability import DIFFERENT, Stability, bootstrap_stability
 from gnet.theory.counted import fill_by_least_squares, least_squares
 from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
 from gnet.theory.regressor import NodeRegressor
@@ -56,8 +57,13 @@ class SymmetrySelection(NodeRegressor):
             ``fit``; without a graph the trivial group, or what merging learns.
         merge: learn nested clusters from the data by ``merge_clusters``, and add them to the candidates, which needs more samples
             (in each fold) than inputs; None does so where there are as many, and groups or a graph that say what a node is.
-        alphas: ridge penalties to try, 0 for least squares (of least norm).
+        alphas: ridge penalties to try, in units of the mean square of an input, 0 for least squares (of least norm); None tries 0
+            and 0.1 to 100, and larger ones up to 1e6 while they are better, with a warning if the last is.
         cv: folds, or a splitter of scikit-learn's: ``TimeSeriesSplit`` for series.
+        complexity: price of a weight in merging, see ``merge_clusters``: None is log n (Schwarz), which finds true clusters where
+            there are any as n grows, and prefers coarse ones; 2 is the unbiased estimate of the risk.
+        num_bootstraps: how often clusters are learned again, each time from a random 63 % of the samples, for ``stability_``; 0
+            does not.
         num_candidates: about how many cluster groups a graph or a merge path gives.
         fit_intercept: whether there is an offset.
         output: see ``EquivariantRidge``.
@@ -75,9 +81,11 @@ class SymmetrySelection(NodeRegressor):
         path_: a ``Candidate`` for each group, in the order given, chains smallest first.
         cv_results_: the same as arrays, as scikit-learn's searches have it.
         weights_: shares (averaging) or factors (shrinkage) of the candidates.
-        error_products_: mean products of the candidates' cross-validated errors, (J, J), with ``validated`` on the diagonal.
+        error_products_: mean products of the candidates' cross-validated errors over all entries that count, (J, J). Where as
+            many count in every sample, ``validated``, a mean over samples, is the diagonal.
         merge_path_: what merging went through, or None.
-        stability_: agreement of the clusters that merging found in each fold, or None; a warning is given where it is low.
+        stability_: agreement of the clusters that merging learns from random parts of the samples (``bootstrap_stability``); None
+            without merging, and where the parts are too small. A warning is given then, and where it is low.
         coef_, intercept_: of the fitted map.
 
     References:
@@ -100,8 +108,10 @@ class SymmetrySelection(NodeRegressor):
         method: Method = "averaging",
         *,
         merge: bool | None = None,
-        alphas: Sequence[float] = (0.0, 0.1, 1.0, 10.0, 100.0),
+        alphas: Sequence[float] | None = None,
         cv: Any = 5,
+        complexity: float | None = None,
+        num_bootstraps: int = 10,
         num_candidates: int = 8,
         fit_intercept: bool = True,
         output: str | None = None,
@@ -111,6 +121,8 @@ class SymmetrySelection(NodeRegressor):
         self.merge = merge
         self.alphas = alphas
         self.cv = cv
+        self.complexity = complexity
+        self.num_bootstraps = num_bootstraps
         self.num_candidates = num_candidates
         self.fit_intercept = fit_intercept
         self.output = output
@@ -118,28 +130,30 @@ class SymmetrySelection(NodeRegressor):
     def fit(self, X: ArrayLike, y: ArrayLike, graph: "Data | None" = None, mask: ArrayLike | None = None) -> Self:
         """Fit all candidates, judge them, and keep what ``method`` says, fitted to all samples.
 
-        ``mask``, shaped as y, says which entries of y were measured: no others count, neither in the fits nor in the risks.
+        ``mask``, shaped as y, says which entries of y were measured: no others count, neither in the fits nor in the risks, nor
+        do those that are NaN.
         """
         if self.method not in METHODS:
             raise ConfigError(f"expected method in {', '.join(METHODS)}, got {self.method!r}")
-        if not len(self.alphas) or not all(0 <= alpha < math.inf for alpha in self.alphas):
-            raise ConfigError(f"expected finite ridge penalties >= 0 in alphas, got {self.alphas!r}; (0.0,) is least squares")
+        alphas = check_penalties(self.alphas)
+        if isinstance(self.num_bootstraps, bool) or not isinstance(self.num_bootstraps, int) or self.num_bootstraps in (1, -1):
+            raise ConfigError(f"expected num_bootstraps as a whole number, 0 or at least 2, got {self.num_bootstraps!r}")
+        y, mask = without_missing(y, mask)
         given = self._given(graph)
         degree = given[0].degree if given else num_nodes_in(X) if self.merge else None
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
         self._solvers: dict[int, tuple[NodeGroup, Solver]] = {}  # the group is kept, so that its id stays its own
         self._folds = list(check_cv(self.cv).split(np.zeros(len(x))))
-        counted = self._counted(mask, targets)
+        counted = counted_entries(mask, targets)
         self._merges = self._may_merge(given, x, targets, counted) if self.merge is None else self.merge
         scale = float((x - x.mean(0)).square().mean())
-        self._penalties = [alpha * scale for alpha in self.alphas]
         groups, self.merge_path_ = self._candidates(given, x, targets, counted)
-        losses, products, fold_groups = self._cross_validate(given, x, targets, counted)
+        losses, products = self._cross_validate(given, x, targets, counted, alphas, scale)
         self.path_ = self._judged(groups, len(groups) if self.merge_path_ is None else len(given), x, targets, losses, counted)
-        places = [self._penalties.index(each.penalty) + number * len(self.alphas) for number, each in enumerate(self.path_)]
+        places = [self._penalties.index(each.penalty) + number * len(self._penalties) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
         self._keep(x, targets, counted)
-        self.stability_ = self._stability(fold_groups, x, targets, counted)
+        self.stability_ = self._stability(x, targets, counted)
         del self._solvers
         return self
 
@@ -202,7 +216,7 @@ class SymmetrySelection(NodeRegressor):
         except ShapeError as error:
             hint = f"merging starts from least squares without symmetry, on {len(x)} samples here; take merge=False to use fewer"
             raise ShapeError(f"{error} ({hint})") from error
-        path = merge_clusters(fit, complexity=math.log(len(x)))
+        path = merge_clusters(fit, complexity=math.log(len(x)) if self.complexity is None else self.complexity)
         size = x.shape[1]
         counts = geometric_counts(1, size, self.num_candidates)
         partitions = [path.partition(size - count) for count in reversed(counts)]
@@ -214,25 +228,33 @@ class SymmetrySelection(NodeRegressor):
         model = EquivariantRidge(group, penalty, fit_intercept=self.fit_intercept)
         return model.fit_signals(x, targets, self._is_invariant, self._solvers[id(group)][1], counted)
 
-    def _counted(self, mask: ArrayLike | None, targets: Tensor) -> Tensor:
-        """Which entries count, shaped as the targets."""
-        if mask is None:
-            return torch.ones_like(targets, dtype=torch.bool)
-        given = torch.as_tensor(np.asarray(mask))
-        if given.dtype != torch.bool or given.numel() != targets.numel() or len(given) != len(targets):
-            raise ShapeError(f"expected a mask of bool, shaped as y, got {tuple(given.shape)} of {given.dtype}")
-        return given.reshape(targets.shape)
-
     def _cross_validate(
-        self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor
-    ) -> tuple[Tensor, Tensor, list[list[NodeGroup]]]:
-        """Mean squares of samples left out (J, A, n), products of the errors (J, A, J, A), the candidates of each fold."""
-        found: list[list[NodeGroup]] = []
+        self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor, alphas: list[float], scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """``_left_out`` at the given penalties, or at those of ``PENALTIES`` and as many larger ones as are better."""
+        folds = [self._candidates(given, x[train], targets[train], counted[train])[0] for train, _ in self._folds]
+        while True:
+            self._penalties = [alpha * scale for alpha in alphas]
+            losses, products = self._left_out(folds, x, targets, counted)
+            risks = losses[:, :, ~losses[0, 0].isnan()].mean(2)
+            if self.alphas is not None or not wants_larger(risks):
+                return losses, products
+            if alphas[-1] >= LARGEST:
+                warnings.warn(
+                    f"the largest ridge penalty tried, {LARGEST:g} times the mean square of an input, is the best of some "
+                    "candidates: the inputs say next to nothing of the targets, or are not standardised; give alphas",
+                    UserWarning,
+                    stacklevel=3,
+                )
+                return losses, products
+            alphas = [*alphas, 10 * alphas[-1], 100 * alphas[-1]]
+
+    def _left_out(self, folds: list[list[NodeGroup]], x: Tensor, targets: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean squares of samples left out (J, A, n), products of the errors (J, A, J, A), by the candidates of each fold."""
         losses, products = torch.empty(0), torch.empty(0)
         total = 0
-        for train, test in self._folds:
+        for (train, test), groups in zip(self._folds, folds, strict=True):
             known = (x[train], targets[train], counted[train])
-            groups, _ = self._candidates(given, *known)
             truth, counts = targets[test].flatten(1), counted[test].flatten(1).double()
             errors = torch.stack(
                 [
@@ -242,15 +264,14 @@ class SymmetrySelection(NodeRegressor):
                     for group in groups
                 ]
             )  # (J, A, n, out)
-            if not found:
+            if not len(losses):
                 losses = torch.full((*errors.shape[:2], len(x)), math.nan, dtype=torch.float64)
                 products = torch.zeros(*errors.shape[:2], *errors.shape[:2], dtype=torch.float64)
             losses[:, :, test] = errors.square().sum(3) / counts.sum(1)  # NaN where nothing counts
             flat = errors.flatten(2).flatten(0, 1)
             products += (flat @ flat.mT).reshape(products.shape)
             total += int(counts.sum())
-            found.append(groups)
-        return losses, products / max(total, 1), found
+        return losses, products / max(total, 1)
 
     def _judged(
         self, groups: list[NodeGroup], num_given: int, x: Tensor, targets: Tensor, losses: Tensor, counted: Tensor
@@ -330,23 +351,26 @@ class SymmetrySelection(NodeRegressor):
             )
         return int(np.nanargmin(predicted))
 
-    def _stability(self, found: list[list[NodeGroup]], x: Tensor, targets: Tensor, counted: Tensor) -> Stability | None:
-        """How much the best clusters of the folds agree; of a single fold those of samples drawn with replacement."""
-        if self.merge_path_ is None:
+    def _stability(self, x: Tensor, targets: Tensor, counted: Tensor) -> Stability | None:
+        """How much the best clusters of random parts of the samples agree."""
+        if self.merge_path_ is None or not self.num_bootstraps:
             return None
 
         def best(rows: Tensor) -> Partition:
             path = self._candidates([], x[rows], targets[rows], counted[rows])[1]
             return path.best_partition if path is not None else Partition.singletons(x.shape[1])
 
-        partitions = [group.partition for groups in found if isinstance(group := groups[-1], ClusterGroup)]
-        if len(partitions) > 1:
-            stability = partition_stability(partitions)
-        else:
-            try:
-                stability = bootstrap_stability(best, len(x), num_runs=5, generator=torch.Generator().manual_seed(0))
-            except ShapeError:  # too few different samples
-                return None
+        try:
+            generator = torch.Generator().manual_seed(0)
+            runs = {"num_runs": self.num_bootstraps, "share": DIFFERENT, "generator": generator}
+            stability = bootstrap_stability(best, len(x), **runs)  # type: ignore[arg-type]
+        except ShapeError:
+            text = (
+                f"too few samples ({len(x)} of {x[0].numel()} inputs) to tell whether others would give the same clusters: "
+                "part of them gives none; read nothing into the clusters"
+            )
+            warnings.warn(text, UnstablePartitionWarning, stacklevel=3)
+            return None
         if not stability.is_stable:
             text = f"{stability}: other samples would give other clusters; use what is fitted, but read nothing into the clusters"
             warnings.warn(text, UnstablePartitionWarning, stacklevel=3)
@@ -363,11 +387,3 @@ class SymmetrySelection(NodeRegressor):
 
 def _total(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum(0)
-
-
-def num_nodes_in(X: Any) -> int:
-    """The nodes of X (n, N) or (n, N, C)."""
-    shape = np.shape(X)
-    if len(shape) not in (2, 3):
-        raise ShapeError(f"expected X of shape (n, N) or (n, N, C), got {shape}")
-    return int(shape[1])

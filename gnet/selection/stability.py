@@ -1,19 +1,28 @@
 """Would other data, or another seed, give the same clusters?"""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import torch
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from gnet.errors import ConfigError, PartitionError
+from gnet.graphs.coarsen import ClusteringMethod, coarsen
 from gnet.graphs.partition import Partition
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 STABLE = 0.75
 """Mean adjusted Rand index from which a partition counts as stable: below, pairs of runs disagree on a good part of the nodes."""
+
+DIFFERENT = 1 - 1 / math.e
+"""Share of the samples that is among as many drawn with replacement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,19 +96,44 @@ def partition_stability(partitions: Sequence[Partition]) -> Stability:
     return Stability(found, agreement)
 
 
+def seed_stability(graph: "Data", num_clusters: int, *, method: ClusteringMethod = "spectral", num_runs: int = 10) -> Stability:
+    """Coarsen a graph with several seeds, and compare: whether the clusters are the graph's, or the seed's.
+
+    Raises:
+        ConfigError, PartitionError, GraphError: as ``gnet.graphs.coarsen``; fewer than two runs.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> two = Data(edge_index=torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 0, 4, 5, 3]]), num_nodes=6)
+        >>> seed_stability(two, 2, method="louvain", num_runs=3)
+        Stability(3 runs, mean adjusted Rand index 1.00: stable)
+    """
+    return partition_stability([coarsen(graph, num_clusters, method, seed=seed) for seed in range(num_runs)])
+
+
 def bootstrap_stability(
-    learn: Callable[[Tensor], Partition], num_samples: int, *, num_runs: int = 10, generator: torch.Generator | None = None
+    learn: Callable[[Tensor], Partition],
+    num_samples: int,
+    *,
+    num_runs: int = 10,
+    share: float | None = None,
+    generator: torch.Generator | None = None,
 ) -> Stability:
-    """Learn the partition again from samples drawn with replacement, and compare.
+    """Learn the partition again from samples drawn with replacement, or from a share of them, and compare.
+
+    Samples drawn with replacement come several times, and with them their noise, which whoever estimates the noise takes for
+    less than it is: ``merge_clusters`` then finds clusters that are too fine. ``share=DIFFERENT`` draws as many samples as are
+    different among those, without copies.
 
     Args:
         learn: a partition from the numbers of the samples to use, (n,) int64.
         num_samples: n.
         num_runs: how often.
+        share: of the samples, drawn without replacement; None draws all of them, with replacement.
         generator: of the draws.
 
     Raises:
-        ConfigError: fewer than two runs.
+        ConfigError: fewer than two runs, or a share outside (0, 1).
 
     References:
         Hennig (2007), doi:10.1016/j.csda.2006.11.025, on the stability of clusters under resampling.
@@ -108,5 +142,12 @@ def bootstrap_stability(
         >>> bootstrap_stability(lambda rows: Partition([0, 0, 1]), 20, num_runs=3)
         Stability(3 runs, mean adjusted Rand index 1.00: stable)
     """
-    draws = (torch.randint(num_samples, (num_samples,), generator=generator) for _ in range(num_runs))
-    return partition_stability([learn(rows) for rows in draws])
+    if share is not None and not 0 < share < 1:
+        raise ConfigError(f"expected a share in (0, 1), got {share}")
+
+    def draw() -> Tensor:
+        if share is None:
+            return torch.randint(num_samples, (num_samples,), generator=generator)
+        return torch.randperm(num_samples, generator=generator)[: max(1, round(share * num_samples))]
+
+    return partition_stability([learn(draw()) for _ in range(num_runs)])

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import unittest.mock
 import warnings
 
 import numpy as np
@@ -260,3 +261,67 @@ def test_bad_input_is_refused():
         SymmetrySelection(CHAIN, merge=True).fit(x[:7], y[:7])
     with pytest.raises(ShapeError, match="take method='averaging'"):
         SymmetrySelection([TrivialGroup(6)], "estimate", cv=2).fit(x[:4], y[:4])
+
+
+def test_clusters_are_compared_on_random_parts_of_the_samples():
+    x, y, _ = drawn(60, seed=6)
+    calls = []
+
+    class Spied(SymmetrySelection):
+        def _candidates(self, given, x, targets, counted):
+            calls.append(len(torch.unique(x[:, 0, 0])))
+            return super()._candidates(given, x, targets, counted)
+
+    found = Spied(CHAIN, merge=True, cv=KFold(3), num_bootstraps=4).fit(x, y)
+    assert calls[:4] == [60, 40, 40, 40] and calls[4:] == [38] * 4
+    assert len(found.stability_.partitions) == 4
+    assert Spied(CHAIN, merge=True, num_bootstraps=0).fit(x, y).stability_ is None
+    with pytest.warns(UnstablePartitionWarning, match="too few samples .9 of 6 inputs. to tell whether others"):
+        few = SymmetrySelection(CHAIN, merge=True, cv=[(np.arange(9), np.arange(9))]).fit(x[:9], y[:9])
+    assert few.stability_ is None and few.merge_path_ is not None
+    with pytest.raises(ConfigError, match="num_bootstraps as a whole number, 0 or at least 2, got 1"):
+        SymmetrySelection(CHAIN, num_bootstraps=1).fit(x, y)
+
+
+def test_the_price_of_a_weight_in_merging():
+    x, y, _ = drawn(100, seed=3, deviation=0.15)
+    cheap, default = (SymmetrySelection(CHAIN, merge=True, num_bootstraps=0, complexity=c).fit(x, y) for c in (0.0, None))
+    schwarz = SymmetrySelection(CHAIN, merge=True, num_bootstraps=0, complexity=math.log(100)).fit(x, y)
+    assert torch.equal(default.merge_path_.risks, schwarz.merge_path_.risks)
+    assert cheap.merge_path_.best == 0 < default.merge_path_.best
+
+
+def test_penalties_grow_while_they_help_up_to_a_bound():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 30))
+    y = 0.2 * x + 3 * rng.standard_normal((20, 30))
+    scale = np.square(x - x.mean(0)).mean()
+    few, grown = (SymmetrySelection([TrivialGroup(30)], alphas=a).fit(x, y) for a in ((0.0, 1.0, 100.0), None))
+    assert few.path_[0].penalty == pytest.approx(100 * scale) and grown.path_[0].penalty > 500 * scale
+    assert grown.path_[0].validated < few.path_[0].validated
+    with (
+        unittest.mock.patch("gnet.selection.select.LARGEST", 100.0),
+        pytest.warns(UserWarning, match="the largest ridge penalty tried, 100 times the mean square of an input"),
+    ):
+        SymmetrySelection([TrivialGroup(30)]).fit(x, y)
+
+
+def test_targets_that_are_nan_were_not_measured():
+    x, y, _ = drawn(80, seed=13)
+    mask = np.random.default_rng(0).random(y.shape) < 0.9
+    missing = np.where(mask, y, np.nan)
+    with_mask, alone, both = (
+        SymmetrySelection(CHAIN, merge=False).fit(x, *given) for given in ((y, None, mask), (missing,), (missing, None, mask))
+    )
+    assert np.array_equal(with_mask.coef_, alone.coef_) and np.array_equal(with_mask.coef_, both.coef_)
+    with pytest.raises(ValueError, match="infinity"):
+        SymmetrySelection(CHAIN, merge=False).fit(x, np.where(mask, y, np.inf))
+
+
+def test_products_of_errors_are_over_entries_and_validated_over_samples():
+    x, y, _ = drawn(40, seed=2)
+    uneven = np.ones(y.shape, dtype=bool)
+    uneven[20:, 1:] = False
+    even, masked = (SymmetrySelection(CHAIN, merge=False, alphas=(1.0,)).fit(x, y, mask=m) for m in (None, uneven))
+    assert np.diag(even.error_products_) == pytest.approx([each.validated for each in even.path_])
+    assert np.diag(masked.error_products_) != pytest.approx([each.validated for each in masked.path_], rel=1e-3)

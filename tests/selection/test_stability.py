@@ -5,10 +5,11 @@ import itertools
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, PartitionError
-from gnet.graphs import Partition
-from gnet.selection import Stability, bootstrap_stability, partition_stability
+from gnet.graphs import Partition, coarsen
+from gnet.selection import Stability, bootstrap_stability, partition_stability, seed_stability
 
 
 def rand_index(first, second):
@@ -58,3 +59,20 @@ def test_stable_is_three_quarters():
     pair = (Partition([0, 1]), Partition([0, 1]))
     for score, verdict in ((0.74, False), (0.75, True), (0.5, False)):
         assert Stability(pair, torch.tensor([[1.0, score], [score, 1.0]], dtype=torch.float64)).is_stable is verdict
+
+
+def test_seeds_of_a_clustering_are_compared():
+    ring = torch.arange(24)
+    edges = torch.stack([torch.cat([ring, (ring + 1) % 24]), torch.cat([(ring + 1) % 24, ring])])
+    nothing_to_cut = Data(edge_index=edges, num_nodes=24)
+    found = seed_stability(nothing_to_cut, 5, num_runs=4)
+    assert found.partitions[2] == coarsen(nothing_to_cut, 5, "spectral", seed=2)
+    assert found.score < 1.0
+
+
+def test_parts_of_the_samples_hold_no_copies():
+    rows = []
+    bootstrap_stability(lambda r: rows.append(r) or Partition([0, 1]), 30, num_runs=3, share=0.5)
+    assert all(len(torch.unique(each)) == 15 for each in rows)
+    with pytest.raises(ConfigError, match=r"expected a share in \(0, 1\), got 1"):
+        bootstrap_stability(lambda r: Partition([0, 1]), 30, share=1)

@@ -105,7 +105,8 @@ def moved_arguments(
     Raises:
         ConfigError: ``moved`` names one that was not given, or is no tensor.
     """
-    arguments: dict[int | str, Any] = {**dict(enumerate(others)), **named}
+    arguments: dict[int | str, Any] = dict(enumerate(others))
+    arguments.update(named.items())
     for each in moved or ():
         if not isinstance(arguments.get(each), Tensor):
             raise ConfigError(f"moved names {each!r}, and the net was called with no such tensor after x")
