@@ -105,11 +105,12 @@ def broken_square(weight: Tensor, bias: Tensor | None, group: NodeGroup) -> Tens
 
 
 def check_at_least(floor: float, **values: float) -> None:
-    """Refuse settings below a number, and NaN.
+    """Refuse settings below a number, infinite ones, and NaN.
 
     Raises:
         ConfigError: the first one that is.
     """
     for name, value in values.items():
-        if not isinstance(value, int | float) or not value >= floor:
-            raise ConfigError(f"expected {name} >= {floor:g}, got {value!r}")
+        if not isinstance(value, int | float) or not floor <= value < math.inf:
+            finite = " and finite" if value == math.inf else ""
+            raise ConfigError(f"expected {name} >= {floor:g}{finite}, got {value!r}")

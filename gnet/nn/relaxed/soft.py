@@ -1,7 +1,7 @@
 """Clusters that nodes belong to in part: learned with the weights, hardened into a partition by the temperature."""
 
 import math
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.kernels.segments import segment_sum
 from gnet.nn.base import Bias
+from gnet.nn.checks import check_choice
 from gnet.nn.linear import EquivariantLinear
 from gnet.nn.relaxed.base import ApproximateLinear, check_at_least
 from gnet.nn.weights import ALPHA, Init, Start
@@ -92,9 +93,12 @@ class SoftClusters(ApproximateLinear):
         rho: float = 0.5,
         generator: torch.Generator | None = None,
     ) -> None:
-        if not temperature > 0:
-            raise ConfigError(f"expected a temperature > 0, got {temperature}")
-        if isinstance(num_clusters, bool) or not 1 <= num_clusters <= num_nodes:
+        if not 0 < temperature < math.inf:
+            raise ConfigError(f"expected a temperature > 0, got {temperature}; it must be finite, too")
+        check_choice("bias", bias, (*get_args(Bias), None))
+        if isinstance(num_clusters, bool) or not isinstance(num_clusters, int):
+            raise ConfigError(f"expected num_clusters as a whole number, got {num_clusters!r}")
+        if not 1 <= num_clusters <= num_nodes:
             raise ConfigError(f"expected between one cluster and one per node, got {num_clusters} for {num_nodes} nodes")
         check_at_least(0.0, entropy=entropy, coarsening=coarsening)
         if coarsening > 0 and edge_index is None:
@@ -244,4 +248,6 @@ def _starting_logits(
         return gap * torch.nn.functional.one_hot(logits.labels, k).float()
     if logits.shape != (num_nodes, k):
         raise ShapeError(f"expected logits of shape ({num_nodes}, {k}), got {tuple(logits.shape)}")
+    if not bool(logits.isfinite().all()):
+        raise ConfigError("expected finite logits, got NaN or infinity; take a partition for clusters that are nearly hard")
     return logits.detach().clone().float()
