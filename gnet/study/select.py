@@ -42,16 +42,16 @@ Every other option is that of `fit`. The candidates are --clusters, or the confi
 symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries (on image
 grids translations, too). Clusters learned from the data by merging are added where there are more samples than inputs.
 
-Every candidate is fitted as a linear map on the training split, and judged on the validation split. That takes seconds and says
-which symmetry the data have; a net may want another: --train trains the best candidates as nets, as `study` does, and beside
-them the sum over many groups (symmetry Automatic).
+Every candidate is fitted as a linear map on the training split, and judged on the validation split, which has also chosen its
+ridge penalty. That takes seconds and says with which symmetry linear maps predict best; a net may want another: --train trains
+the best candidates as nets, as `study` does, and beside them the sum over many groups (symmetry Automatic).
 """
 
 LEGEND = """\
 Mean squared errors of linear maps, in model units: predicted for new inputs from the fitted samples alone (least squares,
 taking inputs as normal; - where they are too few to tell), and on the validation split, with its standard error. Behind: the
-validated error less the lowest, on the same samples, with its standard error. Share: of the convex combination with the lowest
-validated error."""
+validated error less the lowest, on the same samples, with its standard error; * where it is less than two of these. Share: of
+the convex combination with the lowest validated error."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,11 +110,21 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
     name = Path(given.config[-1]).stem if given.config else type(datamodule).__name__.lower()
     out = given.out or Path("selections") / name
     out.mkdir(parents=True, exist_ok=True)
-    rule, text, status = (ranked[0].name, ranked[0].rule), _text(ranked, selection), 0
-    if given.train:
-        rule, verdict, status = _trained(ranked[: given.train], words, resolve_config, datamodule, given, out)
-        text += f"\n\n{verdict}"
+    text, status = _text(ranked, selection), 0
     write_atomically(out / "candidates.csv", _csv(ranked))
+    _write(out, (ranked[0].name, ranked[0].rule), text, base, start)
+    print(text, flush=True)
+    if given.train:  # which may take hours: what is known by now is written, and stays if it is stopped
+        rule, verdict, status = _trained(ranked[: given.train], words, resolve_config, datamodule, given, out)
+        _write(out, rule, f"{text}\n\n{verdict}", base, start)
+        print(f"\n{verdict}")
+    print(f"\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
+    print(f"  python train.py fit --config {out / 'best.yaml'}")
+    return status
+
+
+def _write(out: Path, rule: "tuple[str, Symmetry]", text: str, base: dict[str, Any], start: Provenance) -> None:
+    """The report, and the config of a symmetry."""
     config = without_study(base)
     config["model"] = {**config["model"], "symmetry": rule[1].as_config()}
     where = f"{start.processor}, {start.cores} cores; git revision {start.revision}; {start.date}"
@@ -123,9 +133,6 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
     write_atomically(
         out / "report.md", f"# Selection\n\n{text}\n\n## Command, code and machine\n\n    {start.command}\n\n{where}\n"
     )
-    print(f"{text}\n\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
-    print(f"  python train.py fit --config {out / 'best.yaml'}")
-    return status
 
 
 def rank(
@@ -252,7 +259,7 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
     header = ["candidate", "weights", "predicted", "validated", "+-", "behind", "+-", "share"]
     rows = [
         [
-            each.name,
+            f"{each.name} *" if not_told_apart(each.known) else each.name,
             str(each.known.num_weights),
             "-" if np.isnan(each.known.predicted) else f"{each.known.predicted:.4g}",
             f"{each.known.validated:.4g}",
@@ -268,7 +275,17 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
     stability = selection.stability_
     if stability is not None:
         text += f"\nLearned clusters, on other samples: {stability}."
-    return f"{text}\nBest: {ranked[0].name}."
+    elif selection.merge_path_ is not None:
+        text += "\nLearned clusters: too few samples to tell whether others would give the same."
+    others = sum(not_told_apart(each.known) for each in ranked) - 1
+    text += f"\nBest: {ranked[0].name}, of linear maps"
+    text += f"; {others} more (*) cannot be told from it by these samples." if others else "; all others are told from it."
+    return f"{text} A net may want another: --train 3 compares nets."
+
+
+def not_told_apart(known: "Candidate") -> bool:
+    """Whether a candidate is less than two standard errors behind the best: the best itself always is."""
+    return not known.difference > 2 * known.difference_error
 
 
 def _csv(ranked: Sequence[Ranked]) -> str:

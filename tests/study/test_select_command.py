@@ -9,7 +9,8 @@ import yaml
 from gnet.cli import main
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, SymmetricGroup
-from gnet.study.select import default_rules, rank
+from gnet.selection import Candidate
+from gnet.study.select import default_rules, not_told_apart, rank
 from gnet.training import Coarsened, GivenPartition, Symmetric, Trivial
 from gnet.training.data import Digits
 from gnet.training.planted import Planted
@@ -36,7 +37,11 @@ def test_the_planted_symmetry_is_ranked_first_and_its_config_trains(tmp_path, ca
     printed = capsys.readouterr().out
     rows = rows_of(tmp_path / "found" / "candidates.csv")
     assert [float(row["validated"]) for row in rows] == sorted(float(row["validated"]) for row in rows)
-    assert f"Best: {rows[0]['candidate']}." in printed and int(rows[0]["num_weights"]) == 6
+    assert f"Best: {rows[0]['candidate']}, of linear maps" in printed and int(rows[0]["num_weights"]) == 6
+    assert "A net may want another: --train 3 compares nets." in printed
+    near = [row for row in rows if float(row["difference"]) <= 2 * float(row["difference_error"])]
+    assert printed.count(" * |") == len(near) >= 1
+    assert f"{len(near) - 1} more (*) cannot be told" in printed if len(near) > 1 else "all others are told from it" in printed
     config = yaml.safe_load((tmp_path / "found" / "best.yaml").read_text())
     assert "study" not in config and config["data"]["init_args"]["num_train"] == 100
     assert main(["fit", "--config", "found/best.yaml", "--trainer.enable_progress_bar=false", "--trainer.logger=false"]) == 0
@@ -76,6 +81,27 @@ def test_nets_have_the_last_word(tmp_path, capsys, monkeypatch):
     names = {row["symmetry"] for row in rows}
     assert len(names) == 3 and "automatic" in names and f"Best net: {best}." in printed
     assert best in (tmp_path / "found" / "best.yaml").read_text().splitlines()[0]
+
+
+def test_the_ranking_is_written_before_nets_are_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gnet.study.select._trained", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main(["select", *PLANTED, "--train", "2", "--no-merge", "--out", "found", "--clusters", "1", "2", "8"])
+    assert "Best: S4^2, of linear maps" in capsys.readouterr().out
+    assert len(rows_of(tmp_path / "found" / "candidates.csv")) == 3
+    assert "Best: S4^2" in (tmp_path / "found" / "report.md").read_text()
+    assert (tmp_path / "found" / "best.yaml").exists()
+
+
+@pytest.mark.parametrize(("difference", "error", "same"), [(0.0, 0.0, True), (1.9, 1.0, True), (2.1, 1.0, False)])
+def test_two_standard_errors_tell_candidates_apart(difference, error, same):
+    known = Candidate(SymmetricGroup(2), 2, 1.0, 1.0, 0.1, 0.0, difference=difference, difference_error=error)
+    assert not_told_apart(known) is same
 
 
 def test_a_net_of_one_group_alone_says_so(tmp_path, capsys, monkeypatch):
