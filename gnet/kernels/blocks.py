@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gnet.kernels import backends
+
 FINE = 16
 """Mean cluster size below which clusters of several sizes are not worth a loop: each node gets a copy of its weight."""
 
@@ -27,6 +29,7 @@ class ClusterIndex(NamedTuple):
     Shapes:
         labels: (N,)    divisor: (k,) integers, what each cluster's sum is divided by
         order: (N,) nodes sorted by cluster    inverse: (N,) the place of each node in it
+        ptr: (k + 1,) where each cluster begins in the order
         sizes: k numbers    is_sorted: order is 0..N-1
     """
 
@@ -34,6 +37,7 @@ class ClusterIndex(NamedTuple):
     divisor: Tensor
     order: Tensor
     inverse: Tensor
+    ptr: Tensor
     sizes: tuple[int, ...]
     is_sorted: bool
 
@@ -46,9 +50,10 @@ class ClusterIndex(NamedTuple):
             tensor([0, 2, 1])
         """
         order = torch.argsort(labels, stable=True)
-        sizes = tuple(torch.bincount(labels, minlength=len(divisor)).tolist())
+        counts = torch.bincount(labels, minlength=len(divisor))
+        ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         is_sorted = torch.equal(order, torch.arange(len(labels), device=labels.device))
-        return cls(labels, divisor, order, torch.argsort(order), sizes, is_sorted)
+        return cls(labels, divisor, order, torch.argsort(order), ptr, tuple(counts.tolist()), is_sorted)
 
     @property
     def identity(self) -> bool:
@@ -96,7 +101,9 @@ def pooled_linear(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | Non
     """
     _, out_channels, _, in_channels = mix.shape
     if own is None and index.identity:
-        return _mix(x / index.divisor.to(x.dtype)[:, None], mix, bias)
+        return mix_clusters(x / index.divisor.to(x.dtype)[:, None], mix, bias)
+    if backends.active is not None and backends.active.serves(x):
+        return backends.active.pooled_linear(x, own, mix, bias, index, 1)
     flat = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
     # A batched product per signal and cluster copies the weights B times, which pays while they are smaller than the signals.
     if own is not None and index.is_even and in_channels * out_channels <= 2 * index.sizes[0] * max(in_channels, out_channels):
@@ -121,11 +128,24 @@ def own_linear(x: Tensor, own: Tensor | None, offsets: Tensor, index: ClusterInd
     """
     if own is None:
         return offsets.index_select(-2, index.labels)
+    if backends.active is not None and backends.active.own_linear is not None and backends.active.serves(x):
+        return backends.active.own_linear(x, own, offsets, index)
     batch = x.shape[:-2]
     first = nodes_first(x.reshape(math.prod(batch), *x.shape[-2:]), index)
-    flat = offsets.to(x.dtype).reshape(math.prod(batch), math.prod(offsets.shape[-2:]))
-    y = nodes_last(_times_plus(_parts(first, index, 0), own.to(x.dtype).transpose(1, 2), flat, index, 0), index)
+    flat = offsets.to(x.dtype).reshape(math.prod(batch), *offsets.shape[-2:])
+    y = nodes_last(own_linear_nodes_first(first, own.to(x.dtype), flat, index), index)
     return y.reshape(*batch, *y.shape[-2:])
+
+
+def own_linear_nodes_first(x: Tensor, own: Tensor, offsets: Tensor, index: ClusterIndex) -> Tensor:
+    """The same on signals with the nodes first and in cluster order, (N, B, C) and (B, k, C') -> (N, B, C').
+
+    Example:
+        >>> index = ClusterIndex.of(torch.tensor([0, 0, 1]), torch.tensor([2, 1]))
+        >>> own_linear_nodes_first(torch.ones(3, 1, 1), torch.tensor([[[2.0]], [[3.0]]]), torch.zeros(1, 2, 1), index).flatten()
+        tensor([2., 2., 3.])
+    """
+    return _times_plus(_parts(x, index, 0), own.transpose(1, 2), offsets.flatten(1), index, 0)
 
 
 def pooled_linear_nodes_first(x: Tensor, own: Tensor | None, mix: Tensor, bias: Tensor | None, index: ClusterIndex) -> Tensor:
@@ -142,9 +162,11 @@ def pooled_linear_nodes_first(x: Tensor, own: Tensor | None, mix: Tensor, bias: 
         >>> torch.allclose(y, pooled_linear(x, own, mix, None, index), atol=1e-5)
         True
     """
+    if backends.active is not None and backends.active.serves(x):
+        return backends.active.pooled_linear(x, own, mix, bias, index, 0)
     if own is None:
         pooled = _means(_parts(x, index, 0), index, 0).unflatten(1, (len(index.sizes), -1))
-        return _mix(pooled, mix, bias).transpose(0, 1).index_select(0, index.sorted_labels)
+        return mix_clusters(pooled, mix, bias).transpose(0, 1).index_select(0, index.sorted_labels)
     return _apply(x, own, mix, bias, index, 0)
 
 
@@ -189,8 +211,13 @@ class _Reorder(torch.autograd.Function):
         return _Reorder.apply(grad, ctx.inverse, ctx.order, ctx.axis), None, None, None
 
 
-def _mix(pooled: Tensor, mix: Tensor, bias: Tensor | None) -> Tensor:
-    """The one matrix product among clusters, (*, k, C) -> (*, k, C')."""
+def mix_clusters(pooled: Tensor, mix: Tensor, bias: Tensor | None) -> Tensor:
+    """The one matrix product among clusters, (*, k, C) -> (*, k, C').
+
+    Example:
+        >>> mix_clusters(torch.tensor([[2.0], [5.0]]), torch.tensor([[0.0, 1.0], [1.0, 1.0]]).reshape(2, 1, 2, 1), None).flatten()
+        tensor([5., 7.])
+    """
     k, out_channels = mix.shape[:2]
     mixed = F.linear(pooled.flatten(-2), mix.flatten(2).flatten(0, 1), None if bias is None else bias.flatten())
     return mixed.unflatten(-1, (k, out_channels))
@@ -203,7 +230,7 @@ def _batch_first(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index
     nodes = ordered.unflatten(1, (k, size))  # (B, k, s, C)
     wide = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
     pooled = nodes.sum(2, dtype=wide) / index.divisor[:, None]
-    mixed = _mix(pooled.to(x.dtype), mix, bias).unsqueeze(2)  # (B, k, 1, C')
+    mixed = mix_clusters(pooled.to(x.dtype), mix, bias).unsqueeze(2)  # (B, k, 1, C')
     if k == 1:
         return F.linear(x, own[0]) + mixed[:, 0]
     weights = own.transpose(1, 2)[None].expand(batch, *[-1] * 3)

@@ -1,9 +1,12 @@
-"""Reductions over clusters: the one door to torch's scatter and segment operations."""
+"""Reductions over clusters: the one door to the scatter and segment operations of torch, torch-scatter and Triton."""
+
+import math
 
 import torch
 from torch import Tensor
 
 from gnet.errors import ShapeError
+from gnet.kernels import backends
 
 
 def cluster_sum(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
@@ -24,6 +27,9 @@ def cluster_sum(x: Tensor, labels: Tensor, num_clusters: int) -> Tensor:
     """
     if labels.shape != x.shape[-2:-1]:
         raise ShapeError(f"expected one label per node, got labels {tuple(labels.shape)} for x {tuple(x.shape)}")
+    if backends.active is not None and backends.active.serves(x):
+        flat = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+        return backends.active.sums(flat, labels, num_clusters).reshape(*x.shape[:-2], num_clusters, x.shape[-1])
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     zeros = wide.new_zeros((*x.shape[:-2], num_clusters, x.shape[-1]))
     return torch.index_add(zeros, -2, labels, wide).to(x.dtype)
@@ -39,6 +45,9 @@ def segment_sum(values: Tensor, places: Tensor, num_places: int) -> Tensor:
         >>> segment_sum(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 2]), 3).flatten()
         tensor([4., 0., 5.])
     """
+    if backends.active is not None and backends.active.serves(values):
+        flat = values.reshape(1, len(values), math.prod(values.shape[1:]))
+        return backends.active.sums(flat, places, num_places).reshape(num_places, *values.shape[1:])
     wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     return torch.index_add(wide.new_zeros((num_places, *values.shape[1:])), 0, places, wide).to(values.dtype)
 

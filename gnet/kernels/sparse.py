@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gnet.kernels import backends
 from gnet.kernels.segments import segment_sum
 
 FINE = 16
@@ -61,6 +62,9 @@ def sparse_linear(x: Tensor, weights: Tensor, index: RowIndex, scale: Tensor | N
                 [ 0.],
                 [30.]])
     """
+    active = backends.active
+    if active is not None and active.sparse_linear is not None and active.serves(x):
+        return active.sparse_linear(x, weights, index, scale)
     nodes = x.movedim(-2, 0)  # (M, *, C)
     sent = nodes.index_select(0, index.senders)
     if scale is not None:
