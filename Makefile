@@ -23,7 +23,7 @@ export NOTEBOOKS ?= cache
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build tables docs clean
+.PHONY: help demo test kernels lint build tables docs clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -35,6 +35,10 @@ demo: $(VENV)/.installed  ## install, then study the symmetries of inpainting 8 
 
 test: $(VENV)/.installed-dev  ## install what is missing, then run every test and every example in a docstring
 	$(BIN)/python -m pytest $(TESTS) -n $(JOBS) --durations=20
+
+kernels: $(VENV)/.installed-dev  ## the optional kernel backends, torch-scatter and Triton: install where possible (minutes), then test
+	VENV=$(VENV) JOBS=$(JOBS) .ci/kernels install
+	VENV=$(VENV) JOBS=$(JOBS) .ci/kernels test
 
 lint: $(VENV)/.installed-dev  ## style (ruff) and types (mypy)
 	$(BIN)/ruff check .
