@@ -204,7 +204,7 @@ def test_the_backward_pass_stays_with_the_backend_of_the_forward_pass(name, rng)
         y = module(signal(rng, 2)).sum()
     before = operations(name)
     y.backward()
-    assert (operations(name) > before) == (name != "native")
+    assert (operations(name) > before) == (name == "triton")  # the gradient of a sum is a gathering, which torch does
 
 
 # --- the switch ---
