@@ -102,7 +102,7 @@ _HOME = {
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
 _ROOMS = (
-    *("errors", "graphs", "groups", "isotypic", "kernels", "measures", "nn", "orbits", "randomness"),
+    *("distributed", "errors", "graphs", "groups", "isotypic", "kernels", "measures", "nn", "orbits", "randomness"),
     *("selection", "study", "testing", "theory", "training"),
 )
 

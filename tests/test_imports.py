@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"errors", "randomness", "graphs", "groups", "orbits", "isotypic", "kernels"},
     "theory": {"errors", "randomness", "graphs", "groups", "orbits", "isotypic"},
     "measures": CORE | {"theory"},
+    "distributed": CORE,
     "testing": CORE | {"theory", "measures"},
-    "training": CORE | {"theory", "measures"},
+    "training": CORE | {"theory", "measures", "distributed"},
     "selection": CORE | {"theory", "measures", "training"},
     "study": CORE | {"theory", "measures", "training", "selection"},
 }

@@ -167,6 +167,8 @@ class GNetCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what was reached and where it lies."""
+        if not self.trainer.is_global_zero:
+            return
         best = next((each for each in self.trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
         if best is not None and best.weights:
             before = "" if self.model.project_onto is None else ", before the net was projected"
@@ -391,7 +393,7 @@ def run(command: str, args: Sequence[str]) -> GNetCLI:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "litlogger" not in record.getMessage())
     for known in (".*does not have many workers.*", ".*You have overridden `.*` in `LightningModule`.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", message=known)  # the data are in memory; Lightning's own business
-    before, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns when arguments are given in two ways
+    before, sys.argv = sys.argv, [sys.argv[0], command, *args]  # what Lightning starts further processes with
     try:
         return GNetCLI([command, *args])
     finally:

@@ -12,6 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
+from gnet.distributed import gathered, num_processes
+from gnet.distributed.collectives import any_process
 from gnet.errors import ConfigError, NonFiniteError
 from gnet.groups import TRIVIAL_ACTION, Group
 from gnet.measures import equivariance_error, layer_equivariance_errors
@@ -105,7 +107,8 @@ class WriteCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write both files if it is time."""
-        if time.monotonic() - self._written_at >= self.every_seconds:
+        # Writing is an act of all processes, whose clocks differ.
+        if trainer.strategy.broadcast(time.monotonic() - self._written_at >= self.every_seconds):
             self._write_last(trainer)
             self._write_best(trainer, pl_module)
             self._written_at = time.monotonic()
@@ -116,8 +119,11 @@ class WriteCheckpoints(Checkpoint):
         self._write_best(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Keep the best weights; ``last.ckpt`` stays what it was, since an epoch that broke off cannot be resumed."""
-        if trainer.state.fn == "fit":
+        """Keep the best weights; ``last.ckpt`` stays what it was, since an epoch that broke off cannot be resumed.
+
+        Several processes write together, so they do only where all have stopped, for NaN; else ``best.ckpt`` stays, too.
+        """
+        if trainer.state.fn == "fit" and (num_processes() == 1 or isinstance(exception, NonFiniteError)):
             self._write_best(trainer, pl_module)
 
     def folder(self, trainer: Trainer) -> Path:
@@ -141,7 +147,7 @@ class WriteCheckpoints(Checkpoint):
 class StopOnNonFinite(Callback):
     """Stops with the index of the batch when the net's output or the loss is NaN or infinite.
 
-    The loss is looked at before the backward pass, so that a bad batch does not reach the weights.
+    The loss is looked at before the backward pass, so that a bad batch does not reach the weights. Of several processes all stop.
 
     Raises:
         NonFiniteError: from the hooks.
@@ -149,7 +155,7 @@ class StopOnNonFinite(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Check the training loss."""
-        if not torch.isfinite(loss):
+        if any_process(not torch.isfinite(loss), loss.device):
             self._stop("train", "loss", trainer, trainer.fit_loop.batch_idx)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -171,7 +177,7 @@ class StopOnNonFinite(Callback):
     def _check(self, stage: str, outputs: Any, trainer: Trainer, batch_idx: int) -> None:
         for what in ("output", "loss"):
             value = outputs.get(what) if isinstance(outputs, dict) else None
-            if value is not None and not torch.isfinite(value).all():
+            if value is not None and any_process(not torch.isfinite(value).all(), value.device):
                 self._stop(stage, what, trainer, batch_idx)
 
     def _stop(self, stage: str, what: str, trainer: Trainer, batch_idx: int) -> None:
@@ -332,7 +338,7 @@ class LogEquivariance(Callback):
                 f"expected a tensor of inputs in the batch, got {type(x).__name__} of a {type(batch).__name__}; "
                 "give inputs=lambda batch: ..."
             )
-        self._x = x.detach()
+        self._x = gathered(x.detach())  # the batch of all processes
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nothing was validated in this epoch yet."""
@@ -341,7 +347,7 @@ class LogEquivariance(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log every ``every`` epochs, where validation did not."""
         if self._is_due(trainer) and not self._validated:
-            pl_module.log_dict(self.measure(pl_module))
+            self._log(pl_module)
 
     def _is_due(self, trainer: Trainer) -> bool:
         return self.every > 0 and (trainer.current_epoch + 1) % self.every == 0
@@ -376,11 +382,15 @@ class LogEquivariance(Callback):
             return
         self._validated = True
         if self._is_due(trainer) or trainer.state.fn != "fit":
-            pl_module.log_dict(self.measure(pl_module))
+            self._log(pl_module)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log beside the test loss."""
-        pl_module.log_dict(self.measure(pl_module))
+        self._log(pl_module)
+
+    def _log(self, pl_module: LightningModule) -> None:
+        # Several processes measure the same on the same batch; Lightning averages what is equal.
+        pl_module.log_dict(self.measure(pl_module), sync_dist=num_processes() > 1)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the net that the fit leaves behind."""

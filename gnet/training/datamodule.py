@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError, ShapeError
 from gnet.randomness import derive_seed
+from gnet.training.shares import ShareOfBatches, processes_of
 from gnet.training.standardise import Scaling, Standardiser
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class GraphDataModule(L.LightningDataModule):
         seed: of this run.
         draw: which of the possible training sets; 0 is the published one, or the data as they are.
         study_seed: of the study this run belongs to.
-        batch_size: samples per batch; None takes the whole split at once.
+        batch_size: samples per batch, of all processes together; None takes the whole split at once.
         num_workers: processes that load batches.
     """
 
@@ -350,11 +351,19 @@ class GraphDataModule(L.LightningDataModule):
         return self.loader(self.to_predict.samples)
 
     def loader(self, samples: Samples, sampler: SeededSampler | None = None) -> DataLoader[Batch]:
-        """Batches of ``samples`` in the order of the sampler, or in fixed order without one."""
+        """Batches of ``samples`` in the order of the sampler, or in fixed order without one.
+
+        Under a trainer of several processes each reads its share of every batch (``ShareOfBatches``).
+        """
+        process, num_processes = processes_of(self.trainer)
+        size: int | None = self.batch_size or len(samples)
+        order: Sampler[Any] | None = sampler
+        if num_processes > 1:
+            order, size = ShareOfBatches(len(samples), int(size or 1), sampler, process, num_processes), None
         return DataLoader(
             samples,
-            batch_size=self.batch_size or len(samples),
-            sampler=sampler,
+            batch_size=size,
+            sampler=order,
             num_workers=self.num_workers,
             collate_fn=already_collated,
             persistent_workers=self.num_workers > 0,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from gnet.distributed import summed
 from gnet.errors import ConfigError, ShapeError
 
 
@@ -65,6 +66,7 @@ class MaskedError(Metric):
         total = self.each(prediction, target).masked_fill(~counted, 0.0).sum()
         count = counted.sum()
         if self.per_batch:
+            total, count = summed(total), summed(count)  # of the batch of all processes, each of which enters it once
             total, count = self.finish(total / count.clamp_min(1)), torch.ones_like(count)
         self.total, self.count = self.total + total, self.count + count
 

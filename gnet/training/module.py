@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import Tensor
 
+from gnet.distributed import num_processes, share_batch_norms, whole_mean
 from gnet.errors import CheckpointError, ConfigError
 from gnet.groups import NodeGroup
 from gnet.nn import GNetGRU
@@ -32,6 +33,9 @@ Stage = Literal["train", "val", "test"]
 
 class GNetModule(LightningModule):
     """A net that is equivariant to the group that ``symmetry`` makes of the data's graph, and how it is trained.
+
+    Several processes (``Trainer(strategy="ddp", devices=2)``) train the net that one would: each has its share of every batch,
+    and loss, gradient, batch norm and everything logged are those of the whole batch. Dropout draws noise for each share.
 
     Args:
         symmetry: the rule that turns the graph into a group; ``Automatic`` takes many at once.
@@ -233,24 +237,33 @@ class GNetModule(LightningModule):
             output = self.net(batch.x, batch.y)  # which may be shown the truth
         else:
             output = self(batch.x)
-        total, count = self.errors(output, batch).sum(), self.counted(batch.mask)
-        loss = total / max(count, 1)
+        total = self.errors(output, batch).sum()
+        loss, count = whole_mean(total, self.counted(batch.mask), gradients_are_averaged=True)
         if stage == "train" and not self.log_train_loss:
             return loss, output
         # Weighted by the entries that count, so that the mean over an epoch is the mean over its entries, ragged batch or not.
-        self.log(f"{stage}_loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=stage != "test", batch_size=count)
+        self._log_mean(f"{stage}_loss", loss, count, prog_bar=stage != "test")
         return loss, output
 
+    def _log_mean(self, name: str, value: Tensor, count: int, prog_bar: bool = False) -> None:
+        """Log a mean over ``count`` entries of all processes, which is the same in each: then Lightning's average changes nothing."""
+        many = num_processes() > 1
+        self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=count, sync_dist=many)
+
     def on_train_start(self) -> None:
-        """Look once whether any part of the net asks for a penalty."""
+        """Look once whether any part of the net asks for a penalty; several processes share the moments of batch norms."""
         self._asks = bool(asking(self))
+        if num_processes() > 1:
+            share_batch_norms(self)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout and coins from (seed, epoch), so that a resumed run draws the noise of an undisturbed one."""
         if self.hparams["dropout"] > 0 or isinstance(
             self.net, GNetGRU
         ):  # seeding takes 1 ms: torch records a stack trace for devices not yet started
-            torch.manual_seed(derive_seed(self.hparams["seed"], "noise", self.current_epoch))
+            # Dropout of each share is its own; the coins of a recurrent net fall alike for all.
+            share = (self.global_rank,) if self.hparams["dropout"] > 0 and self.global_rank else ()
+            torch.manual_seed(derive_seed(self.hparams["seed"], "noise", self.current_epoch, *share))
 
     def transfer_batch_to_device(self, batch: "Batch", device: torch.device, dataloader_idx: int) -> "Batch":
         """Move the three tensors; Lightning's general way walks through any collection and costs more than a small step."""
@@ -271,7 +284,7 @@ class GNetModule(LightningModule):
         loss, output = self._step(batch, "train")
         asked = penalty(self) if self._asks else loss.new_zeros(())
         if asked.requires_grad:
-            self.log("train_penalty", asked.detach(), on_step=False, on_epoch=True, batch_size=len(batch.x))
+            self._log_mean("train_penalty", *whole_mean(asked.detach() * len(batch.x), len(batch.x)))
             loss = loss + asked
         return {"loss": loss, "output": output.detach()}
 
@@ -293,12 +306,15 @@ class GNetModule(LightningModule):
             counts = batch.mask.flatten(0, -2).sum(0).tolist()
             for channel, (total, count) in enumerate(zip(gaps.flatten(0, -2).sum(0), counts, strict=True)):
                 name = "test_mae_units" if len(counts) == 1 else f"test_mae_units_{channel}"
-                self.log(name, total / max(count, 1), on_step=False, on_epoch=True, batch_size=count)
+                self._log_mean(name, *whole_mean(total, count))
         return {"loss": loss, "output": output}
 
     def on_test_epoch_end(self) -> None:
         """Log the data's metrics of the whole split."""
-        self.log_dict({f"test_{name}": metric.compute() for name, metric in self._metrics.items()})
+        many = num_processes() > 1
+        # Sums of several processes travel by the backend of the device, which may be NCCL.
+        metrics = {name: metric.to(self.device) if many else metric for name, metric in self._metrics.items()}
+        self.log_dict({f"test_{name}": metric.compute() for name, metric in metrics.items()}, sync_dist=many)
 
     def predict_step(self, batch: "Batch", batch_idx: int) -> Tensor:
         """The output in ``predict_units``."""
