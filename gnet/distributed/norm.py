@@ -1,6 +1,6 @@
 """Batch normalisation with the statistics of all processes, on any device and backend."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -78,15 +78,13 @@ class SharedBatchNorm(NodeBatchNorm):
         if not self.training or num_processes(self.processes) == 1:
             return super().forward(x)
         norm = self.norm
-        y, mean, variance, count = _Normalised.apply(
-            x.reshape(-1, x.shape[-1]), norm.weight, norm.bias, norm.eps, self.processes
-        )
+        y, mean, variance, count = _Normalised.apply(x.reshape(-1, x.shape[-1]), norm.weight, norm.bias, norm.eps, self.processes)
         with torch.no_grad():
-            norm.num_batches_tracked.add_(1)
-            rate = float(norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked)
+            norm.get_buffer("num_batches_tracked").add_(1)
             unbiased = variance * (count / (count - 1).clamp(min=1)).to(variance.dtype)
-            for kept, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
-                kept.lerp_(new.to(kept.dtype), rate)
+            for name, new in (("running_mean", mean), ("running_var", unbiased)):
+                kept = norm.get_buffer(name)
+                kept.lerp_(new.to(kept.dtype), cast(float, norm.momentum))  # a NodeBatchNorm has one
         return y.reshape(x.shape)
 
 

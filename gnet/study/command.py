@@ -203,7 +203,7 @@ def make_plan(
     from gnet.training.checkpoint import Domain
     from gnet.training.classes import loss_for
     from gnet.training.module import GNetModule
-    from gnet.training.trial import instantiate
+    from gnet.training.trial import as_one_process, instantiate
 
     if given.get("clusters") and given.get("only"):
         raise ConfigError("--variants chooses from the config's, and --clusters takes their place; give one of the two")
@@ -229,6 +229,7 @@ def make_plan(
     )
     for variant in variants:  # before all its trials fail
         loss_for(variant.config["model"].get("loss"), datamodule.classes)
+        as_one_process(variant.config.get("trainer") or {})
         if variant.kind == "symmetry":
             module = GNetModule(**instantiate(variant.config["model"]))
             module.check_read(dict(module.hparams), Domain.of(datamodule))

@@ -246,7 +246,7 @@ class GNetModule(LightningModule):
         return loss, output
 
     def _log_mean(self, name: str, value: Tensor, count: int, prog_bar: bool = False) -> None:
-        """Log a mean over ``count`` entries of all processes, which is the same in each: then Lightning's average changes nothing."""
+        """Log a mean over ``count`` entries of all processes, the same in each, so that Lightning's average changes nothing."""
         many = num_processes() > 1
         self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=count, sync_dist=many)
 

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from gnet.distributed import gathered
 from gnet.errors import ConfigError
 from gnet.training.checkpoint import Domain
 
@@ -78,18 +79,19 @@ class WritePredictions(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the outputs and the targets, in physical units."""
+        """Keep the outputs and the targets, in physical units; of several processes those of the whole batch."""
         domain = _domain(pl_module)
         if pl_module.predict_units == "model":
             outputs = domain.in_units(outputs)
         target = domain.scaling.y.to(outputs.device).inverse(batch.y).masked_fill(~batch.mask, torch.nan)
-        self._parts.append((outputs.cpu(), target.cpu()))
+        self._parts.append((gathered(outputs).cpu(), gathered(target).cpu()))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file and print its path."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # which several processes ask for together
         if not self._parts or not trainer.is_global_zero:
             return
-        self.path = Path(self.output or Path(trainer.log_dir or trainer.default_root_dir) / "predictions.csv")
+        self.path = Path(self.output or folder / "predictions.csv")
         predictions, targets = (torch.cat(each).numpy() for each in zip(*self._parts, strict=True))
         count = len(predictions)  # perhaps not all: --trainer.limit_predict_batches
         given = trainer.datamodule.to_predict  # type: ignore[attr-defined]

@@ -38,7 +38,7 @@ class ShareOfBatches(DistributedSampler):
         if self.order is not None:
             self.order.set_epoch(epoch)
 
-    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Tensor]:
         samples = torch.arange(self.num_samples) if self.order is None else torch.tensor(list(self.order), dtype=torch.long)
         for batch in samples.split(self.batch_size):
             yield batch.tensor_split(self.num_processes)[self.process]

@@ -4,7 +4,7 @@ import importlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +118,7 @@ def _prepare(
     module.optimizer_config, module.scheduler_config = config.get("optimizer"), config.get("lr_scheduler")
     data = config["data"]
     datamodule = instantiate({**data, "init_args": {**data.get("init_args", {}), "seed": seed}})
-    settings = {**instantiate(config.get("trainer") or {}), **QUIET}
+    settings = {**instantiate(as_one_process(config.get("trainer") or {})), **QUIET}
     given = settings.pop("callbacks", None) or []
     given = [each for each in (given if isinstance(given, list) else [given]) if not isinstance(each, RECORDERS)]
     watched = ((module.scheduler_config or {}).get("init_args") or {}).get("monitor")
@@ -128,6 +128,30 @@ def _prepare(
     if progress is not None:
         ours, settings["enable_checkpointing"] = [*ours, progress], True
     return module, datamodule, Trainer(**settings, callbacks=[*given, *ours, StopOnNonFinite()])
+
+
+def as_one_process(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a trial's trainer: one process on one device, however many there are.
+
+    Raises:
+        ConfigError: several devices or nodes, or a strategy for them.
+
+    Example:
+        >>> as_one_process({"max_epochs": 3, "devices": "auto"})
+        {'max_epochs': 3, 'devices': 1}
+    """
+    devices = trainer.get("devices", "auto")
+    named = devices.strip("[] ").split(",") if isinstance(devices, str) and "," in devices else devices
+    is_named = isinstance(named, list) and len([each for each in named if each != ""]) == 1  # such as [2], the third GPU
+    allowed = {"devices": (None, "auto", 1, "1"), "strategy": (None, "auto", "single_device"), "num_nodes": (None, 1)}
+    for name, values in allowed.items():
+        given = trainer.get(name)
+        if given not in values and not (name == "devices" and is_named):
+            raise ConfigError(
+                f"a trial of a study is one process, so leave --trainer.{name} out (got {given!r}); --jobs N runs N trials "
+                "side by side, and fit trains one net with many processes"
+            )
+    return dict(trainer) if is_named else {**trainer, "devices": 1}
 
 
 def loss_on_test(module: GNetModule, datamodule: "GraphDataModule") -> float:

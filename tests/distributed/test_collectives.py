@@ -122,7 +122,9 @@ def test_batch_norm_is_that_of_the_whole_batch(two: Team, cut: int):
     for name in ("weight", "bias"):
         torch.testing.assert_close(parts[0][name] + parts[1][name], expected[name], rtol=1e-11, atol=1e-11)
     for part in parts:
-        assert all(torch.allclose(part[name].double(), expected[name].double(), rtol=1e-12) for name in ("mean", "var", "batches"))
+        assert all(
+            torch.allclose(part[name].double(), expected[name].double(), rtol=1e-12) for name in ("mean", "var", "batches")
+        )
 
 
 def test_batch_norm_of_each_share_alone_is_caught(two: Team):

@@ -28,7 +28,9 @@ def assert_same(one: dict[str, Any], other: dict[str, Any], tolerance: float) ->
     assert other["best"] == (pytest.approx(one["best"][0], rel=tolerance), one["best"][1])
     assert other["weights"].keys() == one["weights"].keys()
     for name, value in one["weights"].items():
-        torch.testing.assert_close(other["weights"][name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: n + text)
+        torch.testing.assert_close(
+            other["weights"][name], value, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: n + text
+        )
 
 
 @pytest.mark.parametrize("data", [EVEN, UNEVEN], ids=["even", "uneven"])
