@@ -167,15 +167,14 @@ class GNetCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what was reached and where it lies."""
-        trainer = self.trainer
-        folders = [each.folder(trainer) for each in trainer.checkpoint_callbacks if isinstance(each, WriteCheckpoints)]
-        if not trainer.is_global_zero:
+        folders = [each.folder(self.trainer) for each in self.trainer.checkpoint_callbacks if isinstance(each, WriteCheckpoints)]
+        if not self.trainer.is_global_zero:
             return  # only now: all processes ask for the folder together
-        best = next((each for each in trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
+        best = next((each for each in self.trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
         if best is not None and best.weights:
             before = "" if self.model.project_onto is None else ", before the net was projected"
             print(f"best val_loss {best.best:.6g} in epoch {best.best_epoch}{before}")
-        for folder in folders if not trainer.fast_dev_run else ():  # type: ignore[attr-defined]
+        for folder in folders if not self.trainer.fast_dev_run else ():  # type: ignore[attr-defined]
             print(f"checkpoints: {folder}")
 
 
