@@ -84,7 +84,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --no-compile --editable '.[dev,igraph,metis]'
+	$(BIN)/python -m pip install --no-compile --editable '.[dev,igraph,metis,ray]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

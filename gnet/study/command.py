@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from gnet.errors import ConfigError
+from gnet.study.on_ray import require_ray
 from gnet.study.plan import (
     BASELINES,
     Plan,
@@ -36,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "draws": 1,
     "jobs": 2,
     "threads": 1,
+    "backend": "processes",
     "baselines": None,
     "reference": "",
     "record": None,
@@ -57,7 +59,7 @@ def _is_list_of(kind: Callable[[object], bool], value: object) -> bool:
 
 KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     **dict.fromkeys(("seeds", "first_seed", "draws", "jobs", "threads", "study_seed"), ("an integer", _is_integer)),
-    **dict.fromkeys(("reference", "record", "out"), ("text", lambda value: isinstance(value, str))),
+    **dict.fromkeys(("reference", "record", "out", "backend"), ("text", lambda value: isinstance(value, str))),
     "baselines": (
         "a list of names, names with their overrides, true or false",
         lambda value: isinstance(value, bool | Mapping) or _is_list_of(lambda name: isinstance(name, str), value),
@@ -104,6 +106,11 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument(
         "--threads", type=_integer, metavar="N", help="threads of each trial (1); the results depend on it in their last bits"
+    )
+    words.add_argument(
+        "--backend",
+        choices=("processes", "ray"),
+        help="where trials run: processes of this machine (default), or a Ray cluster (gnet[ray]), that of RAY_ADDRESS if set",
     )
     words.add_argument("--out", type=Path, metavar="DIR", help="where everything is written (studies/<config>)")
     words.add_argument("--no-baselines", action="store_const", const=[], dest="baselines", help="train the symmetries alone")
@@ -164,7 +171,7 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
         ConfigError: options that contradict each other or the folder.
     """
     given, rest = parse(argv)
-    if given.get("jobs", DEFAULTS["jobs"]) > 0:
+    if given.get("jobs", DEFAULTS["jobs"]) > 0 and given.get("backend") != "ray":
         warm_up(given.get("threads", DEFAULTS["threads"]))  # it imports while this process reads configs and data
     refuse_unknown(argv)
     try:
@@ -213,6 +220,8 @@ def make_plan(
         argv.append(f"--data.study_seed={given['study_seed']}")
     base = resolve_config(argv)
     settings = _settings(base.get("study") or {}, given)
+    if settings["backend"] == "ray":
+        require_ray()  # before data are read
     if settings["study_seed"] is not None and "study_seed" not in given:
         argv.append(f"--data.study_seed={settings['study_seed']}")
     first = trial_config(base, 0, int(settings["first_seed"]))
@@ -243,6 +252,7 @@ def make_plan(
         threads=settings["threads"],
         reference=settings["reference"] or "",
         checkpoints=settings["checkpoints"],
+        backend=settings["backend"],
         record=None if settings["record"] is None else Path(settings["record"]),
         config_name=name,
         overrides=shlex.join(_without_places(argv[2 * len(configs) :])),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gnet.errors import ConfigError
 from gnet.groups import ClusterGroup, NodeGroup
+from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed
 from gnet.training.automatic import Automatic
 from gnet.training.checkpoint import is_forecast
@@ -20,6 +21,7 @@ from gnet.training.symmetry import Symmetric, Trivial, as_symmetry
 Config = dict[str, Any]
 Resolve = Callable[[list[str]], Config]
 Kind = Literal["symmetry", "baseline"]
+Backend = Literal["processes", "ray"]
 
 SEEDS = ("seed_everything", "model.seed", "data.seed", "data.init_args.seed")
 DRAWS = ("data.draw", "data.init_args.draw")
@@ -48,7 +50,7 @@ class Plan:
 
     ``threads`` is part of the result (sums depend on how they are cut up), ``jobs`` is not. ``reference`` names the variant
     whose group the column ``equivariance_error`` refers to. A trial is written down every ``progress_seconds``, which no result
-    depends on.
+    depends on; nor does any on the ``backend``, processes of this machine or a Ray cluster.
     """
 
     variants: tuple[Variant, ...]
@@ -64,11 +66,15 @@ class Plan:
     overrides: str = ""
     command: str = ""
     progress_seconds: float = 180.0
+    backend: Backend = "processes"
 
     def __post_init__(self) -> None:
         for name, value, least in (("draws", self.draws, 1), ("jobs", self.jobs, 0), ("threads", self.threads, 1)):
             if value < least:
                 raise ConfigError(f"expected --{name} >= {least}, got {value}")
+        check_choice("--backend", self.backend, Backend)
+        if self.backend == "ray" and self.jobs == 0:
+            raise ConfigError("--jobs 0 trains in this process, and --backend ray on a cluster; give one of the two")
         if not self.seeds:
             raise ConfigError("expected --seeds >= 1, got 0")
         if self.seeds[0] < 0:

@@ -72,7 +72,7 @@ def run_tasks(
         "TypeError: object of type 'int' has no len()"
     """
     if jobs == 0:
-        yield from ((task, _attempt(function, task)) for task in tasks)
+        yield from ((task, attempt(function, task)) for task in tasks)
         return
     waiting = list(reversed(tasks))
     workers: list[_Worker[Task]] = []
@@ -98,7 +98,13 @@ def run_tasks(
             worker.process.kill()
 
 
-def _attempt(function: Callable[[Task], Result], task: Task) -> Result | Failure:
+def attempt(function: Callable[[Task], Result], task: Task) -> Result | Failure:
+    """The result, or the exception as a ``Failure``.
+
+    Example:
+        >>> attempt(abs, -1)
+        1
+    """
     try:
         return function(task)
     except Exception as error:
@@ -150,7 +156,7 @@ def _serve(pipe: Connection, threads: int, log: Path | None) -> None:
     try:
         while (message := pipe.recv()) is not None:
             function, task = message
-            pipe.send(_attempt(function, task))
+            pipe.send(attempt(function, task))
     except (EOFError, BrokenPipeError):
         return  # the parent is gone
 

@@ -21,6 +21,7 @@ from gnet.measures import equivariance_error
 from gnet.randomness import derive_seed
 from gnet.study import journal
 from gnet.study.journal import Journal, Key, Row, metrics_text
+from gnet.study.on_ray import run_on_ray
 from gnet.study.plan import Plan, Variant, group_of, largest_group, run_seed, slug, trial_config
 from gnet.study.pool import Failure, run_tasks
 from gnet.study.provenance import Provenance, Record
@@ -113,7 +114,7 @@ def _tasks(plan: Plan, manifest: dict[str, Any], done: Iterable[Key], datamodule
             variant,
             draw,
             seed,
-            plan.out,
+            plan.out.absolute(),
             plan.threads,
             reference,
             study_seed,
@@ -137,7 +138,8 @@ def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]
     total = len(plan.variants) * plan.draws * len(plan.seeds)
     bar = tqdm(total=total, initial=total - len(tasks), desc="study", unit="trial", smoothing=0.1, disable=None, file=sys.stderr)
     try:
-        results = run_tasks(perform, tasks, jobs=plan.jobs, threads=plan.threads, log=plan.out / "workers.log")
+        run = run_on_ray if plan.backend == "ray" else run_tasks
+        results = run(perform, tasks, jobs=plan.jobs, threads=plan.threads, log=plan.out.absolute() / "workers.log")
         for number, (task, result) in enumerate(results, total - len(tasks) + 1):
             name = f"[{number}/{total}] {task.variant.name}, draw {task.draw}, seed {task.seed}"
             if isinstance(result, Failure):
