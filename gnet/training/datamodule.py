@@ -169,7 +169,7 @@ class GraphDataModule(L.LightningDataModule):
         seed: of this run.
         draw: which of the possible training sets; 0 is the published one, or the data as they are.
         study_seed: of the study this run belongs to.
-        batch_size: samples per batch, of all processes together; None takes the whole split at once.
+        batch_size: samples per batch; None takes the whole split at once. Several processes have a share each.
         num_workers: processes that load batches.
     """
 

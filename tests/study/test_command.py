@@ -207,5 +207,7 @@ def test_every_key_has_a_default_and_a_kind() -> None:
 
 
 def test_unknown_keys_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"unknown key study\.cluster; did you mean clusters\? The keys are baselines, "):
+    with pytest.raises(
+        ConfigError, match=r"unknown key study\.cluster; did you mean clusters\? The keys are backend, baselines, "
+    ):
         plan_of(study={"cluster": [1]})
