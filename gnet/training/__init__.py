@@ -12,7 +12,7 @@ _ROOMS = {
     "inpainting": ("ImageInpainting",),
     "standardise": ("Scaling", "Standardiser"),
     "module": ("GNetModule",),
-    "callbacks": ("LogEquivariance",),
+    "log_equivariance": ("LogEquivariance",),
     "logged": ("read_equivariance_errors",),
     "relaxation": ("Anneal", "EquivariancePenalty", "GroupAugmentation"),
     "symmetry_metrics": ("EquivarianceErrorMetric", "LayerEquivarianceErrorMetric", "StabiliserMetric"),

@@ -20,9 +20,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gnet.errors import CheckpointError, ConfigError
 from gnet.training import checkpoint
-from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
+from gnet.training.callbacks import BestWeights, StopOnNonFinite, WriteCheckpoints
 from gnet.training.data import GraphDataModule
 from gnet.training.explain import explain
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.module import GNetModule
 from gnet.training.predict import WritePredictions
 from gnet.training.symmetry import as_symmetry

@@ -12,8 +12,8 @@ import lightning.pytorch.callbacks
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
 
-from gnet.training.callbacks import LogEquivariance
 from gnet.training.data import GraphDataModule
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.relaxation import Anneal, EquivariancePenalty, GroupAugmentation
 from gnet.training.symmetry import symmetries
 

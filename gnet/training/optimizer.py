@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gnet.errors import ConfigError
-from gnet.training.callbacks import BestWeights, LogEquivariance
+from gnet.training.callbacks import BestWeights
+from gnet.training.log_equivariance import LogEquivariance
 
 if TYPE_CHECKING:
     from gnet.training.module import GNetModule

@@ -8,8 +8,9 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
-from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
+from gnet.training.callbacks import BestWeights, StopOnNonFinite, WriteCheckpoints
 from gnet.training.data import Digits
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Coarsened
 

@@ -8,8 +8,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from gnet.errors import ConfigError, NonFiniteError
-from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
+from gnet.training.callbacks import BestWeights, StopOnNonFinite, WriteCheckpoints
 from gnet.training.datamodule import Batch
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.symmetry import Coarsened, Symmetric, Trivial
 from tests.training.small import quiet_trainer, small_digits, small_module
 

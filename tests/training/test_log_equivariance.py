@@ -19,7 +19,7 @@ from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
 from gnet.measures import equivariance_error, layer_equivariance_errors
 from gnet.nn import GNet
 from gnet.randomness import derive_seed
-from gnet.training.callbacks import LogEquivariance
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.logged import read_equivariance_errors
 from gnet.training.symmetry import Coarsened, Symmetric
 from tests.training.small import quiet_trainer, small_digits, small_module

@@ -9,8 +9,9 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from gnet.errors import ConfigError
-from gnet.training.callbacks import BestWeights, LogEquivariance, StopOnNonFinite, WriteCheckpoints
+from gnet.training.callbacks import BestWeights, StopOnNonFinite, WriteCheckpoints
 from gnet.training.data import GraphDataModule
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Coarsened
 from gnet.training.trial import run_trial

@@ -22,7 +22,8 @@ from gnet.nn.relaxed import Augmentation
 from gnet.nn.relaxed.moving import error_at
 from gnet.randomness import derive_seed
 from gnet.training.around import MEASURED
-from gnet.training.callbacks import BestWeights, LogEquivariance
+from gnet.training.callbacks import BestWeights
+from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.module import GNetModule
 from gnet.training.relaxation import Anneal, EquivariancePenalty, GroupAugmentation
 from gnet.training.symmetry import Coarsened, Symmetric, Trivial
