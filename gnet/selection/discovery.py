@@ -146,18 +146,7 @@ def check_symmetries(
         raise ConfigError(
             f"expected num_subsets >= {math.ceil(1 / tail) - 1} for limits at {tail:.2g} on each side, got {num_subsets}"
         )
-    before, after = action_in or group.action, action_out or group.action
-    with evaluating(f):
-        plain = output_of(f, x)
-        if plain.shape != y.shape:
-            raise ShapeError(f"expected y of the shape of f(x), {tuple(plain.shape)}, got {tuple(y.shape)}")
-        losses = _losses(loss, plain, y, "the data as they are")
-        moved = torch.stack(
-            [
-                _losses(loss, output_of(f, before(g, x).clone()), after(g, y), f"the data moved by candidate {place}")
-                for place, g in enumerate(chosen)
-            ]
-        )
+    losses, moved = _losses_moved(f, x, y, chosen, action_in or group.action, action_out or group.action, loss)
     changes = (moved - losses).double().cpu()  # (K, B)
     means = _subset_means(changes, num_subsets, generator)
     ordered = means.sort(1).values
@@ -172,6 +161,22 @@ def check_symmetries(
         epsilon,
         confidence,
     )
+
+
+def _losses_moved(
+    f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, elements: Iterable[Tensor], before: Action, after: Action, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    """Losses (B,) on the data as they are, and (K, B) on them moved by each element."""
+    with evaluating(f):
+        plain = output_of(f, x)
+        if plain.shape != y.shape:
+            raise ShapeError(f"expected y of the shape of f(x), {tuple(plain.shape)}, got {tuple(y.shape)}")
+        losses = _losses(loss, plain, y, "the data as they are")
+        moved = [
+            _losses(loss, output_of(f, before(g, x).clone()), after(g, y), f"the data moved by candidate {place}")
+            for place, g in enumerate(elements)
+        ]
+    return losses, torch.stack(moved)
 
 
 def _losses(loss: Loss, outputs: Tensor, targets: Tensor, which: str) -> Tensor:
