@@ -21,6 +21,8 @@ export TORCH_INDEX
 export NOTEBOOKS ?= cache
 # One thread per process: the processes share the cores, and sums keep their order.
 export OMP_NUM_THREADS ?= 1
+# Containers often set this; without compiled modules every process would compile all of torch that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kernels lint build tables docs clean

@@ -127,7 +127,7 @@ def greedy_net_sizes(
         >>> greedy_net_sizes(x, diameters)
         [1, 2, 3]
         >>> generalisation_bound(diameters, greedy_net_sizes(x, diameters), n=100).level
-        1
+        2
     """
     samples = as_float64(x)
     if samples.ndim < 2 or not len(samples):

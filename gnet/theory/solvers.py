@@ -15,7 +15,7 @@ from gnet.isotypic import IsotypicComponent, isotypic_decomposition
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class RegressionBlock:
     """One of the systems of least squares that a fit among the maps of a group falls into, with no weight in common.
 
     Shapes:
@@ -25,6 +25,11 @@ class Block:
         dim: independent rows that each sample gives.
         field: 1, 2, 4 for real, complex and quaternionic weights, which stand in so many real inputs.
         is_fixed: whether the group leaves these rows as they are, so that an offset belongs to them.
+
+    Example:
+        >>> x = torch.ones(4, 3, 1, dtype=torch.float64)
+        >>> [(block.is_fixed, block.dim) for block in solver_of(SymmetricGroup(3), is_invariant=False).blocks(x, x)]
+        [(True, 1), (False, 2)]
     """
 
     inputs: Tensor
@@ -56,7 +61,7 @@ class Solver(ABC):
         """The fitted map."""
 
     @abstractmethod
-    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+    def blocks(self, x: Tensor, errors: Tensor) -> list[RegressionBlock]:
         """Inputs and errors in the rows of each system: (n, N, C), and (n, N, C') or (n, C')."""
 
     @abstractmethod
@@ -90,7 +95,7 @@ def solver_of(group: NodeGroup | None, is_invariant: bool) -> Solver:
     Example:
         >>> x = torch.randn(20, 3, 1, dtype=torch.float64)
         >>> solver = solver_of(SymmetricGroup(3), is_invariant=False)
-        >>> solver.fit(x, 2 * x, 0.0)
+        >>> solver.prepare(x, 0.0)(2 * x)
         >>> solver.num_weights, torch.allclose(solver.dense(), 2 * torch.eye(3, dtype=torch.float64))
         (2, True)
     """
@@ -147,9 +152,9 @@ class Plain(Solver):
         """One product."""
         return (x.flatten(1) @ self.weights).reshape(len(x), *self.shape)
 
-    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+    def blocks(self, x: Tensor, errors: Tensor) -> list[RegressionBlock]:
         """A single one."""
-        return [Block(x.flatten(1), errors.flatten(1), 1, is_fixed=True)]
+        return [RegressionBlock(x.flatten(1), errors.flatten(1), 1, is_fixed=True)]
 
     def dense(self) -> Tensor:
         """The matrix itself."""
@@ -188,9 +193,9 @@ class Invariant(Solver):
         """Coordinates, then one product."""
         return self._coordinates(x) @ self.weights
 
-    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+    def blocks(self, x: Tensor, errors: Tensor) -> list[RegressionBlock]:
         """A single one, in those coordinates."""
-        return [Block(self._coordinates(x), errors.flatten(1), 1, is_fixed=True)]
+        return [RegressionBlock(self._coordinates(x), errors.flatten(1), 1, is_fixed=True)]
 
     def dense(self) -> Tensor:
         """Each node has its orbit's weight."""
@@ -258,14 +263,14 @@ class Clusters(Solver):
         weights = self.deviations[self.tied.labels][self.partition.labels]
         return back[:, self.partition.labels] + torch.einsum("nic,ico->nio", rest, weights)
 
-    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+    def blocks(self, x: Tensor, errors: Tensor) -> list[RegressionBlock]:
         """Those of the means, and one for the deviations in each orbit of clusters."""
         (means, rest), (mean_errors, rest_errors) = self._split(x), self._split(errors)
         labels = self.tied.labels[self.partition.labels]
         dims = self.tied.sum(self.partition.sizes - 1).tolist()
         nodes = [torch.nonzero(labels == orbit).flatten() for orbit in range(len(dims))]
         deviations = [
-            Block(rest[:, mine].flatten(0, 1), rest_errors[:, mine].flatten(0, 1), dim)
+            RegressionBlock(rest[:, mine].flatten(0, 1), rest_errors[:, mine].flatten(0, 1), dim)
             for mine, dim in zip(nodes, dims, strict=True)
             if dim
         ]
@@ -316,11 +321,11 @@ class Isotypic(Solver):
             total = total + torch.einsum("and,sdao->sno", component.basis, outputs)
         return total
 
-    def blocks(self, x: Tensor, errors: Tensor) -> list[Block]:
+    def blocks(self, x: Tensor, errors: Tensor) -> list[RegressionBlock]:
         """One for each representation; the first is the trivial one."""
         turned = [torch.einsum("and,sno->sdao", each.basis, errors).flatten(2).flatten(0, 1) for each in self.components]
         return [
-            Block(self._inputs(each, x), rows, each.dim, len(each.field), is_fixed=place == 0)
+            RegressionBlock(self._inputs(each, x), rows, each.dim, len(each.field), is_fixed=place == 0)
             for place, (each, rows) in enumerate(zip(self.components, turned, strict=True))
         ]
 

@@ -266,8 +266,7 @@ def resolve(args: Sequence[str]) -> dict[str, Any]:
     """
     parser = trial_parser()
     config = json.loads(parser.dump(parse(parser, args), format="json", skip_unset=False, skip_link_targets=False))
-    config.pop("config", None)
-    return config
+    return {name: value for name, value in config.items() if name != "config"}
 
 
 def as_arguments(settings: Mapping[str, Any]) -> list[str]:
