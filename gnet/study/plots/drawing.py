@@ -32,7 +32,7 @@ MANY_ARROWS, MANY_LINES = 200, 5000
 """Beyond the first number edges are lines without heads, beyond the second those lines are pixels in a vector file."""
 
 
-READABLE = 7.5
+READABLE = 9.0
 """Diameter in points from which a number inside a node can be read."""
 _AREA = {"s": 0.8, "D": 0.62, "^": 1.15, "v": 1.15, "<": 1.15, ">": 1.15}
 """Of marks whose area differs, so that all look equally large."""
@@ -250,7 +250,7 @@ def draw_nodes(axes: Axes, where: Array, labels: NDArray[np.int64], look: Sequen
             zorder=2,
             label=f"cluster {cluster}",
         )
-    if sizes.min() < READABLE:
+    if sizes.min() < (READABLE if len(look) <= 10 else 11.0):  # two digits are wider
         _number_clusters(axes, where, labels, look, float(sizes.max()))
         return
     for node, cluster in enumerate(labels):
@@ -263,7 +263,7 @@ def draw_nodes(axes: Axes, where: Array, labels: NDArray[np.int64], look: Sequen
             textcoords="offset points",
             ha="center",
             va="center_baseline",
-            fontsize=min(0.6 * sizes[node], 8.0) / (1.0 if cluster < 10 else 1.15),
+            fontsize=7,
             color=ink_on(each.colour),
             zorder=3,
         ).set_in_layout(False)  # inside its node: measuring hundreds of them takes seconds
@@ -283,7 +283,7 @@ def _number_clusters(axes: Axes, where: Array, labels: NDArray[np.int64], look: 
         taken.append(where[node] * scale + side)
         box = {"boxstyle": "round,pad=0.08", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
         at: dict[str, Any] = {"ha": "center", "va": "center", "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(str(cluster), where[node], tuple(side), fontsize=6.5, bbox=box, zorder=3, **at)
+        axes.annotate(str(cluster), where[node], tuple(side), fontsize=7, bbox=box, zorder=3, **at)
 
 
 def medoid(where: Array, nodes: NDArray[np.int64]) -> int:

@@ -46,7 +46,7 @@ def plot_layer_errors(errors: LayerErrors | Paths, title: str = "", *, prefix: s
     found = levels(errors, prefix)
     names = [*(name for name in found if name != NET), *([NET] if NET in found else [])]
     with styled():
-        width = min(max(3.4, 1.0 + 0.42 * len(names)), 2 * PAGE)
+        width = min(max(3.4, 1.0 + 0.42 * len(names)), PAGE)
         figure, [panel] = figure_and_axes(axes, 1, 1, width, 2.8)
         _draw_levels(panel, names, [found[name] for name in names])
         panel.set_title(
@@ -75,13 +75,13 @@ def _draw_levels(axes: Axes, names: list[str], given: list[Level]) -> None:
         else:
             said = "0" if level.mean == 0 else "unknown"
             axes.annotate(
-                said, (at, 0), (0, 3), axes.get_xaxis_transform(), "offset points", ha="center", color=colour, fontsize=6
+                said, (at, 0), (0, 3), axes.get_xaxis_transform(), "offset points", ha="center", color=colour, fontsize=7
             )
     if NET in names and len(names) > 1:
         axes.axvline(len(names) - 1.5, color="0.7", linewidth=0.8)
     if bottom < 100 * ROUNDING:
         axes.axhline(ROUNDING, color="0.5", linestyle=":", linewidth=0.8)
-        axes.annotate("rounding", (1.0, ROUNDING), (3, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=6)
+        axes.annotate("rounding", (1.0, ROUNDING), (3, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=7)
     steep = sum(len(name) for name in names) > 8 * len(names) or len(names) > 8
     axes.set_xticks(
         range(len(names)), names, rotation=45 if steep else 0, ha="right" if steep else "center", rotation_mode="anchor"

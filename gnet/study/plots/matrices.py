@@ -45,7 +45,7 @@ def draw_matrix(
     if figure is not None:
         scale = figure.colorbar(image, ax=axes, location=bar, shrink=0.75, pad=0.03, aspect=18)
         scale.set_label(unit, fontsize=7)
-        scale.ax.tick_params(labelsize=6)
+        scale.ax.tick_params(labelsize=7)
         scale.locator = MaxNLocator(4)
         scale.update_ticks()
     return image
@@ -62,5 +62,5 @@ def mark_clusters(axes: Axes, sizes: Sequence[int], names: Sequence[str], colour
     named = [place for place, size in enumerate(sizes) if size >= ROOM * bounds[-1]]
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks([middle[place] for place in named], labels=[names[place] for place in named])
-        axis.set_tick_params(length=0, labelsize=6)
+        axis.set_tick_params(length=0, labelsize=7)
     axes.spines[:].set_visible(True)

@@ -20,7 +20,7 @@ from gnet.orbits import DENSE_LIMIT, PairOrbits
 from gnet.study.plots.matrices import draw_matrix, mark_clusters
 from gnet.study.plots.style import COLOURS, PAGE, figure_and_axes, ink_on, styled
 
-MOST_NUMBERS = 16
+MOST_NUMBERS = 12
 """Up to so many nodes the number of the orbit stands in every pair."""
 
 
@@ -120,10 +120,9 @@ def _draw_labels(axes: Axes, labels: NDArray[np.int64], count: int, sizes: list[
     mark_clusters(axes, sizes, names, "white" if count > 1 else "black")
     axes.set(xlabel="sending node, by cluster", ylabel="receiving node, by cluster")
     if len(labels) <= MOST_NUMBERS:
-        font = min(7.0, 80 / len(labels))
         for (row, column), label in np.ndenumerate(labels):
             ink = ink_on(palette[label])
-            axes.text(column, row, str(label), ha="center", va="center", fontsize=font, color=ink)
+            axes.text(column, row, str(label), ha="center", va="center", fontsize=7, color=ink)
 
 
 def orbit_colours(count: int) -> list[str]:

@@ -1,5 +1,6 @@
 """What the nets of a study put out: images, curves or skeletons, beside the truth."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gnet.study.plots.style import COLOURS, LINES, new_figure, styled
+from gnet.study.plots.style import COLOURS, LINES, PAGE, new_figure, styled
 
 HIDDEN = COLOURS[5]
 NUM_SAMPLES = 6
@@ -86,7 +87,8 @@ def _images(outputs: Outputs, grid_shape: tuple[int, int]) -> Figure:
     hidden = outputs.hidden[:num]
     columns = ["input\n(blue: hidden)" if hidden.any() else "input", *outputs.predictions, "target"]
     colours = matplotlib.colormaps["gray"].with_extremes(bad=HIDDEN)
-    figure = new_figure(max(1.15 * len(columns) + 0.3, 4.5), 1.3 * num + 0.9)
+    size = min(1.15, (PAGE - 0.3) / len(columns))
+    figure = new_figure(max(size * len(columns) + 0.3, 4.5), (size + 0.15) * num + 0.9)
     grid = figure.subplots(num, len(columns), squeeze=False)
     low, high = float(np.nanmin(outputs.target[:num, :, 0])), float(np.nanmax(outputs.target[:num, :, 0]))
     for sample in range(num):
@@ -97,11 +99,11 @@ def _images(outputs: Outputs, grid_shape: tuple[int, int]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
             if sample == 0:
-                axes.set_title(name, fontsize=7)
+                axes.set_title(_wrapped(name, size), fontsize=7)
             if 0 < column < len(columns) - 1:
                 counted = outputs.mask[sample]
                 error = np.mean((picture - outputs.target[sample])[counted] ** 2) if counted.any() else np.nan
-                axes.set_xlabel(f"{error:.3f}", fontsize=6, labelpad=1)
+                axes.set_xlabel(f"{error:.3f}", fontsize=7, labelpad=1)
     return figure
 
 
@@ -111,7 +113,7 @@ def _curves(outputs: Outputs) -> Figure:
     mask = outputs.mask if outputs.mask.ndim == 3 else outputs.mask[:, None, :]
     nodes = np.unique(np.linspace(0, target.shape[1] - 1, NUM_NODES).astype(int))
     steps = np.arange(min(NUM_STEPS, len(target)))
-    figure = new_figure(8, 1.9 * len(nodes) + 0.8)
+    figure = new_figure(PAGE, 1.9 * len(nodes) + 0.8)
     panels = figure.subplots(len(nodes), 1, squeeze=False, sharex=True)[:, 0]
     for axes, node in zip(panels, nodes, strict=True):
         truth = np.where(mask[steps, node, 0], target[steps, node, 0], np.nan)
@@ -134,7 +136,8 @@ def _skeletons(outputs: Outputs) -> Figure:
 
     mean, std = outputs.units
     poses = np.unique(np.linspace(0, len(outputs.target) - 1, NUM_POSES + 2).astype(int)[1:-1])
-    figure = new_figure(max(1.5 * len(outputs.predictions), 4.5), 1.9 * len(poses) + 0.8)
+    size = min(1.5, PAGE / len(outputs.predictions))
+    figure = new_figure(max(size * len(outputs.predictions), 4.5), (size + 0.4) * len(poses) + 0.8)
     panels = figure.subplots(len(poses), len(outputs.predictions), squeeze=False, subplot_kw={"projection": "3d"})
     bones = torch.from_numpy(outputs.bones)
 
@@ -147,6 +150,11 @@ def _skeletons(outputs: Outputs) -> Figure:
         for axes, (name, values) in zip(line, outputs.predictions.items(), strict=True):
             predicted = pose_of(values, pose)
             draw_skeleton(axes, predicted, true, bones)
-            axes.set_title(name if pose == poses[0] else "", fontsize=7)
-            axes.text2D(0.5, 0.0, f"{float(mpjpe(predicted, true)):.3g}", transform=axes.transAxes, ha="center", fontsize=6)
+            axes.set_title(_wrapped(name, size) if pose == poses[0] else "", fontsize=7)
+            axes.text2D(0.5, 0.0, f"{float(mpjpe(predicted, true)):.3g}", transform=axes.transAxes, ha="center", fontsize=7)
     return figure
+
+
+def _wrapped(name: str, inches: float) -> str:
+    """In lines that are as wide as a column, at 7 points."""
+    return "\n".join(textwrap.fill(line, max(int(inches * 72 / 4), 4)) for line in name.splitlines())
