@@ -36,10 +36,10 @@ class ArrayUnpickler(pickle.Unpickler):
     Example:
         >>> ArrayUnpickler(io.BytesIO(pickle.dumps({"S1": [np.zeros(2), "text"]}))).load()
         {'S1': [array([0., 0.]), 'text']}
-        >>> ArrayUnpickler(io.BytesIO(pickle.dumps(print))).load()
+        >>> ArrayUnpickler(io.BytesIO(pickle.dumps(len))).load()
         Traceback (most recent call last):
         ...
-        gnet.errors.DataError: the pickle asks for builtins.print; only arrays, dictionaries, lists and text are read from it
+        gnet.errors.DataError: the pickle asks for builtins.len; only arrays, dictionaries, lists and text are read from it
     """
 
     def find_class(self, module: str, name: str) -> Any:

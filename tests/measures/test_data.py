@@ -82,7 +82,8 @@ def test_estimates_are_unbiased_and_their_errors_honest(rng, slope):
     assert abs(np.mean(squares) - truth) < 5 * spread / math.sqrt(400)
     assert abs(np.mean(naive) - truth) > 5 * np.std(naive, ddof=1) / math.sqrt(400) or slope > 1
     claimed = math.sqrt(np.mean(np.square(errors)))
-    assert 0.85 * spread < claimed < (1.5 if slope == 1 else 1.2) * spread  # on the safe side where the symmetry is exact
+    # On the safe side where the symmetry is exact: 1.34 of the spread on average, with a deviation of 0.08 from run to run.
+    assert 0.85 * spread < claimed < (1.74 if slope == 1 else 1.2) * spread
 
 
 def test_an_intercept_is_taken_off(rng):

@@ -81,7 +81,7 @@ def test_every_layer_has_options():
         "mixed": ["num_maps", "alpha", "kind"],
         "low_rank": ["rank", "weight_decay"],
         "chain": ["gates", "node_wise", "l1", "start"],
-        "sum": ["local"],
+        "sum": ["start", "scales", "local"],
         "soft": ["temperature", "entropy", "coarsening"],
     }
 
