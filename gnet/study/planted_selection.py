@@ -15,6 +15,7 @@ from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
 from gnet.selection import SymmetrySelection, UnstablePartitionWarning, convex_weights, partition_stability
+from gnet.study.planted_regret import LISTS, TOLD, curve, regret_text
 from gnet.study.simulate import Measured, Simulation
 from gnet.theory import EquivariantRidge, LeastSquares, ShrunkEquivariantRegression, estimate_bias
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = ("estimate", "validation", "shrinkage", "averaging", "merging", "automatic")
-LISTS = ("listed", "not listed")
+_Name = tuple[str, str, str]
+_Trial = Mapping[int, Mapping[_Name, float]]
 
 
 class PlantedSelection(Simulation):
@@ -33,9 +35,12 @@ class PlantedSelection(Simulation):
     with the graph's own edges, and weights of each node, has outside the group's maps, scaled to a given norm. Inputs and
     noise are normal. Every way to choose a symmetry is compared with every fixed group, all of them fitted by ridge regression
     with a cross-validated penalty, in excess risk ||estimate - Theta||^2; "regret" is the risk less that of the fixed group
-    that was best on average over the trials, so it may be negative.
+    that was best on average over the trials, so it may be negative; "mean regret" averages it over the n at which every way to
+    choose can be used, the same for all, with the standard error over trials.
 
-    With "listed" the planted group is among the candidates, with "not listed" it is left out: only merging can find it.
+    With "listed" the planted group is among the candidates, with "not listed" it is left out: only merging can find it. The
+    halves of its clusters, which stay listed, are an exact refinement of it: they have no bias, only more variance. With "no
+    refinement" they are left out, too, so that only the trivial group is below the planted one.
     "Automatic" is the default of ``SymmetrySelection``, averaging over all candidates and, where there are samples enough, those
     that merging learns; "agreement" is the adjusted Rand index of learned and planted clusters, "bias" estimates the squared
     deviation.
@@ -55,6 +60,8 @@ class PlantedSelection(Simulation):
         Holland, Laskey and Leinhardt (1983), doi:10.1016/0378-8733(83)90021-7, for the graphs; Huang, Levie and Villar (2023),
         arXiv:2308.10436, for the trade-off.
     """
+
+    recorded = ("mean regret", "agreement", "bias")
 
     def __init__(
         self,
@@ -99,13 +106,42 @@ class PlantedSelection(Simulation):
                     expected = {"bias": deviation**2, "agreement": 1.0}.get(quantity, math.nan)
                     lines.append(_measured(quantity, settings, values, expected))
                 for which in LISTS:
-                    fixed = [name for name in self.groups if which == "listed" or name != "planted"]
-                    best = min((risks["risk", "fixed", name] for name in fixed), key=np.mean)
-                    for (quantity, of, method), values in list(risks.items()):
-                        if quantity == "risk" and (of == which or (of == "fixed" and method in fixed)):
-                            settings = {"deviation": f"{deviation:g}", "n": str(n), "candidates": which, "method": method}
-                            lines.append(_measured("regret", settings, values - best, math.nan))
+                    best = self._best_fixed(risks, which)
+                    for method in self._compared(risks, which):
+                        settings = {"deviation": f"{deviation:g}", "n": str(n), "candidates": which, "method": method}
+                        lines.append(_measured("regret", settings, _risk(risks, which, method) - best, math.nan))
+            lines += self._means(deviation, trials)
         return lines
+
+    def _means(self, deviation: float, trials: "Sequence[_Trial]") -> list[Measured]:
+        """The regret, averaged in each trial over the n at which every way to choose can be used: the same for all."""
+        lines = []
+        for which in LISTS:
+            wanted = {("risk", which, method) for method in METHODS}
+            common = [n for n in self.samples if all(wanted <= set(trial[n]) for trial in trials)]
+            if not common:
+                continue
+            risks = {n: {name: np.array([trial[n][name] for trial in trials]) for name in trials[0][n]} for n in common}
+            regrets = {
+                method: np.mean([_risk(risks[n], which, method) - self._best_fixed(risks[n], which) for n in common], 0)
+                for method in self._compared(risks[common[0]], which)
+            }
+            for method, values in regrets.items():
+                over = ", ".join(map(str, common))
+                settings = {"deviation": f"{deviation:g}", "n": over, "candidates": which, "method": method}
+                lines.append(_measured("mean regret", settings, values, math.nan))
+        return lines
+
+    def _fixed(self, which: str) -> list[str]:
+        return [name for name in self.groups if name not in LISTS[which]]
+
+    def _compared(self, risks: "Mapping[_Name, np.ndarray]", which: str) -> list[str]:
+        """Ways to choose that can be used, and fixed groups."""
+        return [*(method for method in METHODS if ("risk", which, method) in risks), *self._fixed(which)]
+
+    def _best_fixed(self, risks: "Mapping[_Name, np.ndarray]", which: str) -> np.ndarray:
+        """The risks of the fixed group that is best on average over the trials."""
+        return min((risks["risk", "fixed", name] for name in self._fixed(which)), key=np.mean)
 
     def truth(self, deviation: float, generator: torch.Generator) -> Tensor:
         """Theta, (N, N), receiver first."""
@@ -149,7 +185,7 @@ class PlantedSelection(Simulation):
         maps = [fitted(each.group, each.penalty) for each in chosen.path_]
         found = {("risk", "fixed", name): risk(weights) for name, weights in zip(names, maps, strict=False)}
         for which in LISTS:
-            places = [place for place, name in enumerate(names) if which == "listed" or name != "planted"]
+            places = [names.index(name) for name in self._fixed(which)]
             if not all(math.isnan(chosen.path_[place].predicted) for place in places):
                 lowest = min(places, key=lambda place: np.nan_to_num(chosen.path_[place].predicted, nan=math.inf))
                 found["risk", which, "estimate"] = risk(fitted(chosen.path_[lowest].group, 0.0))
@@ -169,54 +205,42 @@ class PlantedSelection(Simulation):
         return found
 
     def summary(self, lines: Sequence[Measured]) -> str:
-        """Mean regret over all n of every way to choose, and whether it is below that of every fixed group."""
-        text = [f"{self.num_trials} trials; mean regret over n = {', '.join(map(str, self.samples))} where it can be used."]
-        for deviation in self.deviations:
-            for which in LISTS:
-                regrets = _regrets(lines, f"{deviation:g}", which)
-                everywhere = {name: np.mean(list(each.values())) for name, each in regrets.items()}
-                text.append(f"\nDeviation {deviation:g}, planted group {which}:")
-                for name, mean in sorted(everywhere.items(), key=lambda pair: pair[1]):
-                    worse = [
-                        other
-                        for other in self.groups
-                        if name in METHODS and other in regrets and mean > np.mean([regrets[other][n] for n in regrets[name]])
-                    ]
-                    note = f" (above {', '.join(worse)} at the same n)" if worse else ""
-                    text.append(f"- {name}: {mean:.3f} over {len(regrets[name])} n{note}")
-            at, means, _ = _curve(lines, "agreement", f"{deviation:g}", "", "merging")
-            learned = ", ".join(f"{mean:.2f} at n = {n}" for n, mean in zip(at, means, strict=True))
-            text.append(f"Learned clusters agree with the planted ones (adjusted Rand index): {learned}.")
-            at, means, errors = _curve(lines, "bias", f"{deviation:g}", "", "estimate")
-            found = ", ".join(f"{m:.2f} +- {e:.2f} at n = {n}" for n, m, e in zip(at, means, errors, strict=True))
-            text.append(f"Estimated squared deviation (planted {deviation**2:g}): {found}.")
-        return "\n".join(text)
+        """Mean regrets of every way to choose and of every fixed group, over the same n for all."""
+        return f"{self.num_trials} trials.\n\n{regret_text(lines)}"
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
-        """Risk against n for each deviation: fixed groups grey, ways to choose in colour; above with the planted group listed."""
+        """Against n, for each deviation: the risk, then the regret with each list of candidates.
+
+        Fixed groups are grey, ways to choose in colour; bars are one standard error.
+        """
         from gnet.study.plots import COLOURS, MARKERS, new_figure
 
-        figure = new_figure(7.0, 4.8)
-        panels = figure.subplots(2, len(self.deviations), squeeze=False, sharex=True, sharey="col")
+        figure = new_figure(7.0, 8.8)
+        rows = [("risk", "listed"), *(("regret", which) for which in LISTS)]
+        panels = figure.subplots(len(rows), len(self.deviations), squeeze=False, sharex=True)
         styles = dict(zip(self.groups, ["-", "--", "-.", ":", (0, (1, 3))], strict=True))
-        for row, which in enumerate(LISTS):
+        for row, (quantity, which) in enumerate(rows):
             for axes, deviation in zip(panels[row], self.deviations, strict=True):
-                for name, style in styles.items():
-                    if which == "listed" or name != "planted":
-                        at, means, _ = _curve(lines, "risk", f"{deviation:g}", "fixed", name)
-                        axes.plot(at, means, color="0.55", linestyle=style, linewidth=1, label=name)
+                for name in self._fixed(which):
+                    of = "fixed" if quantity == "risk" else which
+                    at, means, errors = curve(lines, quantity, f"{deviation:g}", of, name)
+                    axes.errorbar(at, means, yerr=errors, color="0.55", linestyle=styles[name], linewidth=1, label=name)
                 for number, name in enumerate(METHODS):
-                    at, means, errors = _curve(lines, "risk", f"{deviation:g}", which, name)
+                    at, means, errors = curve(lines, quantity, f"{deviation:g}", which, name)
                     look = {"color": COLOURS[number], "marker": MARKERS[number], "markersize": 3, "linewidth": 1}
                     axes.errorbar(at, means, yerr=errors, label=name, **look)
-                axes.set(xscale="log", yscale="log")
-                axes.set_xticks(self.samples[::2], labels=[str(n) for n in self.samples[::2]])
-                axes.set_xticks([], minor=True)
-                if row == 0:
+                axes.set_xscale("log")
+                if quantity == "risk":
+                    axes.set_yscale("log")
                     axes.set_title(f"deviation {deviation:g}")
                 else:
-                    axes.set_xlabel("samples n")
-            panels[row][0].set_ylabel(f"excess risk\nplanted group {which}")
+                    axes.set_yscale("symlog", linthresh=0.1)
+                    axes.axhline(0.0, color="0.8", linewidth=0.5)
+                axes.set_xticks(self.samples[::2], labels=[str(n) for n in self.samples[::2]])
+                axes.set_xticks([], minor=True)
+            panels[row][0].set_ylabel(f"excess {quantity}" if quantity == "risk" else f"regret\n{TOLD[which]}")
+        for axes in panels[-1]:
+            axes.set_xlabel("samples n")
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         return figure
@@ -228,30 +252,10 @@ def _average(chosen: SymmetrySelection, maps: Sequence[np.ndarray], places: Sequ
     return np.sum([weight * maps[place] for weight, place in zip(weights, places, strict=True)], axis=0)
 
 
+def _risk(risks: "Mapping[_Name, np.ndarray]", which: str, method: str) -> np.ndarray:
+    return risks["risk", which, method] if method in METHODS else risks["risk", "fixed", method]
+
+
 def _measured(quantity: str, settings: dict[str, str], values: np.ndarray, expected: float) -> Measured:
     error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
     return Measured(quantity, settings, float(np.mean(values)), error, expected)
-
-
-def _regrets(lines: Sequence[Measured], deviation: str, which: str) -> dict[str, dict[int, float]]:
-    """Method or group -> n -> mean regret."""
-    found: dict[str, dict[int, float]] = {}
-    for line in lines:
-        if line.quantity == "regret" and _is(line.settings, deviation=deviation, candidates=which):
-            found.setdefault(line.settings["method"], {})[int(line.settings["n"])] = line.measured
-    return found
-
-
-def _curve(
-    lines: Sequence[Measured], quantity: str, deviation: str, candidates: str, method: str
-) -> tuple[list[int], list[float], list[float]]:
-    mine = [
-        line
-        for line in lines
-        if line.quantity == quantity and _is(line.settings, deviation=deviation, candidates=candidates, method=method)
-    ]
-    return [int(line.settings["n"]) for line in mine], [line.measured for line in mine], [line.standard_error for line in mine]
-
-
-def _is(settings: Mapping[str, str], **wanted: str) -> bool:
-    return all(settings.get(name) == value for name, value in wanted.items())

@@ -1,12 +1,15 @@
 """``python train.py simulate``: experiments whose truth is known, measured beside what theory says, as a table and a picture."""
 
+import csv
+import io
+import time
 from abc import ABC, abstractmethod
 from argparse import ArgumentError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import yaml
 
@@ -43,7 +46,13 @@ class Measured:
 
 
 class Simulation(ABC):
-    """An experiment that needs no data: it is drawn, solved and measured within seconds or minutes."""
+    """An experiment that needs no data: it is drawn, solved and measured within seconds or minutes.
+
+    Attributes:
+        recorded: the quantities that ``--record`` keeps; None keeps all.
+    """
+
+    recorded: tuple[str, ...] | None = None
 
     @abstractmethod
     def run(self) -> list[Measured]:
@@ -74,11 +83,14 @@ def main(argv: Sequence[str]) -> int:
     simulation = words.instantiate(settings)["simulation"]
     out = Path(settings.out or Path("studies") / Path(_configs(argv)[-1] if _configs(argv) else "simulation").stem)
     start = Provenance.now(" ".join(["simulate", *argv]))
+    begun = time.monotonic()
     lines = simulation.run()
     out.mkdir(parents=True, exist_ok=True)
-    names = list(dict.fromkeys(name for line in lines for name in line.settings))
-    header = ["quantity", *names, "measured", "standard_error", "expected", "kind"]
-    write_atomically(out / "results.csv", csv_text(header, (line.cells(names) for line in lines)))
+    header, cells = _table(lines)
+    write_atomically(out / "results.csv", csv_text(header, cells))
+    if settings.record:
+        kept = [line for line in lines if simulation.recorded is None or line.quantity in simulation.recorded]
+        write_atomically(Path(settings.record), record_text(kept, start, time.monotonic() - begun))
     from gnet.study.plots import save, styled  # here, since they bring matplotlib
 
     with styled():
@@ -89,6 +101,53 @@ def main(argv: Sequence[str]) -> int:
     write_atomically(out / "report.md", _report(text, start, words.dump(settings)))
     print(f"{text}\n\nWritten to {out}: results.csv, figure.pdf, figure.png, report.md.")
     return 0
+
+
+SOURCE = ("seconds", "revision", "processor", "cores", "torch", "date")
+"""Columns of a recorded table that say where it comes from."""
+
+
+def record_text(lines: Sequence[Measured], source: Provenance, seconds: float) -> str:
+    """The table of a simulation with its time, code, machine and date, as ``--record`` writes it: ``read_record`` reads it.
+
+    Example:
+        >>> line = Measured("risk", {"n": "20"}, 2.0, 0.5, 1.5)
+        >>> lines, source = read_record(record_text([line], Provenance.now("simulate"), 60.0))
+        >>> lines == [line], source["seconds"]
+        (True, '60')
+    """
+    where = [f"{seconds:.0f}", source.revision, source.processor, str(source.cores), source.versions["torch"], source.date]
+    header, cells = _table(lines)
+    return csv_text([*header, *SOURCE], [[*row, *where] for row in cells])
+
+
+def read_record(text: str) -> tuple[list[Measured], dict[str, str]]:
+    """The lines of a recorded simulation, and where they come from: the columns of ``SOURCE``.
+
+    Example:
+        >>> read_record(record_text([], Provenance.now("simulate"), 1.0))
+        ([], {})
+    """
+    rows = list(csv.DictReader(io.StringIO(text)))
+    own = ("quantity", "measured", "standard_error", "expected", "kind", *SOURCE)
+    lines = [
+        Measured(
+            row["quantity"],
+            {name: value for name, value in row.items() if name not in own},
+            float(row["measured"]),
+            float(row["standard_error"]),
+            float(row["expected"]),
+            cast(Kind, row["kind"]),
+        )
+        for row in rows
+    ]
+    return lines, {name: rows[0][name] for name in SOURCE} if rows else {}
+
+
+def _table(lines: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells."""
+    names = list(dict.fromkeys(name for line in lines for name in line.settings))
+    return ["quantity", *names, "measured", "standard_error", "expected", "kind"], [line.cells(names) for line in lines]
 
 
 def parser() -> "ArgumentParser":
@@ -103,6 +162,7 @@ def parser() -> "ArgumentParser":
     words = ArgumentParser(prog="simulate", description=__doc__, exit_on_error=False)
     words.add_argument("--config", "-c", action="config", help="YAML config with the key simulation")
     words.add_argument("--out", type=str, default=None, help="where everything is written (studies/<config>)")
+    words.add_argument("--record", type=str, default=None, help="a csv that keeps the table with code, machine and date")
     words.add_argument("--quick", type=dict[str, Any], default={}, help="--quick takes the config's quick settings")
     words.add_subclass_arguments(Simulation, "simulation", required=False)
     return words

@@ -11,8 +11,9 @@ import torch
 
 from gnet.cli import main
 from gnet.errors import ConfigError
+from gnet.study.planted_regret import LISTS, regret_text
 from gnet.study.planted_selection import METHODS, PlantedSelection
-from gnet.study.simulate import Measured
+from gnet.study.simulate import Measured, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "simulation" / "selection.yaml")
@@ -61,9 +62,9 @@ def test_risks_of_fixed_groups_are_those_of_theory_where_the_penalty_does_nothin
     assert symmetric > 0.36, "what the largest group cannot have is left, the liar of the planted one"
 
 
-@pytest.mark.parametrize(("n", "which"), [(12, "listed"), (12, "not listed"), (400, "listed"), (400, "not listed")])
+@pytest.mark.parametrize(("n", "which"), [(n, which) for n in (12, 400) for which in LISTS])
 def test_regret_is_against_the_best_fixed_group(measured: list[Measured], n: int, which: str) -> None:
-    fixed = ["trivial", "halves", "joined", "symmetric", *(["planted"] if which == "listed" else [])]
+    fixed = [name for name in ("trivial", "halves", "joined", "symmetric", "planted") if name not in LISTS[which]]
     regrets = {name: value(measured, "regret", n, which, name).measured for name in fixed}
     assert min(regrets.values()) == pytest.approx(0, abs=1e-12)
     risks = {name: value(measured, "risk", n, "fixed", name).measured for name in fixed}
@@ -75,9 +76,12 @@ def test_regret_is_against_the_best_fixed_group(measured: list[Measured], n: int
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["simulate", "--config", CONFIG, "--quick", "--out", str(tmp_path)]) == 0
+    assert main(["simulate", "--config", CONFIG, "--quick", "--out", str(tmp_path), "--record", str(tmp_path / "kept.csv")]) == 0
     shown = capsys.readouterr().out
-    assert "Deviation 1, planted group not listed:" in shown and "Estimated squared deviation (planted 1)" in shown
+    assert "The same, planted group not listed:" in shown and "Estimated squared deviation, at n = 20: " in shown
+    lines, source = read_record((tmp_path / "kept.csv").read_text())
+    assert {line.quantity for line in lines} == {"mean regret", "agreement", "bias"} and source["date"].startswith("20")
+    assert regret_text(lines) in shown
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["method"] for row in rows} >= {*METHODS, "trivial", "planted"}
@@ -86,11 +90,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_way_above_a_fixed_group_is_named() -> None:
-    simulation = PlantedSelection(sizes=[4, 4], deviations=[0.0], samples=[20], num_trials=2)
-    settings = {"deviation": "0", "n": "20", "candidates": "listed"}
-    regrets = {"validation": 0.5, "planted": 0.0, "trivial": 0.7}
-    lines = [Measured("regret", {**settings, "method": name}, mean, 0.1, np.nan) for name, mean in regrets.items()]
-    assert "- validation: 0.500 over 1 n (above planted at the same n)" in simulation.summary(lines)
+    lines = [
+        Measured(
+            "mean regret", {"deviation": deviation, "n": "20, 30", "candidates": "listed", "method": name}, mean, 0.1, np.nan
+        )
+        for deviation, means in {"0": (0.5, 0.0, 0.7), "3": (-0.5, 0.0, 0.7)}.items()
+        for name, mean in zip(("automatic", "planted", "trivial"), means, strict=True)
+    ]
+    text = regret_text(lines)
+    assert "automatic is below every fixed group, but for planted at deviation 0 (planted group listed)." in text
+    assert "| automatic | 0.500 ± 0.100 | -0.500 ± 0.100 |" in text
+    assert regret_text([]).startswith("There is no n at which")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +130,54 @@ def test_regret_is_against_the_group_that_is_best_on_average(monkeypatch: pytest
     regret = value(lines, "regret", 20, "listed", "averaging", "0")
     assert regret.measured == 3 - 2.5 and regret.standard_error == pytest.approx(1.5)  # -1 and 2: less "planted", (4, 1)
     assert value(lines, "regret", 20, "not listed", "halves", "0").measured == 0
+
+
+def test_the_mean_is_over_the_same_samples_for_all(measured: list[Measured]) -> None:
+    """At n = 12 neither shrinkage nor merging can be used, so 400 alone counts, for all."""
+    mine = [line for line in measured if line.quantity == "mean regret" and line.settings["deviation"] == "0.6"]
+    assert {line.settings["n"] for line in mine} == {"400"} and len(mine) == 3 * len(METHODS) + 5 + 4 + 3
+    for line in mine:
+        single = value(measured, "regret", 400, line.settings["candidates"], line.settings["method"])
+        assert (line.measured, line.standard_error) == pytest.approx((single.measured, single.standard_error))
+    tables = regret_text(measured).split("\n\n")[1:6:2]
+    assert [table.count("\n") - 1 for table in tables] == [len(METHODS) + left for left in (5, 4, 3)]
+    assert "| planted |" in tables[0] and "| planted |" not in tables[1] and "| halves |" not in tables[2]
+    shown = value(measured, "regret", 400, "listed", "joined")
+    assert f"{shown.measured:.3f} ± {shown.standard_error:.3f}" in next(
+        row for row in tables[0].splitlines() if row.startswith("| joined |")
+    )
+
+
+def test_the_mean_of_two_numbers_of_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Averaged in each trial first: the standard error is over trials, not over all numbers."""
+    simulation = PlantedSelection(sizes=[4, 4], deviations=[0.0], samples=[20, 30, 40], num_trials=2)
+    fixed = {("risk", "fixed", name): 1.0 if name == "trivial" else 9.0 for name in simulation.groups}
+
+    def trial(deviation: float, number: int) -> dict:
+        ways = {("risk", which, method): 3.0 + number for which in LISTS for method in METHODS}
+        lacking = {key: each for key, each in ways.items() if key[2] != "merging"}
+        return {20: {**fixed, **lacking}, 30: {**fixed, **ways}, 40: {**fixed, **{key: each + 2 for key, each in ways.items()}}}
+
+    monkeypatch.setattr(simulation, "_trial", trial)
+    mean = next(line for line in simulation.run() if line.quantity == "mean regret" and line.settings["method"] == "estimate")
+    assert mean.settings["n"] == "30, 40" and mean.measured == 3.5 and mean.standard_error == pytest.approx(0.5)
+
+
+def test_the_picture_shows_regret_against_every_fixed_group(measured: list[Measured]) -> None:
+    simulation = PlantedSelection(sizes=[4, 4], deviations=[0.0, 0.6], samples=[12, 400], num_trials=4)
+    axes = simulation.draw(measured).axes
+    assert len(axes) == 8 and [each.get_ylabel() for each in axes[::2]] == [
+        "excess risk",
+        "regret\nplanted group listed",
+        "regret\nplanted group not listed",
+        "regret\nnor a refinement of it",
+    ]
+    names = axes[3].get_legend_handles_labels()[1]
+    assert {*METHODS, "trivial", "halves", "planted", "joined", "symmetric"} == set(names)
+    assert all(container.has_yerr for container in axes[3].containers)
+    line = next(each for each in axes[3].containers if each.get_label() == "averaging").lines[0]
+    wanted = [value(measured, "regret", n, "listed", "averaging").measured for n in (12, 400)]
+    assert line.get_ydata() == pytest.approx(wanted)
 
 
 def test_automatic_uses_what_was_learned(measured: list[Measured]) -> None:
