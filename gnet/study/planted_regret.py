@@ -21,7 +21,7 @@ def regret_text(lines: Sequence[Measured], method: str = "automatic") -> str:
     Example:
         >>> settings = {"deviation": "1", "n": "36, 54", "candidates": "listed"}
         >>> rows = [("automatic", -0.13, 0.04), ("planted", 0.0, 0.01)]
-        >>> lines = [Measured("mean regret", settings | {"method": name}, mean, error, math.nan) for name, mean, error in rows]
+        >>> lines = [Measured("mean regret", settings | {"method": name}, *each, float("nan")) for name, *each in rows]
         >>> print(regret_text(lines))
         Mean regret over n = 36, 54, with its standard error; planted group listed:
         <BLANKLINE>
@@ -109,7 +109,7 @@ def curve(
 
     Example:
         >>> settings = {"deviation": "1", "n": "36", "candidates": "fixed", "method": "planted"}
-        >>> curve([Measured("risk", settings, 2.0, 0.5, math.nan)], "risk", "1", "fixed", "planted")
+        >>> curve([Measured("risk", settings, 2.0, 0.5, float("nan"))], "risk", "1", "fixed", "planted")
         ([36], [2.0], [0.5])
     """
     mine = [
