@@ -1,4 +1,4 @@
-"""Learn the clusters from data: merge, two at a time, whatever lowers the estimated risk most."""
+"""Learn the clusters from data: merge, two at a time, whatever lowers the estimated risk, or a criterion like it, most."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class MergePath:
 
     @property
     def best_partition(self) -> Partition:
-        """The partition of the lowest estimated risk."""
+        """The partition of the lowest estimated risk (or criterion)."""
         return self.partition(self.best)
 
     def chain(self, num_partitions: int | None = None) -> list[Partition]:
@@ -92,12 +92,12 @@ def merge_clusters(
     min_clusters: int = 1,
     complexity: float = 2.0,
 ) -> MergePath:
-    """Merge greedily: at each step the two clusters whose union has the lowest estimated risk, down to ``min_clusters``.
+    """Merge greedily: at each step the two clusters whose union has the lowest criterion, down to ``min_clusters``.
 
-    The estimated risk of the cluster group of a partition is that of ``gnet.theory.estimate_bias``, ||Psi_lost Theta||^2 less its
-    noise, plus the variance of what is kept. A merge loses 2 k - 1 weights per channel pair (and one more or fewer for clusters
-    that had, or get, a second node), and the part of least squares outside the new blocks. Both are sums over blocks, O(k^2 C C')
-    for all pairs of one step, O(N^3 C C') in all.
+    The criterion is the square of what is lost of least squares, plus ``complexity`` times the noise in what is kept. With 2 it
+    is, up to a constant, the estimated risk of the partition's cluster group, that of ``gnet.theory.estimate_bias``. A merge
+    loses 2 k - 1 weights per channel pair (and one more or fewer for clusters that had, or get, a second node), and the part of
+    least squares outside the new blocks. Both are sums over blocks, O(k^2 C C') for all pairs of one step, O(N^3 C C') in all.
 
     The lowest estimate of many is too low an estimate: where many partitions are nearly as good, the one chosen has been lucky,
     and tends to be too fine. Use its clusters, not its risk; a ``complexity`` of log n finds true clusters, if there are any,

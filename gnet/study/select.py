@@ -40,7 +40,8 @@ METHODS = ("averaging", "validation", "estimate", "shrinkage")
 EPILOG = """\
 Every other option is that of `fit`. The candidates are --clusters, or the config's study.variants that change nothing but the
 symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries (on image
-grids translations, too). Clusters learned from the data by merging are added where there are more samples than inputs.
+grids translations, too). Clusters learned from the data by merging are added where there are more samples than inputs. Merging
+prices a weight at the logarithm of the number of samples and prefers coarse clusters; --complexity 2 follows the estimated risk.
 
 Every candidate is fitted as a linear map on the training split, and judged on the validation split, which has also chosen its
 ridge penalty. That takes seconds and says with which symmetry linear maps predict best; a net may want another: --train trains
@@ -68,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--clusters", nargs="+", type=int, default=[], metavar="K", help="numbers of clusters to compare")
     words.add_argument("--candidates", type=int, default=8, metavar="N", help="about how many clusterings to try (8)")
     words.add_argument("--no-merge", action="store_true", help="learn no clusters from the data")
+    words.add_argument(
+        "--complexity",
+        type=float,
+        metavar="C",
+        help="price of a weight when clusters are learned: 2 is the risk (log of samples)",
+    )
     words.add_argument(
         "--train", type=int, default=0, metavar="N", help="then train the N best and the sum over groups as nets, and choose"
     )
@@ -106,7 +113,7 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
     datamodule = instantiate(trial_config(base, 0, int(base.get("seed_everything") or 0))["data"])
     datamodule.setup()
     rules = _rules(base, datamodule, given)
-    ranked, selection = rank(rules, datamodule, merge=None if not given.no_merge else False)
+    ranked, selection = rank(rules, datamodule, merge=None if not given.no_merge else False, complexity=given.complexity)
     name = Path(given.config[-1]).stem if given.config else type(datamodule).__name__.lower()
     out = given.out or Path("selections") / name
     out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +143,7 @@ def _write(out: Path, rule: "tuple[str, Symmetry]", text: str, base: dict[str, A
 
 
 def rank(
-    rules: "dict[str, Symmetry]", datamodule: "GraphDataModule", merge: bool | None = None
+    rules: "dict[str, Symmetry]", datamodule: "GraphDataModule", merge: bool | None = None, complexity: float | None = None
 ) -> "tuple[list[Ranked], SymmetrySelection]":
     """Fit every candidate's linear maps to the training split, judge them on the validation split, best first.
 
@@ -162,7 +169,8 @@ def rank(
     x, y, mask = (torch.cat([getattr(each, part) for each in (train, val)]).double() for part in ("x", "y", "mask"))
     fold = np.concatenate([np.full(len(train.x), -1), np.zeros(len(val.x))])
     output = "invariant" if datamodule.target == "graph" else "equivariant"
-    selection = SymmetrySelection(list(groups.values()), merge=merge, cv=PredefinedSplit(fold), output=output)
+    settings: dict[str, Any] = {"merge": merge, "complexity": complexity, "output": output}
+    selection = SymmetrySelection(list(groups.values()), cv=PredefinedSplit(fold), **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnstablePartitionWarning)
         selection.fit(x.numpy(), y.numpy(), mask=mask.bool().numpy())

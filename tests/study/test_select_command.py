@@ -10,7 +10,7 @@ from gnet.cli import main
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, SymmetricGroup
 from gnet.selection import Candidate
-from gnet.study.select import default_rules, not_told_apart, rank
+from gnet.study.select import default_rules, not_told_apart, parser, rank
 from gnet.training import Coarsened, GivenPartition, Symmetric, Trivial
 from gnet.training.data import Digits
 from gnet.training.planted import Planted
@@ -57,6 +57,14 @@ def test_learned_clusters_are_a_rule_of_their_own():
     assert selection.stability_ is not None and selection.stability_.is_stable
     without, _ = rank({"S8": Symmetric(), "again": Coarsened(1), "trivial": Trivial()}, data, merge=False)
     assert sorted(each.name for each in without) == ["S8", "trivial"]
+
+
+def test_the_price_of_a_weight_in_merging_is_an_option():
+    data = Planted(sizes=[4, 4], num_train=200, num_val=200, sigma_xi=0.5, kind="ring")
+    data.setup()
+    dear, free = (rank({"S8": Symmetric()}, data, merge=True, complexity=price)[1].merge_path_ for price in (None, 0.0))
+    assert free.best == 0 < dear.best
+    assert parser().parse_args(["--complexity", "2"]).complexity == 2.0
 
 
 def test_an_image_gets_patches_and_its_grid(tmp_path):
