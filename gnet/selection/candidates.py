@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gnet.errors import GroupError
 from gnet.graphs.coarsen import ClusteringMethod, chain
 from gnet.groups.automorphism import automorphism_group
 from gnet.groups.base import NodeGroup
@@ -65,3 +66,39 @@ def candidate_groups(
     if grid_shape is not None:
         groups.append(grid_group(grid_shape, "translations"))
     return groups
+
+
+def distinct_groups(groups: Sequence[NodeGroup]) -> list[int]:
+    """The places of the groups that are not the same as an earlier one; those that cannot be compared count as others.
+
+    Example:
+        >>> distinct_groups([SymmetricGroup(2), TrivialGroup(2), ClusterGroup(Partition([0, 0]))])
+        [0, 1]
+    """
+    found: list[int] = []
+    for place, group in enumerate(groups):
+        if not any(_is_same(group, groups[other]) for other in found):
+            found.append(place)
+    return found
+
+
+def is_finest_first(groups: Sequence[NodeGroup]) -> bool:
+    """Whether the groups never have more clusters (node orbits) than the one before.
+
+    Example:
+        >>> is_finest_first([TrivialGroup(2), SymmetricGroup(2)]), is_finest_first([SymmetricGroup(2), TrivialGroup(2)])
+        (True, False)
+    """
+    counts = [group.node_orbits().num_clusters for group in groups]
+    return counts == sorted(counts, reverse=True)
+
+
+def _is_same(one: NodeGroup, other: NodeGroup) -> bool:
+    if one is other:
+        return True
+    if one.degree != other.degree or one.node_orbits() != other.node_orbits():  # cheap, and tells most apart
+        return False
+    try:
+        return bool(one == other)
+    except GroupError:
+        return False

@@ -17,7 +17,7 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import NodeGroup, check_node_group
 from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.selection.averaging import Candidate, convex_weights
-from gnet.selection.candidates import candidate_groups
+from gnet.selection.candidates import candidate_groups, distinct_groups, is_finest_first
 from gnet.selection.inputs import LARGEST, check_penalties, counted_entries, num_nodes_in, wants_larger, without_missing
 from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
 from gnet.selection.prediction import predicted_risk
@@ -78,7 +78,8 @@ class SymmetrySelection(NodeRegressor):
 
     Attributes:
         best_group_: the group that ``method`` ranks first.
-        path_: a ``Candidate`` for each group, in the order given, chains smallest first.
+        path_: a ``Candidate`` for each group, in the order given, chains smallest first; of learned clusters the best last. Of
+            groups that are the same the first is kept.
         cv_results_: the same as arrays, as scikit-learn's searches have it.
         weights_: shares (averaging) or factors (shrinkage) of the candidates.
         error_products_: mean products of the candidates' cross-validated errors over all entries that count, (J, J). Where as
@@ -101,6 +102,8 @@ class SymmetrySelection(NodeRegressor):
         >>> selection.best_group_, [candidate.num_weights for candidate in selection.path_]
         (ClusterGroup(S3 x S3, order 6^2), [36, 6, 2])
     """
+
+    _drops_repeated = True
 
     def __init__(
         self,
@@ -149,6 +152,8 @@ class SymmetrySelection(NodeRegressor):
         scale = float((x - x.mean(0)).square().mean())
         groups, self.merge_path_ = self._candidates(given, x, targets, counted)
         losses, products = self._cross_validate(given, x, targets, counted, alphas, scale)
+        kept = distinct_groups(groups) if self._drops_repeated else list(range(len(groups)))
+        groups, losses, products = [groups[place] for place in kept], losses[kept], products[kept][:, :, kept]
         self.path_ = self._judged(groups, len(groups) if self.merge_path_ is None else len(given), x, targets, losses, counted)
         places = [self._penalties.index(each.penalty) + number * len(self._penalties) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
@@ -191,7 +196,7 @@ class SymmetrySelection(NodeRegressor):
                 raise GroupError(f"expected groups on the same nodes, got degrees {groups[0].degree} and {group.degree}")
         if graph is not None and graph.num_nodes != groups[0].degree:
             raise GroupError(f"expected groups on the {graph.num_nodes} nodes of the graph, got {groups[0].degree}")
-        return groups
+        return [groups[place] for place in distinct_groups(groups)] if self._drops_repeated else groups
 
     def _may_merge(self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor) -> bool:
         """Whether merging is possible in every fold, and adds to what was given."""
@@ -317,7 +322,8 @@ class SymmetrySelection(NodeRegressor):
         groups = [each.group for each in path]
         self._members: list[tuple[float, NodeRegressor]] = []
         if self.method == "shrinkage":
-            chain = groups[:-1] if self._merges else groups  # of learned clusters the last is the best, on the path already
+            # The best of the learned clusters, the last, is out of order, unless it is one of the others and was dropped.
+            chain = groups[:-1] if self._merges and not is_finest_first(groups) else groups
             model = ShrunkEquivariantRegression(chain, fit_intercept=self.fit_intercept)
             self._members = [(1.0, model.fit_signals(x, targets, self._is_invariant, counted))]
             factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0)

@@ -15,6 +15,7 @@ from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
 from gnet.selection import SymmetrySelection, UnstablePartitionWarning, convex_weights, partition_stability
+from gnet.selection.candidates import distinct_groups
 from gnet.study.planted_regret import LISTS, TOLD, curve, regret_text
 from gnet.study.simulate import Measured, Simulation
 from gnet.theory import EquivariantRidge, LeastSquares, ShrunkEquivariantRegression, estimate_bias
@@ -174,7 +175,7 @@ class PlantedSelection(Simulation):
         names = list(self.groups)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnstablePartitionWarning)
-            chosen = SymmetrySelection(list(self.groups.values()), num_bootstraps=0, fit_intercept=False).fit(x, y)
+            chosen = _Everything(list(self.groups.values()), num_bootstraps=0, fit_intercept=False).fit(x, y)
 
         def risk(weights: np.ndarray) -> float:
             return float(np.square(weights - theta.numpy()).sum())
@@ -194,7 +195,9 @@ class PlantedSelection(Simulation):
             if len(x) > len(theta) + 1:
                 chain = [self.groups[names[place]] for place in places]
                 found["risk", which, "shrinkage"] = risk(ShrunkEquivariantRegression(chain, fit_intercept=False).fit(x, y).coef_)
-            found["risk", which, "automatic"] = risk(_average(chosen, maps, places + list(range(len(names), len(maps)))))
+            groups = [chosen.path_[place].group for place in [*places, *range(len(names), len(maps))]]
+            learned = [place - len(places) + len(names) for place in distinct_groups(groups) if place >= len(places)]
+            found["risk", which, "automatic"] = risk(_average(chosen, maps, places + learned))
             if chosen.merge_path_ is not None:
                 found["risk", which, "merging"] = risk(maps[-1])
         if chosen.merge_path_ is not None:
@@ -244,6 +247,12 @@ class PlantedSelection(Simulation):
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         return figure
+
+
+class _Everything(SymmetrySelection):
+    """Learned clusters that are given are kept twice, since a list may leave the given ones out."""
+
+    _drops_repeated = False
 
 
 def _average(chosen: SymmetrySelection, maps: Sequence[np.ndarray], places: Sequence[int]) -> np.ndarray:

@@ -130,7 +130,28 @@ def test_merging_learns_what_is_in_no_list():
     assert SymmetrySelection(given).fit(x, y).merge_path_ is not None
     assert SymmetrySelection(given).fit(x[:8], y[:8]).merge_path_ is None
     chain = SymmetrySelection(method="shrinkage", merge=True).fit(x, y)
-    assert math.isnan(chain.weights_[-1]) and chain.weights_[-2] == 1
+    assert chain.weights_[-1] == 1 and len(chain.path_) == 6, "the best is one of the chain, and stands there once"
+    few = SymmetrySelection(method="shrinkage", merge=True, num_candidates=2).fit(x, y)
+    assert [each.group.partition.num_clusters for each in few.path_] == [6, 1, 2]
+    assert math.isnan(few.weights_[-1]) and few.weights_[-2] == 1
+
+
+def test_the_same_group_is_one_candidate():
+    """However it was made, and whether it was given or learned; a liar keeps all."""
+    x, y, _ = drawn(120, seed=6)
+    twice = [*CHAIN, PermutationGroup(list(PLANTED.generators)), TrivialGroup(6)]
+    found = SymmetrySelection(twice, merge=True, num_bootstraps=0).fit(x, y)
+    groups = [each.group for each in found.path_]
+    assert groups[:3] == CHAIN and not any(one == other for one, other in itertools.combinations(groups, 2))
+    assert found.merge_path_.best_partition == PLANTED.partition and not found.path_[1].is_learned
+    assert found.error_products_.shape == (len(groups), len(groups)) and len(found.weights_) == len(groups)
+    assert np.diag(found.error_products_) == pytest.approx([each.validated for each in found.path_])
+
+    class Keeps(SymmetrySelection):
+        _drops_repeated = False
+
+    everything = Keeps(twice, merge=True, num_bootstraps=0).fit(x, y)
+    assert len(everything.path_) > len(groups) + 3 and everything.path_[-1].is_learned
 
 
 def test_clusters_that_noise_has_made_are_flagged():
