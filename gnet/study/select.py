@@ -147,22 +147,19 @@ def rank(
 ) -> "tuple[list[Ranked], SymmetrySelection]":
     """Fit every candidate's linear maps to the training split, judge them on the validation split, best first.
 
-    Learned clusters become rules of their own (``GivenPartition``). Of candidates that are the same group the first is kept.
+    Learned clusters become rules of their own (``rule_of``). Of candidates that are the same group the first is kept.
 
     Raises:
         ConfigError: no samples to validate on.
     """
     from sklearn.model_selection import PredefinedSplit
 
-    from gnet.groups import ClusterGroup
     from gnet.selection import SymmetrySelection, UnstablePartitionWarning
-    from gnet.training.symmetry import GivenPartition
+    from gnet.selection.candidates import distinct_groups
+    from gnet.training.rules import rule_of
 
-    groups: dict[str, NodeGroup] = {}
-    for name, rule in rules.items():
-        group = rule(datamodule.graph, datamodule.grid_shape)
-        if not any(group == other for other in groups.values()):
-            groups[name] = group
+    made = {name: rule(datamodule.graph, datamodule.grid_shape) for name, rule in rules.items()}
+    groups = {list(made)[place]: list(made.values())[place] for place in distinct_groups(list(made.values()))}
     train, val = datamodule.train_arrays(), datamodule.val_arrays()
     if not len(val.x):
         raise ConfigError("expected a validation split to judge the candidates on, got an empty one")
@@ -178,9 +175,8 @@ def rank(
         Ranked(name, rules[name], group, known) for (name, group), known in zip(groups.items(), selection.path_, strict=False)
     ]
     for known in selection.path_[len(groups) :]:
-        if isinstance(known.group, ClusterGroup) and not any(known.group == each.group for each in found):
-            labels = known.group.partition.labels.tolist()
-            found.append(Ranked(f"learned, {group_label(known.group)}", GivenPartition(labels=labels), known.group, known))
+        rule = rule_of(known.group, datamodule.graph, datamodule.grid_shape)
+        found.append(Ranked(f"learned, {group_label(known.group)}", rule, known.group, known))
     return sorted(found, key=lambda each: each.known.validated), selection
 
 

@@ -18,6 +18,7 @@ _ROOMS = {
     "symmetry_metrics": ("EquivarianceErrorMetric", "LayerEquivarianceErrorMetric", "StabiliserMetric"),
     "data_metrics": ("BiasVarianceMetric", "DataErrorMetric", "EnergyShiftMetric", "MomentShiftMetric", "RiskGapMetric"),
     "automatic": ("Automatic",),
+    "rules": ("rule_of",),
     "symmetry": ("Automorphism", "Coarsened", "GivenPartition", "Grid", "Symmetric", "Symmetry", "Trivial"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

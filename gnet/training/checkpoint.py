@@ -163,7 +163,8 @@ def group_record(group: NodeGroup) -> dict[str, Any]:
         return {"labels": group.partition.labels, "num_clusters": group.partition.num_clusters, "swaps": swaps}
     generators = list(group.generators)
     stacked = torch.stack(generators) if generators else torch.empty(0, group.degree, dtype=torch.long)
-    return {"generators": stacked, "degree": group.degree, "order": str(group.order()) if group.order() < 10**4000 else None}
+    order = str(group.order()) if group.order() < 10**4000 else None
+    return {"generators": stacked, "degree": group.degree, "order": order, "name": str(group.name)}
 
 
 def group_from_record(record: dict[str, Any]) -> NodeGroup:
@@ -179,7 +180,9 @@ def group_from_record(record: dict[str, Any]) -> NodeGroup:
             Partition(record["labels"], record["num_clusters"]), None if swaps is None else PermutationGroup(list(swaps))
         )
     order = record.get("order")
-    return PermutationGroup(list(record["generators"]), record["degree"], order=None if order is None else int(order))
+    group = PermutationGroup(list(record["generators"]), record["degree"], order=None if order is None else int(order))
+    group.name = record.get("name", group.name)  # older records have none
+    return group
 
 
 def is_forecast(datamodule: object) -> bool:
