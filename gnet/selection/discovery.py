@@ -126,12 +126,7 @@ def check_symmetries(
         tensor([False,  True])
     """
     chosen = [torch.as_tensor(each) for each in candidates]
-    if not chosen:
-        raise ConfigError("expected at least one candidate, got none")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"expected confidence in (0, 1), got {confidence}")
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
-        raise ConfigError(f"expected a finite epsilon, in units of the loss, got {epsilon!r}")
+    _check_settings(chosen, confidence, epsilon)
     if group is None:
         if chosen[0].ndim != 1:
             raise GroupError("expected permutations (K, N); say whose elements others are with group=")
@@ -172,6 +167,15 @@ def check_symmetries(
         epsilon,
         confidence,
     )
+
+
+def _check_settings(candidates: list[Tensor], confidence: float, epsilon: float) -> None:
+    if not candidates:
+        raise ConfigError("expected at least one candidate, got none")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"expected confidence in (0, 1), got {confidence}")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
+        raise ConfigError(f"expected a finite epsilon, in units of the loss, got {epsilon!r}")
 
 
 def _losses(loss: Loss, outputs: Tensor, targets: Tensor, which: str) -> Tensor:

@@ -40,7 +40,7 @@ from gnet.theory.linear_maps import Split, dim_hom, split_map
 from gnet.theory.regression import expected_excess_risk, expected_risk_gap
 from gnet.theory.risk import RiskGap, linear_risk_gap
 from gnet.theory.shrinkage import Shrinkage, optimal_shrinkage, shrinkage_factor
-from gnet.theory.solvers import Solver, solver_of
+from gnet.theory.solvers import Block, Solver, solver_of
 from gnet.theory.weighted import weighted_split
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BiasEstimate",
+    "Block",
     "Bounds",
     "CoarseningError",
     "EquivariantRidge",

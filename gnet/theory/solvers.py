@@ -25,6 +25,11 @@ class Block:
         dim: independent rows that each sample gives.
         field: 1, 2, 4 for real, complex and quaternionic weights, which stand in so many real inputs.
         is_fixed: whether the group leaves these rows as they are, so that an offset belongs to them.
+
+    Example:
+        >>> solver = solver_of(SymmetricGroup(3), is_invariant=False)
+        >>> [(block.dim, block.is_fixed) for block in solver.blocks(torch.randn(9, 3, 1), torch.randn(9, 3, 1))]
+        [(1, True), (2, False)]
     """
 
     inputs: Tensor
@@ -77,9 +82,9 @@ def solver_of(group: NodeGroup | None, is_invariant: bool) -> Solver:
         is_invariant: whether numbers come out rather than signals.
 
     Shapes:
-        of its ``fit``: x (n, N, C), y (n, N, C') for signals or (n, C') for numbers
+        of its ``prepare``: x (n, N, C), then y (n, N, C') for signals or (n, C') for numbers
 
-    Units: of its ``fit``: the penalty in those of x squared.
+    Units: of its ``prepare``: the penalty in those of x squared.
 
     Raises:
         GroupError: no group of nodes, or more than 4096 nodes of a group with generators, for signals.
@@ -90,7 +95,7 @@ def solver_of(group: NodeGroup | None, is_invariant: bool) -> Solver:
     Example:
         >>> x = torch.randn(20, 3, 1, dtype=torch.float64)
         >>> solver = solver_of(SymmetricGroup(3), is_invariant=False)
-        >>> solver.fit(x, 2 * x, 0.0)
+        >>> solver.prepare(x, 0.0)(2 * x)
         >>> solver.num_weights, torch.allclose(solver.dense(), 2 * torch.eye(3, dtype=torch.float64))
         (2, True)
     """
