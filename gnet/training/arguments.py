@@ -26,6 +26,7 @@ from gnet.training.explain import explain
 from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.module import GNetModule
 from gnet.training.predict import WritePredictions
+from gnet.training.reached import reached
 from gnet.training.symmetry import as_symmetry
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}
@@ -168,15 +169,9 @@ class GNetCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what was reached and where it lies."""
-        folders = [each.folder(self.trainer) for each in self.trainer.checkpoint_callbacks if isinstance(each, WriteCheckpoints)]
-        if not self.trainer.is_global_zero:
-            return  # only now: all processes ask for the folder together
-        best = next((each for each in self.trainer.callbacks if isinstance(each, BestWeights)), None)  # type: ignore[attr-defined]
-        if best is not None and best.weights:
-            before = "" if self.model.project_onto is None else ", before the net was projected"
-            print(f"best val_loss {best.best:.6g} in epoch {best.best_epoch}{before}")
-        for folder in folders if not self.trainer.fast_dev_run else ():  # type: ignore[attr-defined]
-            print(f"checkpoints: {folder}")
+        lines = reached(self.trainer, self.model)
+        for line in lines if self.trainer.is_global_zero else ():
+            print(line)
 
 
 class ParserOnly(GNetCLI):

@@ -1,5 +1,6 @@
 """Layers near a group in a GNetModule: configs, penalties in the loss, checkpoints with further groups."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,31 @@ data:
         root = [f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
         callbacks = ["--trainer.callbacks=Anneal", "--trainer.callbacks.schedule=[0, 1, 0]", "--model.keep=last"]
         assert main([*fit, *callbacks, *root, "--trainer.max_epochs=2"]) == 0
+        left = re.search(r"to its own group: (\S+) \(0 is exact\)", capsys.readouterr().out)
+        assert left is not None and float(left[1]) < 1e-6, "annealed away"
         assert main(["test", *data, *root, "--ckpt_path=last"]) == 0
         assert main(["test", *data, *root, "--ckpt_path=last", "--model.relaxation={sigma: [1, 0.5]}"]) == 2
         assert "--model.relaxation is" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("options", "to"),
+        [
+            (["--model.layer=residual", "--model.relaxation={scale: 0.5}"], ["its own group"]),
+            (
+                ["--model.symmetry=Trivial", "--trainer.callbacks=GroupAugmentation", "--trainer.callbacks.group=Symmetric"],
+                ["the group of GroupAugmentation"],
+            ),
+            ([], []),
+        ],
+    )
+    def test_a_fit_says_how_much_symmetry_is_left(self, options, to, tmp_path: Path, capsys):
+        """Of nets that may leave their group; of others it would be rounding."""
+        data = ["--data.num_train=20", "--data.num_val=11", "--data.num_test=23", f"--trainer.default_root_dir={tmp_path}"]
+        assert main(["fit", *data, "--model.hidden_channels=3", *options, "--trainer.max_epochs=2"]) == 0
+        printed = capsys.readouterr().out
+        found = re.findall(r"equivariance error of the net, to (.+): (\S+) \(0 is exact\)", printed)
+        assert "best val_loss" in printed and "checkpoints: " in printed and [name for name, _ in found] == to
+        assert all(1e-3 < float(error) < 2 for _, error in found)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
