@@ -2,6 +2,7 @@
 
 from gnet.nn.relaxed.base import ApproximateLinear, penalty
 from gnet.nn.relaxed.chain import ChainGates
+from gnet.nn.relaxed.estimated import bootstrap_gates
 from gnet.nn.relaxed.low_rank import LowRankBreaking
 from gnet.nn.relaxed.mixing import RelaxedMixing
 from gnet.nn.relaxed.penalties import equivariance_penalty, linear_penalty
@@ -25,6 +26,7 @@ __all__ = [
     "RelaxedMixing",
     "ResidualPathway",
     "SoftClusters",
+    "bootstrap_gates",
     "equivariance_penalty",
     "linear_penalty",
     "penalty",

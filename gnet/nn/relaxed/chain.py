@@ -27,7 +27,7 @@ class ChainGates(ApproximateLinear):
     exactly one of the largest group, with all gates 1 it reaches every map of the smallest, and (with one gate for all nodes) the
     squared distance from the largest is sum_j gate_j^2 ||increment_j||^2. Biases, one per node orbit of each group, have
     increments and gates in the same way. In linear regression the best gates are known:
-    ``gnet.theory.optimal_shrinkage(...).factors``, in the same order.
+    ``gnet.theory.optimal_shrinkage(...).factors``, in the same order; from data alone, of any net, ``bootstrap_gates`` has them.
 
     Each level costs its ``EquivariantLinear`` and a reading of its weights; those of the smallest group are applied once.
 
@@ -165,7 +165,7 @@ class ChainGates(ApproximateLinear):
         """The values of each increment on the pair orbits of its own group, (count, C', C) each, and W_J last."""
         return self.pairs.increments([level.weight.coefficients() for level in self._levels])
 
-    def _bias_increments(self) -> list[Tensor]:
+    def bias_increments(self) -> list[Tensor]:
         """The same of the biases on node orbits; empty where there is one bias for all nodes, or none."""
         if self.bias_kind != "orbit":
             return []
@@ -205,7 +205,7 @@ class ChainGates(ApproximateLinear):
 
     def dense_bias(self) -> Tensor | None:
         """The bias of each node, (N, C'), or None."""
-        last, biases = self._levels[-1].dense_bias(), self._bias_increments()[:-1]
+        last, biases = self._levels[-1].dense_bias(), self.bias_increments()[:-1]
         labels = [level.group.node_orbits().labels.to(self.node_rows.device) for level in self._levels]
         for gate, bias, rows in zip(self.gates(), biases, labels, strict=False):
             last = cast(Tensor, last) + gate.reshape(-1, 1) * bias.index_select(0, rows)
@@ -215,7 +215,7 @@ class ChainGates(ApproximateLinear):
         """sum_j gate_j^2 ||increment_j||^2, from the values on pair orbits; with ``node_wise`` gates from the explicit map."""
         if self.node_wise:
             return super().broken()
-        squares, biases = self.pairs.squares(self.increments()), self._bias_increments()
+        squares, biases = self.pairs.squares(self.increments()), self.bias_increments()
         squares = squares + self.nodes.squares(biases) if biases else squares
         return (self.gates().square() * squares).sum()
 
