@@ -39,6 +39,8 @@ def read_trials(folder: Path) -> list[Trial]:
     """Every trial in the recorded tables of a folder, which need not exist."""
     trials = []
     for path in sorted(folder.glob("*.csv")):
+        if path.name.startswith("simulation_"):
+            continue  # the table of a simulation, which has no trials
         with path.open(newline="") as file:
             for line in csv.DictReader(file):
                 row = Row.from_cells([line[name] for name in COLUMNS])

@@ -3,7 +3,7 @@
     make tables     (or: python configs/tables.py; with --check it only says whether the pages are up to date)
 
 A table is a region of a page, ``<!-- table:NAME -->`` ... ``<!-- /table -->``. A study records its trials with
-``--record configs/results/NAME.csv``. What has not been run yet says so.
+``--record configs/results/NAME.csv``, a simulation its table as ``simulation_NAME.csv``. What has not been run yet says so.
 """
 
 import re
@@ -21,6 +21,7 @@ from configs.automatic_table import automatic_table  # noqa: E402 - found throug
 from configs.graph_tables import pose_table, traffic_differences, traffic_table  # noqa: E402 - found through the path set above
 from configs.overview import config_table  # noqa: E402
 from configs.recorded import RESULTS, Trial, read_trials, source_text  # noqa: E402
+from configs.selection_table import selection_table  # noqa: E402
 from gnet.study.journal import Row  # noqa: E402
 from gnet.study.tables import markdown_rows, paired_difference  # noqa: E402
 
@@ -191,7 +192,7 @@ def tables(recorded: Sequence[Trial]) -> dict[str, str]:
     made = {name: inpainting_table(name, recorded) for name in EXPERIMENTS}
     made |= {"inpainting-hflip": flip_table(recorded), "inpainting-differences": difference_table(recorded)}
     made |= {"traffic": traffic_table(recorded), "traffic-differences": traffic_differences(recorded)}
-    return {**made, "pose": pose_table(recorded), "automatic": automatic_table(recorded)}
+    return {**made, "pose": pose_table(recorded), "automatic": automatic_table(recorded), "selection": selection_table()}
 
 
 def fill(text: str, made: Mapping[str, str]) -> str:

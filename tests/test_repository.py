@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -16,6 +17,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from gnet.study.provenance import Provenance
+from gnet.study.simulate import Measured, record_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -46,6 +50,20 @@ def test_a_number_written_by_hand_is_caught(tables):
     made = tables.tables(tables.read_trials(tables.RESULTS))
     lying = tables.README.read_text().replace("| 41.56 ± 0.16 |", "| 40.56 ± 0.16 |")
     assert tables.fill(lying, made) != lying
+
+
+def test_the_table_of_a_simulation_is_its_record(tables, tmp_path):
+    table = tables.selection_table
+    assert table(tmp_path).startswith("Not run yet.")
+    settings = {"deviation": "1", "n": "36, 54", "candidates": "listed", "method": "automatic"}
+    lines = [Measured("mean regret", settings, -0.25, 0.0625, math.nan)]
+    text = record_text(lines, Provenance.now("simulate"), 150.0)
+    (tmp_path / "simulation_selection.csv").write_text(text)
+    assert tables.read_trials(tmp_path) == [], "it has no trials"
+    made = table(tmp_path)
+    assert "| automatic | -0.250 ± 0.062 |" in made and "\n2 min. " in made and "simulate --config" in made
+    (tmp_path / "simulation_selection.csv").write_text(text.replace("-0.25", "-0.35"))
+    assert table(tmp_path) != made
 
 
 def test_an_unknown_table_is_refused(tables):
