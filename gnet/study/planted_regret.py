@@ -10,7 +10,7 @@ LISTS: dict[str, tuple[str, ...]] = {"listed": (), "not listed": ("planted",), "
 TOLD = {
     "listed": "planted group listed",
     "not listed": "planted group not listed",
-    "no refinement": "nor a refinement of it",
+    "no refinement": "no refinement listed",
 }
 """The lists, as tables and pictures name them."""
 

@@ -170,7 +170,7 @@ def test_the_picture_shows_regret_against_every_fixed_group(measured: list[Measu
         "excess risk",
         "regret\nplanted group listed",
         "regret\nplanted group not listed",
-        "regret\nnor a refinement of it",
+        "regret\nno refinement listed",
     ]
     names = axes[3].get_legend_handles_labels()[1]
     assert {*METHODS, "trivial", "halves", "planted", "joined", "symmetric"} == set(names)
