@@ -47,7 +47,7 @@ def test_it_is_the_risk_at_fresh_inputs(group: NodeGroup, channels: int, offset:
     gap = each[:, 0] - each[:, 1]
     assert abs(gap.mean()) < 4.5 * gap.std() / 10
     if group == TrivialGroup(SIZE):
-        liar = each[:, 2] - each[:, 1]
+        liar = np.log(each[:, 2] / each[:, 1])  # a few fits at these few samples are worse by far than all others
         assert liar.mean() < -5 * liar.std() / 10, "the risk at the inputs that were fitted is far less"
 
 
