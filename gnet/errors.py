@@ -21,6 +21,26 @@ class GroupError(GnetError, ValueError):
     """Elements or generators that form no group of the kind asked for."""
 
 
+class NotFiniteError(GroupError):
+    """All elements were asked for, of a group that has infinitely many, or too many to list."""
+
+
+class NotCompactError(GroupError):
+    """An average over a group that has no uniform (Haar) probability."""
+
+
+class RepresentationError(GnetError, ValueError):
+    """A type of tensors that does not exist, does not fit, or is too large to make."""
+
+
+class DegenerateInputError(GnetError, ValueError):
+    """An input at which a formula is not defined: a zero vector, a tie, equal eigenvalues, a singular frame."""
+
+
+class ConvergenceError(GnetError, RuntimeError):
+    """An iterative method did not reach its tolerance; the message says how far it came."""
+
+
 class DataError(GnetError, ValueError):
     """A data file that is missing, corrupt, or holds something other than promised."""
 

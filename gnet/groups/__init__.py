@@ -1,9 +1,11 @@
 """Groups and their actions: free permutations inside clusters, groups given by generators, and the base for a stranger's."""
 
 from gnet.groups.automorphism import AutomorphismGroup, automorphism_group, coarse_automorphisms
-from gnet.groups.base import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
+from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup, TrivialGroup
 from gnet.groups.grid import GridSymmetry, grid_group
+from gnet.groups.invariants import equivariant_maps, invariants
+from gnet.groups.matrix import GeneratedGroup, MatrixGroup
 from gnet.groups.permutation import Motion, PermutationGroup
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "Action",
     "AutomorphismGroup",
     "ClusterGroup",
+    "GeneratedGroup",
     "GridSymmetry",
     "Group",
     "MatrixGroup",
@@ -21,5 +24,7 @@ __all__ = [
     "TrivialGroup",
     "automorphism_group",
     "coarse_automorphisms",
+    "equivariant_maps",
     "grid_group",
+    "invariants",
 ]

@@ -5,11 +5,12 @@ a new group states only what is peculiar to it.
 """
 
 import contextlib
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -162,10 +163,30 @@ class Group(ABC):
         """Whether elements keep lengths: index tensors always, matrices if g^T g = I on generators and samples."""
         if self.is_permutation:
             return True
-        return all(
-            _is_square(g) and torch.allclose(g.double().mT @ g.double(), torch.eye(len(g), dtype=torch.float64), atol=1e-6)
-            for g in self._witnesses()
-        )
+        return all(map(is_orthogonal_matrix, self._witnesses()))
+
+    @property
+    def sampling(self) -> Literal["haar", "local", "chosen"]:
+        """What ``sample`` draws: uniform elements, some near the identity where no uniform law exists, or a caller's own law.
+
+        ``sampled_by`` chooses; averages need "haar", penalties and augmentation refuse "local".
+        """
+        return "chosen" if "sample" in self.__dict__ else "haar" if self.is_compact else "local"
+
+    def sampled_by(self, sampler: Callable[[int, torch.Generator | None], Tensor]) -> "Group":
+        """The same group whose ``sample`` is a given function: penalties on groups without a uniform law need a chosen one.
+
+        Shapes:
+            sampler: (num, generator) -> (num, ...)
+
+        Example:
+            >>> only_identity = SymmetricGroup(3).sampled_by(lambda num, generator: torch.arange(3).expand(num, 3))
+            >>> only_identity.sample(2).tolist(), only_identity.sampling
+            ([[0, 1, 2], [0, 1, 2]], 'chosen')
+        """
+        chosen = copy.copy(self)
+        chosen.__dict__["sample"] = ChosenSampler(sampler)  # shadows the method
+        return chosen
 
     @property
     def is_permutation(self) -> bool:
@@ -187,9 +208,34 @@ class Group(ABC):
         return str(order)
 
 
+@dataclass(frozen=True)
+class ChosenSampler:
+    """What ``sampled_by`` puts in the place of ``sample``: the caller's function, also without a generator."""
+
+    sampler: Callable[[int, torch.Generator | None], Tensor]
+
+    def __call__(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """``num`` elements."""
+        return self.sampler(num, generator)
+
+
+def is_orthogonal_matrix(g: Tensor) -> bool:
+    """Whether ``g^* g = I`` to 1e-6; complex matrices that are unitary count.
+
+    Example:
+        >>> is_orthogonal_matrix(torch.eye(2)), is_orthogonal_matrix(2 * torch.eye(2))
+        (True, False)
+    """
+    if not _is_square(g):
+        return False
+    exact = g.to(torch.complex128 if g.is_complex() else torch.float64)
+    return torch.allclose(exact.mH @ exact, torch.eye(len(g), dtype=exact.dtype), atol=1e-6)
+
+
 def _rounded(g: Tensor) -> tuple[int, ...]:
     """What equal elements share, whatever the rounding of the products that made them."""
-    return tuple((g.double() * 1e6).round().long().flatten().tolist())
+    real = torch.view_as_real(g) if g.is_complex() else g
+    return tuple((real.double() * 1e6).round().long().flatten().tolist())
 
 
 def _is_square(g: Tensor) -> bool:
@@ -205,42 +251,6 @@ def _is_permutation_matrix(g: Tensor) -> bool:
         return False
     ones = torch.ones(len(g), dtype=g.dtype)
     return bool(((g == 0) | (g == 1)).all()) and torch.equal(g.sum(0), ones) and torch.equal(g.sum(1), ones)
-
-
-def matrix_times_vector(g: Tensor, x: Tensor) -> Tensor:
-    """``g x`` on the last axis.
-
-    Shapes:
-        g: (d, d)    x: (..., d)    returns: (..., d)
-    """
-    return x @ g.to(x).mT
-
-
-class MatrixGroup(Group):
-    """A group of d x d matrices that acts on vectors ``(..., d)`` by ``x -> g x``.
-
-    A subclass gives ``name``, ``dim`` and ``sample``, and what it knows of ``order``, ``generators`` and ``lie_algebra``.
-    """
-
-    dim: int = 1
-
-    @property
-    def identity(self) -> Tensor:
-        """The unit matrix."""
-        return torch.eye(self.dim, dtype=torch.float64)
-
-    @property
-    def action(self) -> Action:
-        """Matrix times vector, on the last axis."""
-        return Action("vector", matrix_times_vector)
-
-    def compose(self, g: Tensor, h: Tensor) -> Tensor:
-        """The matrix product."""
-        return g @ h
-
-    def inverse(self, g: Tensor) -> Tensor:
-        """The inverse matrix."""
-        return torch.linalg.inv(g)
 
 
 class NodeGroup(Group):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
-from gnet.measures.equivariance import RunningMean, check_inputs, chosen_elements, evaluating, images, output_of, square_norms
+from gnet.measures.equivariance import RunningMean, check_inputs, chosen_elements, images, output_of, square_norms
+from gnet.nn.modes import evaluating
 from gnet.orbits import PairOrbits
 from gnet.theory.checks import as_float64, check_positive
 from gnet.theory.estimates import LeastSquares, estimate_bias

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
-from gnet.measures.equivariance import evaluating
+from gnet.nn.modes import evaluating
 from gnet.theory.checks import is_whole
 
 Array = NDArray[np.float64]

@@ -1,15 +1,15 @@
 """How much a function changes when a group element moves before or after it."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnet.errors import GroupError, ShapeError
 from gnet.groups.base import Action, Group, NodeGroup
+from gnet.nn.modes import evaluating
 from gnet.theory.checks import is_whole
 
 
@@ -48,20 +48,6 @@ class EquivarianceError:
     def rms(self) -> float:
         """The root of ``mean_square``, taken last: the root of an unbiased square is biased."""
         return math.sqrt(self.mean_square)
-
-
-@contextlib.contextmanager
-def evaluating(f: object) -> Iterator[None]:
-    """Put a module into eval mode (batch norm and dropout would not be functions of x alone) and back afterwards."""
-    modules = [m for m in f.modules() if m.training] if isinstance(f, nn.Module) else []
-    if isinstance(f, nn.Module):
-        f.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in modules:
-            module.training = True
 
 
 def equivariance_error(
@@ -221,7 +207,8 @@ def images(
 
 def square_norms(y: Tensor) -> Tensor:
     """Squared norm of each item, (B,) float64."""
-    return y.reshape(len(y), -1).double().square().sum(1)
+    flat = y.reshape(len(y), -1)
+    return (torch.view_as_real(flat).flatten(1) if y.is_complex() else flat).double().square().sum(1)
 
 
 class RunningMean:
@@ -241,7 +228,7 @@ class RunningMean:
         self.count += 1
         change = value - self.mean
         self.mean = self.mean + change / self.count
-        self.spread += (change * (value - self.mean)).reshape(len(value), -1).double().sum(1)
+        self.spread += (change.conj() * (value - self.mean)).reshape(len(value), -1).real.double().sum(1)
 
 
 def error_sums(

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError, GroupError
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
-from gnet.measures.equivariance import EquivarianceError, check_inputs, equivariance_error, evaluating
+from gnet.measures.equivariance import EquivarianceError, check_inputs, equivariance_error
 from gnet.measures.linear import linear_equivariance_error
+from gnet.nn.modes import evaluating
 
 DENSE_ENTRIES = 2**20
 """Most entries of a dense map, or of its L^T L, that is made for an exact error: 8 MB, and 0.1 s for the product."""

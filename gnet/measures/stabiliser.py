@@ -11,7 +11,8 @@ from torch import Tensor
 from gnet.errors import ConfigError, GroupError
 from gnet.groups.base import Action, Group, check_permutation
 from gnet.groups.cluster import SymmetricGroup
-from gnet.measures.equivariance import check_inputs, evaluating, images, output_of, square_norms
+from gnet.measures.equivariance import check_inputs, images, output_of, square_norms
+from gnet.nn.modes import evaluating
 from gnet.theory.checks import as_number, check_whole
 
 Function = Callable[[Tensor], Tensor]

@@ -12,7 +12,8 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, check_permutation
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup
 from gnet.groups.permutation import PermutationGroup
-from gnet.measures.equivariance import check_inputs, evaluating, output_of
+from gnet.measures.equivariance import check_inputs, output_of
+from gnet.nn.modes import evaluating
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Losses of the items of a batch, (B,), from outputs and targets."""

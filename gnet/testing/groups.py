@@ -6,7 +6,9 @@ from torch import Tensor
 from gnet.errors import GroupError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, NodeGroup
+from gnet.groups.matrix import MatrixGroup
 from gnet.groups.permutation import orbit_labels
+from gnet.testing.matrices import check_matrices
 from gnet.testing.tolerances import LawBroken, require_close
 
 ENUMERATED = 2_000
@@ -84,7 +86,7 @@ def check_group(
         raise LawBroken(f"sample: asked for {num_samples} elements, got {len(samples)}")
     elements = [*samples, *list(group.generators)[:num_samples]]
     signal = _signal(group, generator) if x is None else x
-    identity = group.identity
+    identity, is_orthogonal = group.identity, group.is_orthogonal
     require_close("identity acts as nothing", act(identity, signal), signal)
     other = torch.randn(signal.shape, dtype=signal.dtype, generator=generator)
     for index, g in enumerate(elements):
@@ -97,10 +99,12 @@ def check_group(
         require_close("associativity", group.compose(g, group.compose(h, f)), associated, size * _size(f))
         require_close("left action", act(group.compose(g, h), signal), act(g, act(h, signal)), size)
         require_close("linear action", act(g, signal + 2 * other), act(g, signal) + 2 * act(g, other), size)
-        if group.is_orthogonal:
+        if is_orthogonal:
             require_close("orthogonal action", act(g, signal).norm(), signal.norm())
     _check_membership(group, elements)
     _check_finite(group, samples)
+    if isinstance(group, MatrixGroup):
+        check_matrices(group, elements)
 
 
 def _check_membership(group: Group, elements: list[Tensor]) -> None:
@@ -133,12 +137,14 @@ def _check_finite(group: Group, samples: Tensor) -> None:
 def _signal(group: Group, generator: torch.Generator) -> Tensor:
     if isinstance(group, NodeGroup):
         return torch.randn(3, group.degree, 2, dtype=torch.float64, generator=generator)
-    return torch.randn(3, group.identity.shape[-1], dtype=torch.float64, generator=generator)
+    kind = torch.complex128 if group.identity.is_complex() else torch.float64
+    return torch.randn(3, group.identity.shape[-1], dtype=kind, generator=generator)
 
 
 def _size(g: Tensor) -> float:
-    return float(g.double().norm(p=2)) if g.is_floating_point() else 1.0
+    return float(g.norm(p=2)) if g.is_floating_point() or g.is_complex() else 1.0
 
 
 def _key(g: Tensor) -> tuple[float, ...]:
-    return tuple((g.double() + 0.0).round(decimals=6).add(0.0).flatten().tolist())
+    real = torch.view_as_real(g) if g.is_complex() else g
+    return tuple((real.double() + 0.0).round(decimals=6).add(0.0).flatten().tolist())

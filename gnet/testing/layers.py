@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
+from gnet.groups.invariants import equivariant_maps, invariants
 from gnet.orbits import PairOrbits
 from gnet.testing.tolerances import LawBroken, require_close
 
@@ -49,8 +50,11 @@ def bias_rank(layer: nn.Module, num_nodes: int) -> int:
         3
     """
     layer = copy.deepcopy(layer).double()
+    return _constant_rank(layer, torch.zeros(1, num_nodes, int(layer.in_channels), dtype=torch.float64))  # type: ignore[arg-type]
+
+
+def _constant_rank(layer: nn.Module, zero: Tensor) -> int:
     names = [name for name, _ in layer.named_parameters()]
-    zero = torch.zeros(1, num_nodes, int(layer.in_channels), dtype=torch.float64)  # type: ignore[arg-type]
 
     def constant(*values: Tensor) -> Tensor:
         return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (zero,)).flatten()
@@ -74,14 +78,15 @@ def check_layer(
     """Prove on samples that a layer obeys the laws of its group.
 
     Laws: ``layer(g x) = g layer(x)`` on samples and generators, with random weights and biases; completeness (the rank of what
-    it expresses is the number of pair orbits, times the channels; for linear layers on node groups); the fast kernel equals the
-    explicit map where the layer has ``dense()``; ``gradcheck`` of inputs and weights.
+    it expresses is the number of pair orbits, times the channels; for other groups that of the equivariant maps); the fast kernel
+    equals the explicit map where the layer has ``dense()``; ``gradcheck`` of inputs and weights.
 
     Args:
-        x: a batch of inputs; drawn as (2, N, in_channels) for layers on node groups.
+        x: a batch of inputs; drawn as (2, N, in_channels) for layers on node groups, and of the shape ``layer.in_shape``.
+        action_in: None is ``layer.action_in``, or the group's own; likewise ``action_out``.
         action_out: of the output; use ``gnet.groups.TRIVIAL_ACTION`` for an invariant layer that is not ``InvariantLinear``.
-        completeness: None checks it where the layer has ``num_weights`` and ``in_channels`` and no ``num_bases``; of a layer
-            with ``support`` among the maps on these pairs.
+        completeness: None checks it where the layer has ``num_weights``, ``in_channels`` or ``in_shape``, and no ``num_bases``;
+            of a layer with ``support`` among the maps on these pairs.
 
     Raises:
         LawBroken: a law does not hold.
@@ -95,6 +100,11 @@ def check_layer(
     with torch.no_grad():
         for p in layer.parameters():
             p.copy_(torch.randn(p.shape, dtype=torch.float64, generator=generator))
+    action_in = action_in or getattr(layer, "action_in", None)
+    action_out = action_out or getattr(layer, "action_out", None)
+    if x is None and not isinstance(group, NodeGroup) and hasattr(layer, "in_shape"):
+        kind = torch.complex128 if group.identity.is_complex() else torch.float64
+        x = torch.randn(2, *layer.in_shape, dtype=kind, generator=generator)  # type: ignore[misc]
     if x is None:
         if not isinstance(group, NodeGroup) or not hasattr(layer, "in_channels"):
             raise ConfigError("expected a batch of inputs x: the layer does not state in_channels, or the group has no nodes")
@@ -105,9 +115,13 @@ def check_layer(
         require_close("equivariance", layer(before(g, x)).detach(), after(g, y))
     if hasattr(layer, "dense"):
         _check_dense(layer, x, y)
-    claims = hasattr(layer, "num_weights") and hasattr(layer, "in_channels") and getattr(layer, "num_bases", None) is None
+    claims = hasattr(layer, "num_weights") and getattr(layer, "num_bases", None) is None
+    claims &= hasattr(layer, "in_channels") if isinstance(group, NodeGroup) else hasattr(layer, "in_shape")
     if claims if completeness is None else completeness:
-        _check_complete(layer, group, y)
+        if isinstance(group, NodeGroup):
+            _check_complete(layer, group, y)
+        else:
+            _check_dimensions(layer, group, before, after, y)
     if gradients:
         _check_gradients(layer, x)
 
@@ -122,14 +136,26 @@ def _check_dense(layer: nn.Module, x: Tensor, y: Tensor) -> None:
     zero = layer(torch.zeros_like(x)).detach()
     if dense.ndim == 4:
         explicit = torch.einsum("nomi,bmi->bno", dense, x)
-    else:
+    elif dense.ndim == 3:
         explicit = torch.einsum("omi,bmi->bo", dense, x)
+    else:
+        explicit = torch.einsum("oi,bi->bo", dense, x)
     require_close("fast kernel = explicit kernel", y - zero, explicit)
 
 
-def _check_complete(layer: nn.Module, group: Group, y: Tensor) -> None:
-    if not isinstance(group, NodeGroup):
-        return
+def _check_dimensions(layer: nn.Module, group: Group, action_in: Action, action_out: Action, y: Tensor) -> None:
+    """Rank against the null space of the constraints, which knows nothing of the layer."""
+    shape_in, shape_out = tuple(layer.in_shape), tuple(y.shape[1:])  # type: ignore[arg-type]
+    rank, expected = expressible_rank(layer), len(equivariant_maps(group, action_in, action_out, shape_in, shape_out))
+    if rank != expected:
+        raise LawBroken(f"completeness: the layer reaches {rank} dimensions, the equivariant maps have {expected}")
+    if getattr(layer, "bias", None) is not None:
+        rank, expected = _constant_rank(layer, y.new_zeros(1, *shape_in)), len(invariants(group, action_out, shape_out))
+        if rank != expected:
+            raise LawBroken(f"completeness: the bias reaches {rank} dimensions, the invariant signals have {expected}")
+
+
+def _check_complete(layer: nn.Module, group: NodeGroup, y: Tensor) -> None:
     channels = int(layer.in_channels) * y.shape[-1]  # type: ignore[arg-type]
     support = getattr(layer, "support", None)  # of a layer that moves signals along some edges only
     if _output_action(group, y) is TRIVIAL_ACTION:

@@ -31,6 +31,8 @@ def require_close(law: str, got: Tensor, expected: Tensor, scale: float = 1.0) -
     """
     if got.shape != expected.shape:
         raise LawBroken(f"{law}: shapes {tuple(got.shape)} and {tuple(expected.shape)} differ")
+    if got.is_complex() and expected.is_complex():
+        got, expected = torch.view_as_real(got), torch.view_as_real(expected)
     if not got.is_floating_point():
         if not torch.equal(got, expected):
             raise LawBroken(f"{law}: {int((got != expected).sum())} of {got.numel()} entries differ")

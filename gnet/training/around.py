@@ -9,6 +9,8 @@ from torch import nn
 
 from gnet.errors import ConfigError
 from gnet.groups import TRIVIAL_ACTION, Action, Group
+from gnet.groups.laws import require_sampler
+from gnet.nn.modes import evaluating
 from gnet.nn.relaxed.moving import check_moved, measured_error
 from gnet.randomness import derive_seed
 from gnet.training.symmetry import Symmetry
@@ -32,6 +34,7 @@ class AroundNet(Callback):
 
     Raises:
         ConfigError: when the fit starts: no such net, or no group.
+        NotCompactError: then, a group without a uniform law, for which no law was chosen (``group.sampled_by``).
     """
 
     measured: ClassVar[str] = "equivariance_error_measured"
@@ -74,6 +77,7 @@ class AroundNet(Callback):
             group = group(domain.graph, domain.grid_shape)
         if not isinstance(group, Group):
             raise ConfigError(f"{type(pl_module).__name__} has no group of its own; give {type(self).__name__}(group)")
+        require_sampler(group, type(self).__name__)
         return group
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,9 +99,7 @@ class AroundNet(Callback):
         x, *others = inputs
 
         def measure() -> float:
-            modes = [(module, module.training) for module in net.modules()]
-            net.eval()
-            try:
+            with evaluating(net):
                 return measured_error(
                     net.forward,
                     x,
@@ -110,9 +112,6 @@ class AroundNet(Callback):
                     num_samples=MEASURED,
                     generator=self.generator,
                 )
-            finally:
-                for module, mode in modes:
-                    module.training = mode
 
         self._measure = measure
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gnet.distributed import gathered, num_processes
 from gnet.errors import ConfigError
-from gnet.groups import TRIVIAL_ACTION, Group
+from gnet.groups import TRIVIAL_ACTION, Action, Group
 from gnet.measures import equivariance_error, layer_equivariance_errors
 from gnet.randomness import derive_seed
 from gnet.training.symmetry import Symmetry
@@ -46,6 +46,7 @@ class LogEquivariance(Callback):
         net: name of what is measured in the ``LightningModule``, as in ``named_modules()``; None is the net of a ``GNetModule``,
             and of any other the module itself, by its ``forward``.
         inputs: what of a batch the net takes; None is ``batch.x``, the first of a tuple or list, or the batch itself.
+        action_in, action_out: of the group on what the net takes and returns; None is the group's own.
         output: "invariant" where the group does not act on what the net returns; a ``GNetModule`` knows.
 
     Raises:
@@ -72,6 +73,8 @@ class LogEquivariance(Callback):
         net: str | None = None,
         inputs: Callable[[Any], Tensor] | None = None,
         output: Literal["equivariant", "invariant"] = "equivariant",
+        action_in: Action | None = None,
+        action_out: Action | None = None,
     ) -> None:
         if every < 0 or num_samples < 2:
             raise ConfigError(f"expected every >= 0 and num_samples >= 2, got {every} and {num_samples}")
@@ -80,6 +83,7 @@ class LogEquivariance(Callback):
         self.every, self.reference, self.num_samples = every, reference, num_samples
         self.every_steps, self.layers = every_steps, layers
         self.group, self.net, self.inputs, self.output = group, net, inputs, output
+        self.action_in, self.action_out = action_in, action_out
         self._x: Tensor | None = None
         self._last_step = 0
         self._validated = False  # in this epoch
@@ -139,12 +143,12 @@ class LogEquivariance(Callback):
         x = x.double() if x.is_floating_point() else x
         own = _as_gnet(module)
         is_invariant = self.output == "invariant" or (own is not None and own.domain is not None and own.domain.target == "graph")
-        action_out = TRIVIAL_ACTION if is_invariant else None
+        actions = self.action_in, TRIVIAL_ACTION if is_invariant else self.action_out
         found = {}
         for name, group in groups.items():
             seed = derive_seed(module.hparams.get("seed", 0), "noise", "equivariance")
             generator = torch.Generator().manual_seed(seed)
-            error = equivariance_error(net, x, group, action_out=action_out, num_samples=self.num_samples, generator=generator)
+            error = equivariance_error(net, x, group, *actions, num_samples=self.num_samples, generator=generator)
             found[name] = float(error.relative)
             if self.layers:
                 parts = layer_equivariance_errors(net, x, group, num_samples=self.num_samples, generator=generator)

@@ -66,11 +66,11 @@ def test_estimate_and_error_by_explicit_projectors(group, rng, out):
 
 @pytest.mark.parametrize("slope", [1.0, 2.5])
 def test_estimates_are_unbiased_and_their_errors_honest(rng, slope):
-    """400 data sets of 30 samples; 1.0 is a truth with the symmetry, 2.5 one without. Plugging in least squares is a liar."""
+    """2000 data sets of 30 samples; 1.0 is a truth with the symmetry, 2.5 one without. Plugging in least squares is a liar."""
     group, theta = SymmetricGroup(3), torch.tensor([1.0, 1.0, slope], dtype=torch.float64)
     truth = float((theta - theta.mean()).square().sum())
     squares, errors, naive = [], [], []
-    for _ in range(400):
+    for _ in range(2000):
         x = normal(rng, 30, 3)
         y = x @ theta + 0.5 * normal(rng, 30)
         found = data_error(x, y, group)
@@ -79,11 +79,10 @@ def test_estimates_are_unbiased_and_their_errors_honest(rng, slope):
         weights = LeastSquares.fit(x, y).theta.flatten()
         naive.append(float((weights - weights.mean()).square().sum()))
     spread = np.std(squares, ddof=1)
-    assert abs(np.mean(squares) - truth) < 5 * spread / math.sqrt(400)
-    assert abs(np.mean(naive) - truth) > 5 * np.std(naive, ddof=1) / math.sqrt(400) or slope > 1
+    assert abs(np.mean(squares) - truth) < 5 * spread / math.sqrt(2000)
+    assert abs(np.mean(naive) - truth) > 5 * np.std(naive, ddof=1) / math.sqrt(2000) or slope > 1
     claimed = math.sqrt(np.mean(np.square(errors)))
-    # On the safe side where the symmetry is exact: 1.34 of the spread on average, with a deviation of 0.08 from run to run.
-    assert 0.85 * spread < claimed < (1.74 if slope == 1 else 1.2) * spread
+    assert 0.85 * spread < claimed < (1.5 if slope == 1 else 1.2) * spread
 
 
 def test_an_intercept_is_taken_off(rng):

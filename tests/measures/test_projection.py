@@ -98,9 +98,12 @@ def test_an_invariant_theta_without_axes_is_refused():
         project(torch.tensor(1.0), GROUP, output="invariant")
 
 
-def test_a_tensor_with_a_group_that_does_not_act_on_nodes_is_refused():
-    with pytest.raises(GroupError, match=r"expected a node group for a weight tensor, got QuarterTurns\(C4, order 4\)"):
-        project(torch.eye(2), QuarterTurns())
+def test_a_map_of_vectors_is_averaged_exactly_and_of_other_sizes_refused():
+    stretch = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+    expected = torch.tensor([[2.5, -0.5], [0.5, 2.5]], dtype=torch.float64)
+    torch.testing.assert_close(project(stretch, QuarterTurns()), expected)
+    with pytest.raises(ShapeError, match=r"expected x of shape \(\.\.\., 2\)"):
+        project(torch.eye(3), QuarterTurns())
 
 
 def test_an_unknown_output_is_refused():

@@ -350,4 +350,8 @@ def test_a_named_part_may_be_the_net():
             return self.encoder(batch[0]).square().mean() + self.other.weight.square().sum()
 
     module = Two()
-    fit(module, EquivariancePenalty(GROUP, 1.0, module="encoder.0"))
+    plain, penalised = copy.deepcopy(module), copy.deepcopy(module)
+    fit(plain)
+    fit(penalised, EquivariancePenalty(GROUP, 1.0, module="encoder.0"))
+    assert torch.equal(plain.other.weight, penalised.other.weight)
+    assert not torch.allclose(next(plain.encoder[0].parameters()), next(penalised.encoder[0].parameters()))

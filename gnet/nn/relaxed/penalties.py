@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
+from gnet.groups.laws import require_sampler
 from gnet.kernels.segments import cluster_mean
 from gnet.nn.relaxed.base import ApproximateLinear, broken_square
 from gnet.nn.relaxed.moving import error_at
@@ -40,6 +41,7 @@ def equivariance_penalty(
 
     Raises:
         ShapeError: f(g x) has another shape than f(x), or x no axes.
+        NotCompactError: a group without a uniform law, for which no law was chosen (``group.sampled_by``).
 
     References:
         The penalty of approximate equivariance as in Wang, Walters and Yu (2022), arXiv:2201.11969, definition 2, squared.
@@ -56,6 +58,7 @@ def equivariance_penalty(
     """
     if x.ndim < 2:
         raise ShapeError(f"expected a batch of inputs (B, ...), got shape {tuple(x.shape)}; add an axis with x[None]")
+    require_sampler(group, "a penalty")
     y = f(x) if y is None else y
     return error_at(f, group.sample(1, generator)[0], x, (), y, group, action_in, action_out)
 

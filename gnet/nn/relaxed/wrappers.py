@@ -1,5 +1,6 @@
 """Any module with any group: penalised for its equivariance error, or trained on moved inputs."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
 from gnet.groups.cluster import ClusterGroup
+from gnet.groups.laws import require_sampler
+from gnet.groups.matrix import MatrixGroup
 from gnet.nn.checks import check_choice
+from gnet.nn.modes import evaluating
 from gnet.nn.relaxed.base import check_at_least
 from gnet.nn.relaxed.moving import Moved, check_moved, error_at, mapped, measured_error, moved_arguments, num_items
 
@@ -33,6 +37,7 @@ class Augmentation:
 
     Raises:
         ConfigError: a p outside [0, 1] or without a use, clusters that do not exist, or "partial" with another group.
+        NotCompactError: a group without a uniform law, for which no law was chosen (``group.sampled_by``).
 
     References:
         Chen, Dobriban and Lee (2020), arXiv:1907.10905, on augmentation as an average over the group.
@@ -54,6 +59,7 @@ class Augmentation:
         check_choice("per", self.per, Per)
         if not isinstance(self.group, Group):
             raise ConfigError(f"expected a group, got {type(self.group).__name__}; write ClusterGroup(partition)")
+        require_sampler(self.group, "augmentation")
         if self.kind == "uniform" and self.p is not None:
             raise ConfigError("p is the share of moved samples of kind='lazy', or of clusters of kind='partial'; leave it out")
         if self.p is not None and not 0.0 <= self.p <= 1.0:
@@ -109,11 +115,60 @@ class Augmentation:
             rows = (elements if back else torch.argsort(elements, 1)).to(x.device)  # (g x)[perm[i]] = x[i]
             return x.gather(-2, rows.reshape(len(x), *[1] * (x.ndim - 3), -1, 1).expand_as(x))
         chosen = action or self.group.action
+        # One product for all items; an action that names its group looks elements up, which cannot be batched.
+        if isinstance(self.group, MatrixGroup) and getattr(chosen, "group", None) is None:
+            inverses = torch.stack([self.group.inverse(g) for g in elements]) if back else elements
+            with contextlib.suppress(RuntimeError):  # a stranger's action may look at values, too
+                return torch.vmap(chosen)(inverses, x)
         pairs = zip(elements, x, strict=True)
         return torch.stack([chosen(self.group.inverse(g) if back else g, item) for g, item in pairs])
 
 
-class Augmented(nn.Module):
+class AroundModule(nn.Module):
+    """Base of what stands around a module: f, the group, its actions, and what moves with the signals.
+
+    Raises:
+        ConfigError: ``moved`` has other things than places and names.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        group: Group,
+        action_in: Action | None,
+        action_out: Action | None,
+        moved: Moved | None,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        check_moved(moved)
+        self.moved = None if moved is None else list(moved)
+        self.module, self.group = module, group
+        self.action_in, self.action_out, self.generator = action_in, action_out, generator
+
+    def equivariance_error(
+        self, x: Tensor, *others: Any, num_samples: int = 32, generator: torch.Generator | None = None, **named: Any
+    ) -> float:
+        """Of f in evaluation, measured: sqrt(E ||g^-1 f(g x) - f(x)||^2 / E ||f(x)||^2) over random elements of the whole group.
+
+        ``gnet.measures.equivariance_error(f, x, group)`` has standard errors, too, for an f of x alone.
+        """
+        with evaluating(self.module):
+            return measured_error(
+                self.module,
+                x,
+                others,
+                self.group,
+                self.action_in,
+                self.action_out,
+                named=named,
+                moved=self.moved,
+                num_samples=num_samples,
+                generator=generator,
+            )
+
+
+class Augmented(AroundModule):
     """In training ``g^-1 f(g x)`` with random g, in evaluation f itself: group augmentation from within.
 
     Training on it with (x, y) is training f on (g x, g y), for every loss that the action leaves as it is when it moves
@@ -158,12 +213,8 @@ class Augmented(nn.Module):
         moved: Moved | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        check_moved(moved)
-        self.moved = None if moved is None else list(moved)
-        self.module, self.group = module, group
+        super().__init__(module, group, action_in, action_out, moved, generator)
         self.augmentation = Augmentation(group, kind, p, clusters, per)
-        self.action_in, self.action_out, self.generator = action_in, action_out, generator
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """Apply the module."""
@@ -178,36 +229,12 @@ class Augmented(nn.Module):
         y = self.module(self.augmentation.move(drawn, x, self.action_in), *args, **kwargs)
         return self.augmentation.move(drawn, y, self.action_out, back=True)
 
-    def equivariance_error(
-        self, x: Tensor, *others: Any, num_samples: int = 32, generator: torch.Generator | None = None, **named: Any
-    ) -> float:
-        """Of f in evaluation, measured: sqrt(E ||g^-1 f(g x) - f(x)||^2 / E ||f(x)||^2) over random elements of the whole group.
-
-        ``gnet.measures.equivariance_error(f, x, group)`` has standard errors, too, for an f of x alone.
-        """
-        was_training = self.module.training
-        try:
-            return measured_error(
-                self.module.eval(),
-                x,
-                others,
-                self.group,
-                self.action_in,
-                self.action_out,
-                named=named,
-                moved=self.moved,
-                num_samples=num_samples,
-                generator=generator,
-            )
-        finally:
-            self.module.train(was_training)
-
     def extra_repr(self) -> str:
         """The group and which elements."""
         return f"{self.group.name}, {self.augmentation.kind}, one element per {self.augmentation.per}"
 
 
-class Penalised(nn.Module):
+class Penalised(AroundModule):
     """f itself, which asks the loss for ``weight`` times its equivariance error: ``penalty()``, after each training forward.
 
     The penalty is ``equivariance_penalty`` with one random element, and reuses the output of the last forward in training mode,
@@ -227,6 +254,7 @@ class Penalised(nn.Module):
 
     Raises:
         ConfigError: a negative weight.
+        NotCompactError: a group without a uniform law, for which no law was chosen (``group.sampled_by``).
 
     References:
         Wang, Walters and Yu (2022), arXiv:2201.11969, for the error that is penalised.
@@ -250,12 +278,10 @@ class Penalised(nn.Module):
         moved: Moved | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        check_moved(moved)
-        self.moved = None if moved is None else list(moved)
+        super().__init__(module, group, action_in, action_out, moved, generator)
         check_at_least(0.0, weight=weight)
-        self.module, self.group, self.weight = module, group, weight
-        self.action_in, self.action_out, self.generator = action_in, action_out, generator
+        require_sampler(group, "a penalty")
+        self.weight = weight
         self._last: tuple[Tensor, tuple[Any, ...], dict[str, Any], Tensor, int] | None = None
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
@@ -274,30 +300,6 @@ class Penalised(nn.Module):
             y = self.module(x, *others, **named)
         g, actions = self.group.sample(1, self.generator)[0], (self.action_in, self.action_out)
         return self.weight * error_at(self.module, g, x, others, y, self.group, *actions, named=named, moved=self.moved)
-
-    def equivariance_error(
-        self, x: Tensor, *others: Any, num_samples: int = 32, generator: torch.Generator | None = None, **named: Any
-    ) -> float:
-        """Of f in evaluation, measured: sqrt(E ||g^-1 f(g x) - f(x)||^2 / E ||f(x)||^2) over random elements of the whole group.
-
-        ``gnet.measures.equivariance_error(f, x, group)`` has standard errors, too, for an f of x alone.
-        """
-        was_training = self.module.training
-        try:
-            return measured_error(
-                self.module.eval(),
-                x,
-                others,
-                self.group,
-                self.action_in,
-                self.action_out,
-                named=named,
-                moved=self.moved,
-                num_samples=num_samples,
-                generator=generator,
-            )
-        finally:
-            self.module.train(was_training)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last output, which belongs to a graph and cannot be copied."""
