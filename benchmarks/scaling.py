@@ -18,10 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from memory import forget_peak, resident
 from torch import Tensor, nn
 
 from gnet.graphs import Partition
@@ -30,15 +30,6 @@ from gnet.nn import EquivariantLinear
 
 MIXINGS = {"full": 8, "num_bases=16": 64, "coarse_edges": 64}
 """Channels of each."""
-STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-def resident(peak: bool) -> float:
-    """Megabytes of this process in memory, now or at most; NaN where the system does not say."""
-    if not STATUS.exists():
-        return math.nan
-    entry = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM" if peak else "VmRSS"))
-    return int(entry.split()[1]) / 1024
 
 
 def grid(num_nodes: int) -> Tensor:
@@ -75,9 +66,7 @@ def measure(mixing: str, num_nodes: int, num_clusters: int, runs: int) -> dict[s
     channels = MIXINGS[mixing]
     linear = nn.Linear(channels, channels)
     seconds(linear, torch.randn(1, 10, channels, requires_grad=True), torch.randn(1, 10, channels))  # autograd is loaded
-    if REFERENCES.exists():
-        REFERENCES.write_text("5")  # the peak starts afresh
-    before = resident(peak=False)
+    before = forget_peak()
     layer = layer_of(mixing, num_nodes, num_clusters)
     x = torch.randn(1, num_nodes, channels, requires_grad=True)
     weight = torch.randn(1, num_nodes, channels)
@@ -124,7 +113,7 @@ def in_a_process(point: tuple[str, int, int], runs: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(run: Callable[[tuple[str, int, int], int], dict[str, float]] = in_a_process) -> None:
+def main() -> None:
     """Print a line for each point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
@@ -145,7 +134,7 @@ def main(run: Callable[[tuple[str, int, int], int], dict[str, float]] = in_a_pro
             before: dict[str, float] = {}
             last = 0
             for nodes in (nodes for nodes in args.nodes if nodes >= k):
-                now = found[mixing, nodes, k] = run((mixing, nodes, k), args.runs)
+                now = found[mixing, nodes, k] = in_a_process((mixing, nodes, k), args.runs)
                 time_growth = growth(now["ms"], before.get("ms"), nodes / max(last, 1))
                 memory_growth = growth(now["megabytes"], before.get("megabytes"), nodes / max(last, 1))
                 print(

@@ -29,3 +29,18 @@ def folded(x: Tensor | None, axis: int | None, size: int, batch_axis: int) -> Te
 def only(in_dims: Axes, places: Sequence[int]) -> bool:
     """Whether no argument but those at these places has the new axis."""
     return all(axis is None or place in places for place, axis in enumerate(in_dims))
+
+
+def register_sums(op: Any) -> None:
+    """Shapes and vmap of an operation ``op(values (B, N, C), order, ptr (k + 1,), divisor)`` that sums rows, into (B, k, C)."""
+
+    @op.register_fake
+    def _(values: Tensor, order: Tensor | None, ptr: Tensor, divisor: Tensor | None) -> Tensor:
+        return values.new_empty((values.shape[0], ptr.shape[0] - 1, values.shape[2]))
+
+    @op.register_vmap
+    def _(info: Any, in_dims: Axes, *args: Any) -> tuple[Tensor, int]:
+        if not only(in_dims, [0]):
+            return one_by_one(op, info.batch_size, in_dims, args)
+        values = folded(args[0], in_dims[0], info.batch_size, 0)
+        return op(values, *args[1:]).unflatten(0, (info.batch_size, -1)), 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gnet.errors import MissingExtraError
 from gnet.kernels.backends import Backend, lowered
-from gnet.kernels.batched import Axes, folded, one_by_one, only
+from gnet.kernels.batched import register_sums
 from gnet.kernels.blocks import mix_clusters, own_linear, own_linear_nodes_first
 from gnet.kernels.forms import RAW, cluster_sums, row_sums
 
@@ -42,17 +42,7 @@ def _sums(values: Tensor, order: Tensor | None, ptr: Tensor, divisor: Tensor | N
     return (sums if divisor is None else sums / divisor[:, None]).to(values.dtype)
 
 
-@_sums.register_fake
-def _(values: Tensor, order: Tensor | None, ptr: Tensor, divisor: Tensor | None) -> Tensor:
-    return values.new_empty((values.shape[0], ptr.shape[0] - 1, values.shape[2]))
-
-
-@_sums.register_vmap
-def _(info: Any, in_dims: Axes, *args: Any) -> tuple[Tensor, int]:
-    if not only(in_dims, [0]):
-        return one_by_one(_sums, info.batch_size, in_dims, args)
-    values = folded(args[0], in_dims[0], info.batch_size, 0)
-    return _sums(values, *args[1:]).unflatten(0, (info.batch_size, -1)), 0
+register_sums(_sums)
 
 
 RAW["scatter.sums"] = _sums

@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from gnet.errors import ConfigError, MissingExtraError
 from gnet.kernels.backends import Backend, lowered
-from gnet.kernels.batched import Axes, folded, one_by_one, only
+from gnet.kernels.batched import Axes, folded, one_by_one, only, register_sums
 from gnet.kernels.blocks import ClusterIndex, mix_clusters
 from gnet.kernels.forms import RAW, along, cluster_sums, own_plus, own_products, row_sums
 from gnet.kernels.sparse import RowIndex
@@ -47,17 +47,7 @@ def _sums(values: Tensor, order: Tensor | None, ptr: Tensor, divisor: Tensor | N
     return launch.sums(values.contiguous(), order, ptr, divisor)
 
 
-@_sums.register_fake
-def _(values: Tensor, order: Tensor | None, ptr: Tensor, divisor: Tensor | None) -> Tensor:
-    return values.new_empty((values.shape[0], ptr.shape[0] - 1, values.shape[2]))
-
-
-@_sums.register_vmap
-def _(info: Any, in_dims: Axes, *args: Any) -> tuple[Tensor, int]:
-    if not only(in_dims, [0]):
-        return one_by_one(_sums, info.batch_size, in_dims, args)
-    values = folded(args[0], in_dims[0], info.batch_size, 0)
-    return _sums(values, *args[1:]).unflatten(0, (info.batch_size, -1)), 0
+register_sums(_sums)
 
 
 @torch.library.custom_op("gnet::triton_times_plus", mutates_args=())

@@ -119,11 +119,30 @@ def gradients_by_differences(module: nn.Module, x: Tensor, rng: torch.Generator)
     return double(x), double(x)
 
 
+def deterministic(module: nn.Module, x: Tensor, rng: torch.Generator) -> tuple[object, object]:
+    """Nothing that torch knows to depend on the order of threads is refused on the way, and twice gives the same bits."""
+    weight = torch.randn(module(x).shape, generator=rng).to(x)
+    x.requires_grad_()
+
+    def once() -> list[Tensor]:
+        y = module(x)
+        return [y.detach(), *torch.autograd.grad(y, [x, *module.parameters()], weight)]
+
+    expected = once()
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = once()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(*pair) for pair in zip(found, once(), strict=True))
+    return found, expected
+
+
 TRANSFORMATIONS = {
     each.__name__: each
     for each in (
         *(compiled, exported, vmap_over_signals, vmap_over_weights),
-        *(gradients_of_each_signal, autocast, gradients_by_differences),
+        *(gradients_of_each_signal, autocast, gradients_by_differences, deterministic),
     )
 }
 
