@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "jobs": 2,
     "threads": 1,
     "backend": "processes",
+    "vectorize": False,
     "baselines": None,
     "reference": "",
     "record": None,
@@ -64,7 +65,7 @@ KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
         "a list of names, names with their overrides, true or false",
         lambda value: isinstance(value, bool | Mapping) or _is_list_of(lambda name: isinstance(name, str), value),
     ),
-    "checkpoints": ("true or false", lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("checkpoints", "vectorize"), ("true or false", lambda value: isinstance(value, bool))),
     "clusters": ("a list of integers", lambda value: _is_list_of(_is_integer, value)),
     "variants": ("names with their overrides", lambda value: isinstance(value, Mapping)),
 }
@@ -111,6 +112,11 @@ def parser() -> argparse.ArgumentParser:
         "--backend",
         choices=("processes", "ray"),
         help="where trials run: processes of this machine (default), or a Ray cluster (gnet[ray]), that of RAY_ADDRESS if set",
+    )
+    words.add_argument(
+        "--vectorize",
+        action="store_true",
+        help="train trials of one shape at once, seeds, draws and symmetries; the same results to rounding",
     )
     words.add_argument("--out", type=Path, metavar="DIR", help="where everything is written (studies/<config>)")
     words.add_argument("--no-baselines", action="store_const", const=[], dest="baselines", help="train the symmetries alone")
@@ -253,6 +259,7 @@ def make_plan(
         reference=settings["reference"] or "",
         checkpoints=settings["checkpoints"],
         backend=settings["backend"],
+        vectorize=settings["vectorize"],
         record=None if settings["record"] is None else Path(settings["record"]),
         config_name=name,
         overrides=shlex.join(_without_places(argv[2 * len(configs) :])),

@@ -50,7 +50,8 @@ class Plan:
 
     ``threads`` is part of the result (sums depend on how they are cut up), ``jobs`` is not. ``reference`` names the variant
     whose group the column ``equivariance_error`` refers to. A trial is written down every ``progress_seconds``, which no result
-    depends on; nor does any on the ``backend``, processes of this machine or a Ray cluster.
+    depends on; nor does any on the ``backend``, processes of this machine or a Ray cluster. With ``vectorize`` trials of one
+    shape are trained at once, with the same results to rounding.
     """
 
     variants: tuple[Variant, ...]
@@ -67,6 +68,7 @@ class Plan:
     command: str = ""
     progress_seconds: float = 180.0
     backend: Backend = "processes"
+    vectorize: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (("draws", self.draws, 1), ("jobs", self.jobs, 0), ("threads", self.threads, 1)):

@@ -15,8 +15,9 @@ from gnet.study.journal import Row, csv_text, json_text, write_atomically
 from gnet.study.metrics import Metrics, metric_cells, metric_columns, metric_table, summarise_metrics
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs, save
 from gnet.study.provenance import Provenance
-from gnet.study.run import StudyResult, trial_path
+from gnet.study.run import StudyResult
 from gnet.study.tables import FEW, SUMMARY_COLUMNS, Summary, markdown_table, shared_trials, summarise, text_table, verdict
+from gnet.study.trials import trial_path
 from gnet.training.classes import loss_for
 
 PICTURES = {"bias_variance.png": "bias^2, variance and test loss", "outputs.png": "inputs, outputs and targets"}

@@ -1,61 +1,33 @@
 """Run a study: every trial of the plan once, however often it is killed on the way."""
 
-import copy
 import inspect
-import math
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from gnet.errors import ConfigError, DataError, NonFiniteError
-from gnet.groups import TRIVIAL_ACTION, NodeGroup
-from gnet.measures import equivariance_error
-from gnet.randomness import derive_seed
+from gnet.errors import ConfigError, DataError
 from gnet.study import journal
-from gnet.study.journal import Journal, Key, Row, metrics_text
+from gnet.study.journal import Journal, Key, Row
 from gnet.study.on_ray import run_on_ray
-from gnet.study.plan import Plan, Variant, group_of, largest_group, run_seed, slug, trial_config
+from gnet.study.plan import Plan, Variant, group_of, largest_group, trial_config
 from gnet.study.pool import Failure, run_tasks
 from gnet.study.provenance import Provenance, Record
+from gnet.study.stacks import Outcome, Stack, perform_stack, plan_stacks, smaller
+from gnet.study.trials import Task, perform, trial_path
 from gnet.training.classes import loss_for
 
 if TYPE_CHECKING:
-    from gnet.study.baselines import Trained
     from gnet.training.data import GraphDataModule
 
-NUM_INPUTS = 64  # test inputs that the equivariance error is measured on
-NUM_ELEMENTS = 16  # group elements, the same for every trial
 TEST_SET = ("x", "y", "mask", "y_mean", "y_std", "grid_shape", "node_ids")
 """Arrays of test_set.npz; of classes their names too, of poses the bones."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """One trial, with all that a worker needs to run it."""
-
-    variant: Variant
-    draw: int
-    seed: int
-    out: Path
-    threads: int
-    reference: NodeGroup
-    study_seed: int
-    checkpoint: bool
-    code: str
-    progress_seconds: float
-
-    @property
-    def key(self) -> Key:
-        """As in the journal."""
-        return self.variant.name, self.draw, self.seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +37,6 @@ class StudyResult:
     rows: list[Row]
     failures: dict[Key, Failure]
     manifest: dict[str, Any]
-
-
-def trial_path(out: Path, key: Key, suffix: str = ".npy") -> Path:
-    """Where a trial's predictions (or its checkpoint) lie.
-
-    Example:
-        >>> trial_path(Path("out"), ("S4^16", 0, 3)).as_posix()
-        'out/trials/S4^16/draw0-seed3.npy'
-    """
-    name, draw, seed = key
-    return out / "trials" / slug(name) / f"draw{draw}-seed{seed}{suffix}"
 
 
 def run_study(plan: Plan, datamodule: "GraphDataModule") -> StudyResult:
@@ -91,12 +52,12 @@ def run_study(plan: Plan, datamodule: "GraphDataModule") -> StudyResult:
     plan.out.mkdir(parents=True, exist_ok=True)
     with journal.locked(plan.out):
         manifest = _merge_manifest(plan, datamodule)
-        for leftover in [*plan.out.glob("trials/*/*.tmp*"), *plan.out.glob(".*.tmp")]:
+        for leftover in [*plan.out.glob("trials/*/*.tmp*"), *plan.out.glob("stacks/*.tmp"), *plan.out.glob(".*.tmp")]:
             leftover.unlink()
         shape = _write_test_set(plan.out / "test_set.npz", datamodule)
         log = Journal(plan.out / "results.csv")
         log.keep(key for key in log.rows if _is_whole(trial_path(plan.out, key), shape))
-        failures = _train(plan, _tasks(plan, manifest, log.rows, datamodule), log, manifest)
+        failures = _train(plan, _tasks(plan, manifest, log.rows, datamodule), log, manifest, datamodule)
         _write_failures(plan.out, failures)
         return StudyResult(log.finish(list(manifest["variants"])), failures, manifest)
 
@@ -129,7 +90,9 @@ def _tasks(plan: Plan, manifest: dict[str, Any], done: Iterable[Key], datamodule
     return [task for task in tasks if task.key not in finished]
 
 
-def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]) -> dict[Key, Failure]:
+def _train(
+    plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any], datamodule: "GraphDataModule"
+) -> dict[Key, Failure]:
     sources = [Provenance.from_dict(source) for source in manifest["starts"]]
     record = Record(plan.record, plan.config_name, plan.overrides) if plan.record else None
     if record:
@@ -138,9 +101,7 @@ def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]
     total = len(plan.variants) * plan.draws * len(plan.seeds)
     bar = tqdm(total=total, initial=total - len(tasks), desc="study", unit="trial", smoothing=0.1, disable=None, file=sys.stderr)
     try:
-        run = run_on_ray if plan.backend == "ray" else run_tasks
-        results = run(perform, tasks, jobs=plan.jobs, threads=plan.threads, log=plan.out.absolute() / "workers.log")
-        for number, (task, result) in enumerate(results, total - len(tasks) + 1):
+        for number, (task, result) in enumerate(_results(plan, tasks, datamodule), total - len(tasks) + 1):
             name = f"[{number}/{total}] {task.variant.name}, draw {task.draw}, seed {task.seed}"
             if isinstance(result, Failure):
                 failures[task.key] = result
@@ -162,109 +123,34 @@ def _train(plan: Plan, tasks: list[Task], log: Journal, manifest: dict[str, Any]
     return failures
 
 
-def perform(task: Task) -> Row:
-    """One trial, in a worker: train, measure, commit the predictions, return the row.
-
-    A trial that was killed goes on from what it wrote down last, if the code is still the same; one that failed starts anew.
-
-    Raises:
-        NonFiniteError: losses or predictions are NaN or infinite.
-        ConfigError: the trial's test set is not the study's.
-    """
-    path = trial_path(task.out, task.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        row = _performed(task, path)
-    except Exception:
-        _forget_progress(path)
-        raise
-    _forget_progress(path)
-    return row
-
-
-def _forget_progress(path: Path) -> None:
-    for file in path.parent.glob(f"{path.stem}-*.last.ckpt"):
-        file.unlink(missing_ok=True)
-
-
-def _performed(task: Task, path: Path) -> Row:
-    checkpoint = path.with_name(f"{path.stem}.{os.getpid()}.tmp.ckpt") if task.checkpoint else None
-    trained = _trained(task, checkpoint, path.with_name(f"{path.stem}-{task.code}.last.ckpt"))
-    predictions = _in_units_of_study(trained, task.out / "test_set.npz")
-    # No validation split, no validation loss; a net that produced NaN shows in what it puts out.
-    if not (math.isfinite(trained.test_loss) and np.isfinite(predictions).all()):
-        raise NonFiniteError(f"the trial ended with test_loss {trained.test_loss}; lower --model.lr")
-    row = Row(
-        symmetry=task.variant.name,
-        num_clusters=trained.num_clusters,
-        draw=task.draw,
-        seed=task.seed,
-        val_loss=trained.val_loss,
-        test_loss=trained.test_loss,
-        num_weights=trained.num_weights,
-        equivariance_error=_equivariance_error(trained, task),
-        seconds=trained.seconds,
-        kind=task.variant.kind,
-        run_seed=run_seed(task.draw, task.seed),
-        metrics=metrics_text(trained.metrics),
-    )
-    if checkpoint is not None:
-        os.replace(checkpoint, path.with_suffix(".ckpt"))
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npy")
-    with open(temporary, "wb") as file:
-        np.save(file, predictions)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    return row
-
-
-def _trained(task: Task, checkpoint: Path | None, last: Path) -> "Trained":
-    # Imported here: the parent of a finished study needs no lightning.
-    from gnet.study.baselines import Trained, train_baseline
-    from gnet.training.progress import KeepProgress
-    from gnet.training.trial import run_trial
-
-    config, progress = trial_config(task.variant.config, task.draw, task.seed), KeepProgress(last, task.progress_seconds)
-    if task.variant.kind == "baseline":
-        return train_baseline(task.variant.name, config, task.threads, progress)
-    return Trained.of(run_trial(config, threads=task.threads, checkpoint=checkpoint, progress=progress))
-
-
-@torch.no_grad()
-def _equivariance_error(trained: "Trained", task: Task) -> float:
-    """Relative error with respect to the study's reference group: same inputs, same elements for every trial."""
-    generator = torch.Generator().manual_seed(derive_seed(task.study_seed, "study", "equivariance"))
-    datamodule = trained.datamodule
-    action_out = TRIVIAL_ACTION if datamodule.target == "graph" else None
-    inputs = datamodule.predict_arrays().x[:NUM_INPUTS].double()
-    function = trained.function
-    if isinstance(function, nn.Module):
-        function = copy.deepcopy(function).double()  # so that an exact symmetry shows as 1e-16, not as float32's rounding
-    error = equivariance_error(
-        function, inputs, task.reference, action_out=action_out, num_samples=NUM_ELEMENTS, generator=generator
-    )
-    return error.relative
-
-
-def _in_units_of_study(trained: "Trained", test_set: Path) -> np.ndarray:
-    """Predictions in the units of the first trial: other training sets may have given other means and deviations."""
-    with np.load(test_set) as stored:
-        target, mask, mean, std = (stored[name] for name in ("y", "mask", "y_mean", "y_std"))
-    scale, batch = trained.datamodule.scaling.y, trained.datamodule.predict_arrays()
-    same_units = np.array_equal(scale.mean.numpy(), mean) and np.array_equal(scale.std.numpy(), std)
-
-    def convert(values: Tensor) -> np.ndarray:
-        return (values if same_units else (scale.inverse(values) - torch.from_numpy(mean)) / torch.from_numpy(std)).numpy()
-
-    y = convert(batch.y)
-    if (
-        y.shape != target.shape
-        or not np.array_equal(batch.mask.numpy(), mask)
-        or not np.allclose(y[mask], target[mask], atol=1e-4)
-    ):
-        raise ConfigError("the trial's test set is not that of the study; bias^2 and variance need one test set for all trials")
-    return convert(torch.from_numpy(trained.predictions)).astype(np.float32)
+def _results(plan: Plan, tasks: list[Task], datamodule: "GraphDataModule") -> Iterator[tuple[Task, Row | Failure]]:
+    """Each trial with its row, as trials end: one by one, or stack by stack."""
+    run: Callable[..., Iterator[Any]] = run_on_ray if plan.backend == "ray" else run_tasks
+    settings = {"jobs": plan.jobs, "threads": plan.threads, "log": plan.out.absolute() / "workers.log"}
+    if not plan.vectorize:
+        yield from run(perform, tasks, **settings)
+        return
+    stacks, reasons = plan_stacks(tasks, datamodule, plan.jobs)
+    for name, reason in reasons.items():
+        print(f"note: {name} is trained one by one: {reason}", file=sys.stderr)
+    failed = False
+    while stacks:
+        again: list[Stack] = []
+        for stack, result in run(perform_stack, stacks, **settings):
+            if isinstance(result, Failure) and (parts := smaller(stack)):
+                again += parts
+                print(f"note: a stack of {len(stack.tasks)} is tried in smaller parts: {result.message}", file=sys.stderr)
+                continue
+            for outcome in [Outcome(task, result) for task in stack.tasks] if isinstance(result, Failure) else result:
+                failed = failed or isinstance(outcome.result, Failure)
+                if outcome.result is None:
+                    again.append(Stack((outcome.task,), alone=True))
+                    print(f"note: {outcome.task.variant.name} is trained one by one: {outcome.note}", file=sys.stderr)
+                else:
+                    yield outcome.task, outcome.result
+        stacks = again
+    if not failed:
+        shutil.rmtree(plan.out / "stacks", ignore_errors=True)
 
 
 def _is_whole(predictions: Path, shape: tuple[int, ...]) -> bool:

@@ -31,8 +31,9 @@ class Automatic(Symmetry):
 
     In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits"}``, on an image grid
     with ``"local": hops``: the net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and
-    comes the later, the fewer nodes share it. The recurrent net sums its candidate weights, without scales. The best epoch by
-    validation says where to stop.
+    comes the later, the fewer nodes share it. ``init`` becomes "correlated", unless it is "reference": the other starts give S_N
+    pooled weights that drown what nodes have of their own. The recurrent net sums its candidate weights, without scales. The best
+    epoch by validation says where to stop.
 
     Called, it is the group whose maps the net starts with: S_N, of all permutations.
 
@@ -90,6 +91,7 @@ class Automatic(Symmetry):
         return {
             "layer": "sum",
             "relaxation": {"start": "first", "scales": "orbits", **(given["relaxation"] or {})},
+            "init": "reference" if given["init"] == "reference" else "correlated",
         }
 
     def relaxation(self, given: Mapping[str, Any] | None, grid_shape: tuple[int, int] | None) -> dict[str, Any] | None:

@@ -22,8 +22,10 @@ OWN = ("gnet.", "lightning.")
 """Where a class comes from whose logged values are known."""
 
 
-def make_optimizers(module: "GNetModule") -> dict[str, Any]:
+def make_optimizers(module: "GNetModule", parameters: Iterable[Tensor] | None = None) -> dict[str, Any]:
     """What Lightning asks of ``configure_optimizers``: Adam, or what ``--optimizer`` and ``--lr_scheduler`` named.
+
+    It moves ``parameters``, by default those of the module.
 
     Raises:
         ConfigError: arguments that make no optimiser or schedule, a value that nothing logs, or settings of the trainer that
@@ -31,7 +33,7 @@ def make_optimizers(module: "GNetModule") -> dict[str, Any]:
     """
     trainer, given = module._trainer, module.scheduler_config
     clipped = trainer is not None and _clips_unscaled(trainer)
-    optimizer = _optimizer(module, fused=not clipped)
+    optimizer = _optimizer(module, module.parameters() if parameters is None else parameters, fused=not clipped)
     if clipped and getattr(optimizer, "_step_supports_amp_scaling", False):
         raise ConfigError(
             f"a fused optimiser cannot clip gradients in precision {trainer.precision}; leave --optimizer.fused out, "  # type: ignore[union-attr]
@@ -122,8 +124,7 @@ def _clips_unscaled(trainer: Trainer) -> bool:
     return isinstance(trainer.precision_plugin, MixedPrecision) and (trainer.gradient_clip_val or 0) > 0
 
 
-def _optimizer(module: "GNetModule", *, fused: bool) -> torch.optim.Optimizer:
-    parameters: Iterable[Tensor] = module.parameters()
+def _optimizer(module: "GNetModule", parameters: Iterable[Tensor], *, fused: bool) -> torch.optim.Optimizer:
     if module.optimizer_config is not None:
         optimizer: torch.optim.Optimizer = _made(parameters, module.optimizer_config, "optimizer")
         return optimizer

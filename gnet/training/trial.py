@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,35 +80,48 @@ def run_trial(
     start, before = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with _quiet():
-            module, datamodule, trainer = _prepare(config, make_module, progress)
+        with quiet():
+            module, datamodule, trainer = prepare_trial(config, make_module, progress)
             trainer.fit(module, datamodule=datamodule, ckpt_path=None if progress is None else progress.resumes_from)
-            module.eval()
-            if checkpoint is not None:
-                checkpoint.parent.mkdir(parents=True, exist_ok=True)
-                trainer.save_checkpoint(checkpoint, weights_only=True)
             best = next(c for c in trainer.callbacks if isinstance(c, BestWeights))  # type: ignore[attr-defined]
             last = trainer.callback_metrics.get("val_loss", torch.tensor(float("nan")))
             reached = best.best if best.weights else float(last)
-            return TrialResult(
-                # What the epochs reached is that of the net before its projection.
-                val_loss=reached if module.project_onto is None else loss_on(datamodule.val_dataloader(), module),
-                test_loss=loss_on_test(module, datamodule),
-                num_weights=module.net.num_weights if module.net is not None else 0,
-                num_clusters=module.group.node_orbits().num_clusters if module.group is not None else 0,
-                predictions=predictions_of(module, datamodule),
-                module=module,
-                datamodule=datamodule,
-                metrics=metrics_on_test(module, datamodule),
-                seconds=time.perf_counter() - start if progress is None else progress.seconds,
-            )
+            result = finish_trial(module, datamodule, trainer, reached, checkpoint)
+            return replace(result, seconds=time.perf_counter() - start if progress is None else progress.seconds)
     finally:
         torch.set_num_threads(before)
 
 
-def _prepare(
-    config: dict[str, Any], make_module: Callable[..., GNetModule], progress: KeepProgress | None
+def finish_trial(
+    module: GNetModule, datamodule: "GraphDataModule", trainer: Trainer, reached: float, checkpoint: Path | None = None
+) -> TrialResult:
+    """Write the checkpoint of a trained net, test it and predict; ``reached`` is the validation loss of its epochs."""
+    module.eval()
+    if checkpoint is not None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(checkpoint, weights_only=True)
+    return TrialResult(
+        # What the epochs reached is that of the net before its projection.
+        val_loss=reached if module.project_onto is None else loss_on(datamodule.val_dataloader(), module),
+        test_loss=loss_on_test(module, datamodule),
+        num_weights=module.net.num_weights if module.net is not None else 0,
+        num_clusters=module.group.node_orbits().num_clusters if module.group is not None else 0,
+        predictions=predictions_of(module, datamodule),
+        module=module,
+        datamodule=datamodule,
+        metrics=metrics_on_test(module, datamodule),
+        seconds=0.0,
+    )
+
+
+def prepare_trial(
+    config: dict[str, Any], make_module: Callable[..., GNetModule] = GNetModule, progress: KeepProgress | None = None
 ) -> tuple[GNetModule, "GraphDataModule", Trainer]:
+    """The module, the data and the trainer that a plain config describes, nothing of them used yet.
+
+    Raises:
+        ConfigError: a class that cannot be imported, or a missing key.
+    """
     for key in ("model", "data"):
         if key not in config:
             raise ConfigError(f"expected a config with the keys model and data, got {sorted(config)}")
@@ -230,7 +243,7 @@ def instantiate(value: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Lightning's advice about loggers, workers and hardware is for interactive runs."""
     names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch")
     levels = {name: logging.getLogger(name).level for name in names}

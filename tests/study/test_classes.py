@@ -17,7 +17,7 @@ from gnet.study.baselines import fit_frequencies, masked_loss, train_baseline
 from gnet.study.journal import read_rows
 from gnet.study.plan import choose_baselines
 from gnet.study.report import Targets, decompositions
-from gnet.study.run import trial_path
+from gnet.study.trials import trial_path
 from gnet.training.checkpoint import load
 from gnet.training.datamodule import Batch
 

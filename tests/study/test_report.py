@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from gnet.study import report
 from gnet.study.plan import Variant
 from gnet.study.plots import Outputs, plot_outputs, read_summary
-from gnet.study.run import StudyResult, trial_path
+from gnet.study.run import StudyResult
+from gnet.study.trials import trial_path
 from tests.study.test_run import FULL, NONE, RIDGE, run
 
 

@@ -17,7 +17,8 @@ from gnet.study.command import execute
 from gnet.study.journal import COLUMNS, read_rows
 from gnet.study.plan import Plan, Variant
 from gnet.study.report import decompositions
-from gnet.study.run import StudyResult, _in_units_of_study, run_study, trial_path
+from gnet.study.run import StudyResult, run_study
+from gnet.study.trials import _in_units_of_study, trial_path
 from gnet.training.checkpoint import load
 from gnet.training.data import Digits
 from gnet.training.datamodule import Batch

@@ -72,6 +72,21 @@ def test_a_net_starts_symmetric_and_leaves_it(tmp_path):
     torch.testing.assert_close(GNetModule.load_from_checkpoint(tmp_path / "net.ckpt").eval()(x), module(x))
 
 
+def test_pooled_weights_start_no_larger_than_own_ones():
+    """Of S_N, in the mean over nodes: the correlated start has about 1.4 times the own ones, the other two 8 and 100 times."""
+
+    def ratio(symmetry, init):
+        module = small_module(symmetry=symmetry, init=init, hidden_channels=16, num_layers=3)
+        quiet_trainer(max_epochs=0).fit(module, datamodule=small_digits())
+        layer = module.net.blocks[1].linear
+        weight = (layer.members[0] if isinstance(layer, GroupSum) else layer).weight
+        return weight.mix.std() / weight.own.std()
+
+    assert [GNetModule(Automatic(), init=init).hparams["init"] for init in ("white", "reference")] == ["correlated", "reference"]
+    for init in ("white", "fan_in"):
+        assert ratio(Automatic(), init) < 2 < 6 < ratio(Symmetric(), init)
+
+
 def test_the_recurrent_net_sums_candidate_weights(tmp_path):
     module = GNetModule(Automatic(), architecture="gru", hidden_channels=4)
     data = PlantedTraffic(sizes=[8, 4], num_train=40, num_val=10, num_test=10)
