@@ -102,8 +102,8 @@ _HOME = {
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names.split()}
 _ROOMS = (
-    *("distributed", "errors", "graphs", "groups", "isotypic", "kernels", "measures", "nn", "orbits", "randomness"),
-    *("selection", "study", "testing", "theory", "training"),
+    *("distributed", "errors", "graphs", "groups", "isotypic", "kernels", "measures", "nn", "orbits", "plugins"),
+    *("randomness", "selection", "study", "testing", "theory", "training"),
 )
 
 

@@ -29,6 +29,7 @@ COMMANDS = RUNS | {
     "select": "rank symmetries by predicted and validated risk, and write a config of the best",
     "export": "write a trained net as an ONNX file, for programs without Python",
     "simulate": "draw data whose truth is known, and measure beside theory",
+    "catalog": "list every group: its family, size, flags and where to import it from",
 }
 
 HELP = """usage: {program} {{{words}}} [options]
@@ -108,6 +109,10 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(word, COMMANDS, n=1)
         meant = f"; did you mean {near[0]}?" if near else "."
         raise ConfigError(f"there is no command {word!r}{meant} The commands are {', '.join(COMMANDS)}")
+    if word == "catalog":
+        from gnet.plugins.registry import main as catalog
+
+        return catalog(arguments[1:])
     rest = with_config_paths(arguments[1:])
     _check_command(word, rest)
     _import_datasets()

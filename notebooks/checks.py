@@ -9,6 +9,7 @@ import torch
 
 from gnet import ClusterGroup, GNet, PairOrbits, Partition, PermutationGroup, SymmetricGroup, equivariance_error, grid_group
 from gnet.nn import NodeBatchNorm
+from gnet.plugins.expressivity import named_graphs, orbits, wl_colors
 from gnet.theory import crossover_sample_size, dim_hom, filter_bound, optimal_shrinkage
 
 Answer = Any
@@ -126,6 +127,19 @@ def _filled_in(answer: float, net: Any, row: torch.Tensor) -> bool:
     return _near(float(net.predict(row.masked_fill(silent, torch.nan))[0, 0, 0]))(answer)
 
 
+def _all_apart(answer: Sequence[int]) -> bool:
+    return (
+        len(answer) == 12 and len(set(answer)) == 2 and wl_colors(named_graphs()["Frucht"], init=list(answer)).num_classes == 12
+    )
+
+
+def _blind(answer: Any) -> bool:
+    is_undirected = {tuple(edge) for edge in answer.edge_index.t().tolist()} == {
+        tuple(edge) for edge in answer.edge_index.flip(0).t().tolist()
+    }
+    return is_undirected and answer.num_nodes <= 8 and wl_colors(answer).num_classes < int(orbits(answer).max()) + 1
+
+
 CHECKS: dict[str, Callable[..., bool]] = {
     "coarsening 1": _weights,
     "coarsening 2": _lowest,
@@ -145,6 +159,9 @@ CHECKS: dict[str, Callable[..., bool]] = {
     "pyg 1": _pyg_shape,
     "pyg 2": _keeps,
     "pyg 3": _exact,
+    "expressivity 1": lambda answer: _is_count(answer, 5),
+    "expressivity 2": _all_apart,
+    "expressivity 3": _blind,
     "files 1": _behind,
     "files 2": _next,
     "files 3": _filled_in,

@@ -23,6 +23,7 @@ QUICK = {  # smaller numbers for the parameter cells, so that all notebooks toge
     "choosing_a_coarsening": "NUM_SAMPLES = 500",
     "from_files_to_a_model": "NUM_EPOCHS, NUM_CANDIDATES = 10, 3",
     "gnet_in_a_pyg_pipeline": "NUM_EPOCHS = 12",
+    "what_a_gnn_cannot_tell_apart": "STEPS = 60",
     "what_the_published_code_computes": "NUM_STEPS = 30",
 }
 SOLUTIONS = {
@@ -45,6 +46,11 @@ SOLUTIONS = {
     "pyg 1": 'nets["GNet, districts"][0](torch.randn(20 * 64, 1)).shape',
     "pyg 2": '"batch"',
     "pyg 3": "GNet(ClusterGroup(districts), 1, 8, 1)",
+    "expressivity 1": "wl_colors(Data(edge_index=torch.tensor(list(nx.path_graph(9).to_directed().edges)).t(), num_nodes=9))"
+    ".num_classes",
+    "expressivity 2": "[1, *[0] * 11]",
+    "expressivity 3": "Data(num_nodes=7, edge_index=torch.tensor(list("
+    "nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(4)).to_directed().edges)).t())",
     "files 1": "selection.path_[0].difference / selection.path_[0].difference_error",
     "files 2": "selection.merge_path_.partition(selection.merge_path_.best + 1)",
     "files 3": "net.predict(row.masked_fill(torch.arange(row.shape[1])[:, None] < 2, float('nan')))[0, 0, 0]",
@@ -68,6 +74,9 @@ WRONG = {  # near misses
     "pyg 1": "(20, 64, 1)",
     "pyg 2": '"layer"',
     "pyg 3": "GNet(TrivialGroup(64), 1, 8, 1)",
+    "expressivity 1": "9",
+    "expressivity 2": "range(12)",  # right, with too many labels
+    "expressivity 3": "hexagon",
     "files 1": "selection.path_[0].difference / selection.path_[0].standard_error",  # as if the rows were others
     "files 2": "selection.merge_path_.best_partition",
     "files 3": "net(net.standardise(row.masked_fill(torch.arange(row.shape[1])[:, None] < 2, float('nan'))))[0, 0, 0]",  # units
@@ -117,7 +126,7 @@ def test_form(path: Path) -> None:
 
 def test_every_exercise_has_a_right_and_a_wrong_answer() -> None:
     asked = {name for path in NOTEBOOKS for name in re.findall(r'check\("([^"]+)"', text_of(path).replace('\\"', '"'))}
-    assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 21
+    assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 24
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,252 @@
+"""Any module made symmetric by averaging: over all elements, by quadrature, over random ones, or over a frame."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError, NotFiniteError, RepresentationError
+from gnet.groups import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
+from gnet.groups.laws import require_uniform
+from gnet.measures.projection import reynolds
+from gnet.nn.relaxed import Augmentation
+from gnet.plugins.averaging import frames
+
+LARGEST = 1_000_000
+"""Most elements that "exact" goes through."""
+DRAWN = 32
+"""Elements that "sample" draws unless told otherwise."""
+
+Mode = Literal["exact", "quadrature", "sample", "frame"]
+Frame = Callable[[Tensor], Tensor]
+
+
+class Averaged(nn.Module):
+    """The function x -> average over g of psi(g)^-1 f(phi(g) x), symmetric whatever f is.
+
+    - "exact": all elements of a finite group; exactly equivariant.
+    - "quadrature": nodes and weights that integrate polynomials of ``degree`` in the entries of g; exact for polynomial f, and
+      for SO(2), O(2), SO(3), O(3) and groups made of these.
+    - "sample": ``n_samples`` uniform elements. ``last_stderr`` is the standard error of each entry of the last output.
+    - "frame": a few elements that move with x; exactly equivariant, at inputs where the frame is defined, and not continuous.
+
+    Args:
+        module: f, called with a batch (rows, ...); any callable.
+        rep_in: the action phi on inputs; None is the group's own.
+        rep_out: the action psi on outputs; None is for invariant outputs, one number per item.
+        mode: see above.
+        n_samples: of "sample"; 32 by default.
+        degree: of "quadrature".
+        frame: of "frame": x -> (B, F, ...) elements; None takes PCA for O(d) and SO(d).
+        chunk: most rows in one call of f.
+        resample: of "sample": new elements at every call ("step"), or the same ones always ("fixed"), which makes a function.
+        generator: of random elements.
+
+    Shapes:
+        x: (B, ...)    returns: what f returns, (B, ...)
+
+    Raises:
+        ConfigError: an unknown word, a setting of another mode, or numbers below one.
+        NotCompactError: no uniform law exists.
+        NotFiniteError: "exact" of an infinite group or of one with more than 10^6 elements; no quadrature is known.
+        RepresentationError: no ``rep_out``, and outputs that are not one number per item; no frame, and none known.
+
+    References:
+        Yarotsky (2018), arXiv:1804.10306, section 2.1, for averages; Puny et al. (2022), arXiv:2110.03336, for frames.
+
+    Example:
+        >>> from gnet.plugins.tensors import Z
+        >>> f = Averaged(lambda x: x[:, 0] * x[:, 1] ** 2, Z(3), mode="exact")
+        >>> f(torch.tensor([[1.0, 2.0, 3.0]]))  # 25 / 3
+        tensor([8.3333])
+    """
+
+    last_stderr: Tensor | None
+    elements: Tensor | None
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        module: Callable[[Tensor], Tensor],
+        group: Group,
+        rep_in: Action | None = None,
+        rep_out: Action | None = None,
+        mode: Mode = "exact",
+        n_samples: int | None = None,
+        degree: int | None = None,
+        chunk: int = 4096,
+        resample: Literal["step", "fixed"] = "step",
+        *,
+        frame: Frame | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        _check(mode, n_samples, degree, chunk, resample, frame)
+        self.module, self.group, self.rep_in, self.rep_out = module, group, rep_in, rep_out
+        self.mode, self.chunk, self.resample, self.generator = mode, chunk, resample, generator
+        self.n_samples, self.degree, self.last_stderr = n_samples or DRAWN, degree, None
+        self.frame = frame
+        if mode == "frame":
+            self.frame = frame or _usual_frame(group)
+            return
+        require_uniform(group, f"mode={mode!r}")
+        elements, weights = self._rule()
+        self.register_buffer("elements", elements)
+        self.register_buffer("weights", weights)
+
+    def _rule(self) -> tuple[Tensor | None, Tensor | None]:
+        """Elements and weights; None where they are drawn at every call."""
+        if self.mode == "quadrature":
+            if not isinstance(self.group, MatrixGroup):
+                raise NotFiniteError(f"no quadrature is known for {self.group.name}; take mode='exact' or 'sample'")
+            return self.group.quadrature(self.degree or 0)
+        if self.mode == "exact":
+            if not self.group.order() <= LARGEST:
+                raise NotFiniteError(
+                    f"mode='exact' goes through at most {LARGEST} elements, {self.group.name} has {self.group.order_text()}; "
+                    "take mode='quadrature', 'sample' or 'frame'"
+                )
+            elements = self.group.elements(limit=LARGEST)
+        elif self.resample == "step":
+            return None, None
+        else:
+            elements = self.group.sample(self.n_samples, self.generator)
+        return elements, torch.full((len(elements),), 1 / len(elements), dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average."""
+        if self.mode == "frame":
+            return self._over_frame(x)
+        elements, weights = self.elements, self.weights
+        if elements is None or weights is None:
+            elements = self.group.sample(self.n_samples, self.generator)
+            weights = torch.full((len(elements),), 1 / len(elements), dtype=torch.float64)
+        moved = _Sums()
+        step = max(1, self.chunk // max(len(x), 1))
+        for some, share in zip(elements.split(step), weights.split(step), strict=True):
+            moved.add(self._back(some, self._rows(self._moved(some, x))), share)
+        is_drawn = self.mode == "sample"
+        self.last_stderr = moved.standard_error() if is_drawn and len(elements) > 1 else None
+        return moved.mean
+
+    def _moved(self, elements: Tensor, x: Tensor) -> Tensor:
+        """phi(g) x of all elements and items, (K, B, ...)."""
+        return _acted(self.rep_in or self.group.action, elements, x, self.group, each=False)
+
+    def _rows(self, moved: Tensor) -> Tensor:
+        """f of (K, B, ...), in calls of at most ``chunk`` rows."""
+        flat = moved.flatten(0, 1)
+        y = torch.cat([self.module(part) for part in flat.split(self.chunk)])
+        self._check_output(y)
+        return y.reshape(*moved.shape[:2], *y.shape[1:])
+
+    def _back(self, elements: Tensor, y: Tensor) -> Tensor:
+        if self.rep_out is None or self.rep_out is TRIVIAL_ACTION:
+            return y
+        inverses = torch.stack([self.group.inverse(g) for g in elements])
+        return _acted(self.rep_out, inverses, y, self.group, each=True)
+
+    def _over_frame(self, x: Tensor) -> Tensor:
+        if self.frame is None:
+            raise RepresentationError("expected a frame for mode='frame', got none")
+        elements = self.frame(x)  # (B, F, ...)
+        size, flat = elements.shape[1], elements.flatten(0, 1)
+        mover = Augmentation(self.group)
+        copies = x.repeat_interleave(size, 0)
+        y = torch.cat([self.module(part) for part in mover.move(flat, copies, self.rep_in, back=True).split(self.chunk)])
+        self._check_output(y)
+        if self.rep_out is not None:
+            y = mover.move(flat, y, None if self.rep_out == self.group.action else self.rep_out)
+        return y.reshape(len(x), size, *y.shape[1:]).mean(1)
+
+    def _check_output(self, y: Tensor) -> None:
+        if self.rep_out is None and (y.ndim > 2 or (y.ndim == 2 and y.shape[1] != 1)):
+            raise RepresentationError(
+                f"expected rep_out for outputs of shape {tuple(y.shape)}: None means one number per item; give an action, "
+                "gnet.groups.TRIVIAL_ACTION for invariant outputs"
+            )
+
+    def extra_repr(self) -> str:
+        """Group and mode."""
+        return f"{self.group.name}, mode={self.mode!r}"
+
+
+class _Sums:
+    """The weighted mean of stacks (K, B, ...) that come one after the other, and the spread about it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Tensor = torch.zeros(())
+        self.squares: Tensor = torch.zeros(())
+
+    def add(self, values: Tensor, weights: Tensor) -> None:
+        """One more stack; for drawn elements, of equal weights, the squares give the spread."""
+        shares = weights.to(values).reshape(-1, *[1] * (values.ndim - 1))
+        self.mean = self.mean + (shares * values).sum(0)
+        self.squares = self.squares + values.detach().abs().square().sum(0)
+        self.count += len(values)
+
+    def standard_error(self) -> Tensor:
+        """sd / root of the number of elements, entry by entry."""
+        variance = (self.squares / self.count - self.mean.detach().abs().square()).clamp(min=0.0)
+        return (variance / (self.count - 1)).sqrt()
+
+
+def _acted(action: Action, elements: Tensor, x: Tensor, group: Group, each: bool) -> Tensor:
+    """Element k on x, or on x[k] with ``each``, stacked: (K, ...)."""
+    # Permutations are checked, and elements of a regular type looked up: neither can be batched.
+    if isinstance(group, NodeGroup) or getattr(action, "group", None) is not None:
+        return torch.stack([action(g, x[index] if each else x) for index, g in enumerate(elements)])
+    return torch.vmap(action.act, in_dims=(0, 0 if each else None))(elements, x)
+
+
+def _usual_frame(group: Group) -> Frame:
+    dim = getattr(group, "dim", 0)
+    is_all = group.is_orthogonal and dim > 1 and len(group.lie_algebra) == dim * (dim - 1) // 2
+    if not is_all:
+        raise RepresentationError(
+            f"no frame is known for {group.name}; give one, such as frame=frames.gram_schmidt, or lambda x: frames.sort(x, key)"
+        )
+    special = all(float(torch.linalg.det(g)) > 0 for g in group.generators)
+    return lambda x: frames.pca(x, special)
+
+
+def _check(mode: str, n_samples: int | None, degree: int | None, chunk: int, resample: str, frame: Frame | None) -> None:
+    if mode not in ("exact", "quadrature", "sample", "frame"):
+        raise ConfigError(f"expected mode 'exact', 'quadrature', 'sample' or 'frame', got {mode!r}")
+    if resample not in ("step", "fixed"):
+        raise ConfigError(f"expected resample 'step' or 'fixed', got {resample!r}")
+    for name, value, owner in (("n_samples", n_samples, "sample"), ("degree", degree, "quadrature"), ("frame", frame, "frame")):
+        if value is not None and mode != owner:
+            raise ConfigError(f"{name} belongs to mode={owner!r}, got mode={mode!r}; leave it out")
+    if mode == "quadrature" and degree is None:
+        raise ConfigError("expected a degree for mode='quadrature', got none; polynomials up to it are integrated exactly")
+    if chunk < 1 or (n_samples is not None and n_samples < 1):
+        raise ConfigError(f"expected chunk >= 1 and n_samples >= 1, got {chunk} and {n_samples}")
+
+
+def project_linear(theta: Tensor, group: Group, rep_in: Action | None = None, rep_out: Action | None = None) -> Tensor:
+    """The exact average of psi(g)^-1 theta phi(g): for finite and for continuous compact groups.
+
+    Args:
+        rep_in, rep_out: actions on inputs and outputs; None is the group's own.
+
+    Shapes:
+        theta: (n', n)    returns: (n', n)
+
+    Raises:
+        NotCompactError: no uniform law exists.
+        ShapeError: theta is no matrix of the sizes that the actions have.
+
+    References:
+        Elesedy and Zaidi (2021), arXiv:2102.10333, equation 2.
+
+    Example:
+        >>> from gnet.plugins.tensors import O
+        >>> project_linear(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), O(2))
+        tensor([[2.5000, 0.0000],
+                [0.0000, 2.5000]])
+    """
+    require_uniform(group, "the average over a group")
+    return reynolds(theta, group, rep_in, rep_out)

@@ -1,0 +1,112 @@
+"""Convolutions of component images in any number of dimensions, by torch's own ``conv``."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gnet.errors import ConfigError, ShapeError
+
+Padding = Literal["torus", "zero"]
+LARGEST = 3
+"""Most pixel axes that torch convolves at once; further ones are laid out as channels."""
+
+
+def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: str, dilation: int, stride: int) -> None:
+    """Refuse a filter that does not fit an image.
+
+    Raises:
+        ShapeError: an even or unequal side, a filter larger than the image, dilation or stride below one, a stride that does not
+            divide a torus.
+        ConfigError: an unknown padding.
+
+    Example:
+        >>> check_kernel((3, 3), (8, 8), "torus", 1, 2)
+    """
+    if padding not in ("torus", "zero"):
+        raise ConfigError(f"expected padding 'torus' or 'zero', got {padding!r}")
+    side = kernel_sides[0]
+    if len(set(kernel_sides)) > 1 or side % 2 == 0:
+        raise ShapeError(f"expected a filter with one odd side M = 2 m + 1, got {tuple(kernel_sides)}")
+    if len(kernel_sides) != len(pixels) or side > min(pixels):
+        raise ShapeError(
+            f"expected a filter with {len(pixels)} axes and M <= N, got M = {side} for images of {tuple(pixels)} pixels"
+        )
+    if dilation < 1 or stride < 1:
+        raise ShapeError(f"expected dilation >= 1 and stride >= 1, got {dilation} and {stride}")
+    if padding == "torus" and any(n % stride for n in pixels):
+        raise ShapeError(f"a stride on a torus divides its sides, got stride {stride} for {tuple(pixels)} pixels")
+    if padding == "zero" and any((n - 1) % stride for n in pixels):
+        raise ShapeError(
+            f"expected a stride that divides N - 1, so that the kept pixels lie symmetrically, got {stride} for {tuple(pixels)}"
+        )
+
+
+def correlate(
+    x: Tensor, kernel: Tensor, *, padding: Padding = "torus", dilation: int = 1, stride: int = 1, groups: int = 1
+) -> Tensor:
+    """sum over a of kernel(a) x(i + dilation a), a in [-m, m]^d: one call of ``torch.nn.functional.conv``.
+
+    For d > 3 the first axes are unfolded into channels: M times the memory for each.
+
+    Shapes:
+        x: (B, C, N_1, ..., N_d)    kernel: (C', C / groups, M, ..., M)    returns: (B, C', N_1 / stride, ...)
+
+    Raises:
+        ShapeError: see ``check_kernel``.
+
+    Example:
+        >>> x = torch.arange(5.0).reshape(1, 1, 5)
+        >>> correlate(x, torch.tensor([[[0.0, 0.0, 1.0]]]))
+        tensor([[[1., 2., 3., 4., 0.]]])
+        >>> correlate(x, torch.tensor([[[0.0, 0.0, 1.0]]]), padding="zero")
+        tensor([[[1., 2., 3., 4., 0.]]])
+        >>> correlate(x, torch.tensor([[[1.0, 0.0, 0.0]]])).flatten().tolist()
+        [4.0, 0.0, 1.0, 2.0, 3.0]
+    """
+    check_kernel(kernel.shape[2:], x.shape[2:], padding, dilation, stride)
+    d = kernel.ndim - 2
+    if not len(kernel):  # torch wants at least one filter
+        return x.new_zeros(len(x), 0, *(-(-n // stride) for n in x.shape[2:]))
+    if d > LARGEST:
+        return _first_axis_as_channels(x, kernel, padding, dilation, stride, groups)
+    conv = (F.conv1d, F.conv2d, F.conv3d)[d - 1]
+    reach = dilation * (kernel.shape[-1] // 2)
+    if padding == "zero":
+        return conv(x, kernel, stride=stride, padding=reach, dilation=dilation, groups=groups)
+    return conv(wrapped(x, reach, d), kernel, stride=stride, dilation=dilation, groups=groups)
+
+
+def wrapped(x: Tensor, reach: int, d: int) -> Tensor:
+    """The last d axes continued periodically by ``reach`` pixels on both sides, also by more than their length.
+
+    Example:
+        >>> wrapped(torch.arange(3.0).reshape(1, 1, 3), 4, 1)
+        tensor([[[2., 0., 1., 2., 0., 1., 2., 0., 1., 2., 0.]]])
+    """
+    if not reach:
+        return x
+    if reach <= min(x.shape[-d:]) and x.ndim == d + 2 and d <= LARGEST:
+        return F.pad(x, [reach] * (2 * d), mode="circular")
+    for axis in range(-d, 0):
+        x = x.index_select(axis, torch.arange(-reach, x.shape[axis] + reach, device=x.device) % x.shape[axis])
+    return x
+
+
+def _first_axis_as_channels(x: Tensor, kernel: Tensor, padding: Padding, dilation: int, stride: int, groups: int) -> Tensor:
+    """The windows along the first pixel axis become channels, its pixels items of the batch; then one axis less."""
+    side, reach = kernel.shape[2], dilation * (kernel.shape[2] // 2)
+    padded = (
+        wrapped(x.movedim(2, -1), reach, 1).movedim(-1, 2)
+        if padding == "torus"
+        else F.pad(x, [*[0] * (2 * (x.ndim - 3)), reach, reach])
+    )
+    starts = torch.arange(0, x.shape[2], stride, device=x.device)
+    window = starts[:, None] + dilation * torch.arange(side, device=x.device)  # (N', M)
+    batch, channels, rest = x.shape[0], x.shape[1], x.shape[3:]
+    rows = padded.index_select(2, window.flatten()).reshape(batch, channels, *window.shape, *rest)
+    flat = rows.movedim(2, 1).reshape(batch * len(starts), channels * side, *rest)
+    out = correlate(flat, kernel.flatten(1, 2), padding=padding, dilation=dilation, stride=stride, groups=groups)
+    return out.unflatten(0, (batch, len(starts))).movedim(1, 2)

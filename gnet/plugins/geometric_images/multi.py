@@ -1,0 +1,208 @@
+"""Several images of different orders and parities on one grid, and the signature that says which there are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gnet.errors import RepresentationError, ShapeError
+from gnet.groups.base import Action
+from gnet.plugins.geometric_images.images import GeometricImage
+from gnet.plugins.geometric_images.moves import ImageGroup, moved_tensors
+
+Type = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How many channels of each type (k, parity) a multi-image has; what layers take and return.
+
+    Networks work on stacked signals ``(B, size, N, ..., N)``: all components of all channels as one axis, type by type in sorted
+    order, (channel, component) row-major. ``action(group)`` moves them, so that all measures of the core take them.
+
+    Args:
+        d: number of pixel axes.
+        channels: (k, parity) -> number of channels; types without channels are left out.
+
+    Raises:
+        ShapeError: d < 2, an order or a number below zero, or no channels at all.
+        RepresentationError: a parity that is neither 1 nor -1.
+
+    References:
+        Gregory et al. (2023), arXiv:2305.12585, section 5.
+
+    Example:
+        >>> given = Signature(2, {(0, 1): 3, (1, 1): 2})
+        >>> given, given.size
+        (Signature(3 x 0(+) + 2 x 1(+) in d = 2), 7)
+    """
+
+    d: int
+    channels: Mapping[Type, int]
+
+    def __post_init__(self) -> None:
+        if self.d < 2 or any(k < 0 or n < 0 for (k, _), n in self.channels.items()):
+            raise ShapeError(f"expected d >= 2, orders >= 0 and channels >= 0, got d = {self.d} and {dict(self.channels)}")
+        if wrong := [p for _, p in self.channels if p not in (1, -1)]:
+            raise RepresentationError(f"expected types (k, parity) with parity 1 or -1, got {wrong[0]!r}")
+        kept = {kind: n for kind, n in sorted(self.channels.items(), key=lambda item: (item[0][0], -item[0][1])) if n}
+        if not kept:
+            raise ShapeError("expected at least one channel")
+        object.__setattr__(self, "channels", kept)
+
+    @cached_property
+    def size(self) -> int:
+        """Components of all channels: the sum of n d^k."""
+        return sum(n * self.d**k for (k, _), n in self.channels.items())
+
+    @cached_property
+    def places(self) -> dict[Type, slice]:
+        """Where the components of each type lie in a stacked signal."""
+        found, start = {}, 0
+        for (k, p), n in self.channels.items():
+            found[k, p] = slice(start, start + n * self.d**k)
+            start += n * self.d**k
+        return found
+
+    @cached_property
+    def scalars(self) -> slice:
+        """Where the channels of type (0, +) lie: first, since types are sorted; empty without them."""
+        return slice(0, self.channels.get((0, 1), 0))
+
+    def blocks(self, x: Tensor) -> "Iterator[tuple[Type, Tensor]]":
+        """Each type with its part of a stacked signal, (B, n, d^k, N, ..., N)."""
+        self.check(x)
+        for (k, p), place in self.places.items():
+            yield (k, p), x[:, place].unflatten(1, (self.channels[k, p], self.d**k))
+
+    def check(self, x: Tensor) -> None:
+        """Refuse a signal of another shape.
+
+        Raises:
+            ShapeError: x is not (B, size, N, ..., N).
+        """
+        if x.ndim != 2 + self.d or x.shape[1] != self.size:
+            raise ShapeError(f"expected x of shape (B, {self.size}, {self.d} axes of pixels) for {self!r}, got {tuple(x.shape)}")
+
+    def action(self, group: ImageGroup) -> Action:
+        """How elements of a group of pixels move stacked signals.
+
+        Shapes:
+            signals: (B, size, N, ..., N)
+
+        Raises:
+            ShapeError: a group of another d.
+        """
+        if group.d != self.d:
+            raise ShapeError(f"expected a group with d = {self.d}, got {group.name}")
+
+        def act(perm: Tensor, x: Tensor) -> Tensor:
+            g, moved = group.linear(perm), group.moved(perm, x, 2)
+            found = []
+            for (k, p), block in self.blocks(moved):
+                last = block.movedim(2, -1)
+                turned = moved_tensors(last.unflatten(-1, (self.d,) * k) if k else last[..., 0], g, k, p)
+                found.append((turned.flatten(-k).movedim(-1, 2) if k else turned[:, :, None]).flatten(1, 2))
+            return torch.cat(found, 1)
+
+        return Action(f"images {self!r}", act)
+
+    def __hash__(self) -> int:
+        return hash((self.d, tuple(self.channels.items())))
+
+    def __repr__(self) -> str:
+        words = " + ".join(f"{n} x {k}({'+' if p > 0 else '-'})" for (k, p), n in self.channels.items())
+        return f"Signature({words} in d = {self.d})"
+
+
+class MultiImage(Mapping[Type, GeometricImage]):
+    """Images of different types on one grid, keyed by (k, parity), each (B, channels, N, ..., N, d, ..., d).
+
+    Raises:
+        ShapeError: no images, leading axes other than batch and channels, two grids, or two batch sizes.
+        RepresentationError: a key that is not the image's type.
+
+    Example:
+        >>> flow = MultiImage.of(GeometricImage(torch.randn(5, 1, 8, 8, 2), 2, 1), GeometricImage(torch.randn(5, 3, 8, 8), 2))
+        >>> flow.signature
+        Signature(3 x 0(+) + 1 x 1(+) in d = 2)
+    """
+
+    def __init__(self, images: Mapping[Type, GeometricImage]) -> None:
+        if not images:
+            raise ShapeError("expected at least one image")
+        self._images = dict(sorted(images.items(), key=lambda item: (item[0][0], -item[0][1])))
+        first = next(iter(self._images.values()))
+        for kind, image in self._images.items():
+            if image.kind != kind:
+                raise RepresentationError(f"expected an image of type {kind} under that key, got {image.kind}")
+            if len(image.leading) != 2:
+                raise ShapeError(f"expected images with the leading axes (batch, channels), got {image!r}")
+            if (image.d, image.pixels, image.torus, image.leading[0]) != (first.d, first.pixels, first.torus, first.leading[0]):
+                raise ShapeError(f"expected images on one grid and of one batch, got {first!r} and {image!r}")
+
+    @classmethod
+    def of(cls, *images: GeometricImage) -> "MultiImage":
+        """Images by their types; those of one type become channels of one.
+
+        Shapes:
+            images: (B, channels, N, ..., N, d, ..., d)
+        """
+        found: dict[Type, GeometricImage] = {}
+        for image in images:
+            known = found.get(image.kind)
+            found[image.kind] = image if known is None else image.like(torch.cat([known.data, image.data], 1))
+        return cls(found)
+
+    @classmethod
+    def from_stacked(cls, x: Tensor, signature: Signature, torus: bool = True) -> "MultiImage":
+        """The images in a stacked signal; views of it.
+
+        Shapes:
+            x: (B, size, N, ..., N)
+        """
+        d, found = signature.d, {}
+        for (k, p), block in signature.blocks(x):
+            data = block.unflatten(2, (d,) * k) if k else block[:, :, 0]
+            data = data.movedim(tuple(range(2, 2 + k)), tuple(range(-k, 0))) if k else data
+            found[k, p] = GeometricImage(data, d, k, p, torus)
+        return cls(found)
+
+    def stacked(self) -> Tensor:
+        """All components as one axis, (B, size, N, ..., N)."""
+        parts = [image.components_first().reshape(len(image.data), -1, *image.pixels) for image in self._images.values()]
+        return torch.cat(parts, 1)
+
+    @property
+    def signature(self) -> Signature:
+        """Channels of each type."""
+        d = next(iter(self._images.values())).d
+        return Signature(d, {kind: image.leading[1] for kind, image in self._images.items()})
+
+    @property
+    def torus(self) -> bool:
+        """Whether pixels wrap around."""
+        return next(iter(self._images.values())).torus
+
+    def act(self, g: Tensor, shift: Sequence[int] | None = None) -> "MultiImage":
+        """g A of every image."""
+        return MultiImage({kind: image.act(g, shift) for kind, image in self._images.items()})
+
+    def __add__(self, other: "MultiImage") -> "MultiImage":
+        if set(self) != set(other):
+            raise RepresentationError(f"only multi-images of one signature are added, got {self.signature} and {other.signature}")
+        return MultiImage({kind: image + other[kind] for kind, image in self._images.items()})
+
+    def __getitem__(self, kind: Type) -> GeometricImage:
+        return self._images[kind]
+
+    def __iter__(self) -> Iterator[Type]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __repr__(self) -> str:
+        return f"MultiImage({self.signature!r})"

@@ -1,0 +1,168 @@
+"""GI-Nets: stacks of convolutions with invariant filters and equivariant nonlinearities, and the plain CNNs beside them."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import ConfigError
+from gnet.plugins.geometric_images.convolve import Padding
+from gnet.plugins.geometric_images.gates import make_gate
+from gnet.plugins.geometric_images.layers import ConvContract, dilated_sum, through
+from gnet.plugins.geometric_images.multi import MultiImage, Signature
+
+
+class GINet(nn.Module):
+    """A net from multi-images to multi-images that commutes with translations (of a torus) and signed permutations.
+
+    A ``ConvContract`` and a nonlinearity for each entry of ``dilations``, then a last ``ConvContract``.
+
+    Args:
+        sig_in, hidden, sig_out: types and channels.
+        dilations: of the hidden layers, one each.
+        gate: "norm", "scalars", "products", "contract" or "odd".
+        filters: orders of the invariant filters; None is all maps.
+        M: side of the filters.
+        padding: "torus" or "zero".
+        residual: add the input of every hidden layer but the first to its output.
+        bias: of scalars.
+        generator: of the first weights.
+
+    Shapes:
+        x: (B, sig_in.size, N, ..., N), or a MultiImage    returns: (B, sig_out.size, N, ..., N), or a MultiImage
+
+    Raises:
+        ConfigError: no dilations, or an unknown nonlinearity.
+
+    References:
+        Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, section 5.
+
+    Example:
+        >>> flow = Signature(2, {(1, 1): 1})
+        >>> net = GINet(flow, Signature(2, {(0, 1): 4, (0, -1): 4, (1, 1): 4}), flow, dilations=(1, 2))
+        >>> net(torch.randn(3, 2, 16, 16)).shape, net.num_weights
+        (torch.Size([3, 2, 16, 16]), 376)
+    """
+
+    def __init__(
+        self,
+        sig_in: Signature,
+        hidden: Signature,
+        sig_out: Signature,
+        dilations: Sequence[int] = (1, 1),
+        *,
+        gate: str = "norm",
+        filters: Collection[int] | None = None,
+        M: int = 3,
+        padding: Padding = "torus",
+        residual: bool = False,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if not dilations:
+            raise ConfigError("expected a dilation for each hidden layer, got none; a linear map is a ConvContract")
+        self.sig_in, self.sig_out, self.padding, self.residual = sig_in, sig_out, padding, residual
+        self.layers, self.gates = nn.ModuleList(), nn.ModuleList()
+        given = sig_in
+        for dilation in dilations:
+            nonlinear = make_gate(gate, hidden)
+            self.layers.append(
+                ConvContract(given, nonlinear.sig_in, filters, dilation, M=M, padding=padding, bias=bias, generator=generator)
+            )
+            self.gates.append(nonlinear)
+            given = hidden
+        self.last = ConvContract(hidden, sig_out, filters, M=M, padding=padding, bias=bias, generator=generator)
+
+    @property
+    def num_weights(self) -> int:
+        """Of all convolutions, biases left out."""
+        return sum(layer.num_weights for layer in [*self.layers, self.last])
+
+    def forward(self, x: Tensor | MultiImage) -> Tensor | MultiImage:
+        """Apply all layers."""
+        if isinstance(x, MultiImage):
+            return through(self, x, self.sig_in, self.sig_out, self.padding)
+        for index, (layer, gate) in enumerate(zip(self.layers, self.gates, strict=True)):
+            y = gate(layer(x))
+            x = x + y if self.residual and index else y
+        return self.last(x)
+
+
+class PlainConv(nn.Module):
+    """A convolution with free filters, the layer of a CNN, with the same borders as ``ConvContract`` has.
+
+    Shapes:
+        x: (B, C, N, ..., N)    returns: (B, C', N, ..., N)
+
+    Example:
+        >>> PlainConv(2, 5, dilation=2)(torch.randn(4, 2, 8, 8)).shape
+        torch.Size([4, 5, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        d: int = 2,
+        M: int = 3,
+        dilation: int | Sequence[int] = 1,
+        padding: Padding = "torus",
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.dilations, self.padding = (dilation,) if isinstance(dilation, int) else tuple(dilation), padding
+        shape = (len(self.dilations), out_channels, in_channels, *[M] * d)
+        deviation = (len(self.dilations) * in_channels * M**d) ** -0.5
+        self.weight = nn.Parameter(deviation * torch.randn(shape, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(out_channels, *[1] * d)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One convolution for each dilation."""
+        y = dilated_sum(x, self.weight, self.dilations, self.padding)
+        return y if self.bias is None else y + self.bias
+
+
+class PlainCNN(nn.Module):
+    """A CNN of the shape of a ``GINet``: a convolution and an activation for each dilation, then a last convolution.
+
+    Shapes:
+        x: (B, in_channels, N, ..., N)    returns: (B, out_channels, N, ..., N)
+
+    Example:
+        >>> net = PlainCNN(2, 20, 2, dilations=(1, 2, 4, 2, 1, 1, 2, 1), padding="zero", bias=False)
+        >>> sum(p.numel() for p in net.parameters())
+        25920
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        dilations: Sequence[int] = (1, 1),
+        *,
+        act: type[nn.Module] = nn.SiLU,
+        padding: Padding = "torus",
+        residual: bool = False,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.residual, self.act, self.layers = residual, act(), nn.ModuleList()
+        given = in_channels
+        for dilation in dilations:
+            self.layers.append(
+                PlainConv(given, hidden_channels, dilation=dilation, padding=padding, bias=bias, generator=generator)
+            )
+            given = hidden_channels
+        self.last = PlainConv(given, out_channels, padding=padding, bias=bias, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply all layers."""
+        for index, layer in enumerate(self.layers):
+            y = self.act(layer(x))
+            x = x + y if self.residual and index else y
+        return self.last(x)

@@ -1,0 +1,160 @@
+"""Groups made of groups: on more coordinates, products on tensor products and on direct sums, complex ones as real ones."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gnet.errors import GroupError
+from gnet.groups import GeneratedGroup
+
+
+def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
+    """A group of d x d matrices on the first d of n coordinates, the identity on the others: SO(2) about the z-axis of R^3.
+
+    Raises:
+        GroupError: n < d.
+
+    Example:
+        >>> from gnet.plugins.tensors import SO
+        >>> Embed(SO(2), 3).sample(1).shape
+        torch.Size([1, 3, 3])
+    """
+    if n < group.dim:
+        raise GroupError(f"expected n >= {group.dim} to embed {group.name}, got {n}")
+    return _made_of(f"{group.name} in R^{n}", [group], partial(_blocks, (group.dim,), n), _derived_blocks((group.dim,), n))
+
+
+def BlockSum(*groups: GeneratedGroup) -> GeneratedGroup:
+    """G_1 x ... x G_k on the direct sum of their spaces: each moves its own coordinates.
+
+    Example:
+        >>> from gnet.plugins.tensors import S
+        >>> BlockSum(S(2), S(3)).order()
+        12
+    """
+    sizes = tuple(group.dim for group in groups)
+    name = " x ".join(group.name for group in groups)
+    return _made_of(f"{name} on the sum", list(groups), partial(_blocks, sizes, sum(sizes)), _derived_blocks(sizes, sum(sizes)))
+
+
+def OnProduct(first: GeneratedGroup, second: GeneratedGroup) -> GeneratedGroup:
+    """G x H on the tensor product of their spaces, by Kronecker products.
+
+    dim T(k) of invariants is the product of those of G and H. Elements (g, h) and (-g, -h) are the same matrix, so the order may
+    be less than the product of orders; of finite groups it is counted.
+
+    Example:
+        >>> from gnet.plugins.tensors import O, S
+        >>> OnProduct(S(4), O(3)).dim
+        12
+    """
+    name = f"{first.name} x {second.name} on the product"
+    return _made_of(name, [first, second], _kronecker, partial(_derived_kronecker, first.dim, second.dim))
+
+
+def Realified(group: GeneratedGroup) -> GeneratedGroup:
+    """A group on C^n as one on R^(2n): real parts first, then imaginary parts.
+
+    Raises:
+        GroupError: the group is real already.
+
+    Example:
+        >>> from gnet.plugins.tensors import U
+        >>> Realified(U(2)).dim
+        4
+    """
+    if not group.dtype.is_complex:
+        raise GroupError(f"expected a complex group, got {group.name}, which is real already")
+    return _made_of(f"{group.name} on R^{2 * group.dim}", [group], _real_blocks, lambda which, A: _real_blocks(A))
+
+
+def _made_of(
+    name: str, parts: Sequence[GeneratedGroup], build: Callable[..., Tensor], derive: Callable[[int, Tensor], Tensor]
+) -> GeneratedGroup:
+    """The group of ``build(g_1, ..., g_k)``; ``derive(i, A)`` is the Lie algebra element of A in part i."""
+    kinds = {part.dtype for part in parts}
+    kind = torch.complex128 if torch.complex128 in kinds else torch.float64
+    units = [part.identity.to(kind) for part in parts]
+
+    def alone(index: int, g: Tensor) -> Tensor:
+        return build(*[g.to(kind) if i == index else unit for i, unit in enumerate(units)])
+
+    generators = [alone(i, g) for i, part in enumerate(parts) for g in part.generators]
+    algebra = [derive(i, A.to(kind)) for i, part in enumerate(parts) for A in part.lie_algebra]
+    is_compact = all(part.is_compact for part in parts)
+    return GeneratedGroup(
+        name,
+        generators,
+        algebra,
+        dim=build(*units).shape[-1],
+        # Local elements of an unbounded part are those of the whole: the factory's own walk would do, too.
+        sampler=partial(_sample, parts, build, kind) if is_compact else None,
+        quadrature=partial(_product_rule, parts, build, kind) if is_compact else None,
+        is_compact=is_compact,
+        order=_order(parts, build),
+    )
+
+
+def _order(parts: Sequence[GeneratedGroup], build: Callable[..., Tensor]) -> int | None:
+    """Of finite groups on a direct sum the product of orders; on other spaces two elements may be one matrix: count."""
+    orders = [part.order() for part in parts]
+    return None if math.inf in orders or build is _kronecker else int(math.prod(orders))
+
+
+def _sample(
+    parts: Sequence[GeneratedGroup],
+    build: Callable[..., Tensor],
+    kind: torch.dtype,
+    num: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    return build(*[part.sample(num, generator).to(kind) for part in parts])
+
+
+def _product_rule(
+    parts: Sequence[GeneratedGroup], build: Callable[..., Tensor], kind: torch.dtype, degree: int
+) -> tuple[Tensor, Tensor]:
+    rules = [part.quadrature(degree) for part in parts]
+    grid = torch.cartesian_prod(*[torch.arange(len(weights)) for _, weights in rules]).reshape(-1, len(rules))
+    nodes = build(*[rule[0][grid[:, i]].to(kind) for i, rule in enumerate(rules)])
+    weights = torch.stack([rule[1][grid[:, i]].double() for i, rule in enumerate(rules)]).prod(0)
+    return nodes, weights
+
+
+def _blocks(sizes: Sequence[int], n: int, *matrices: Tensor) -> Tensor:
+    """Matrices along the diagonal, ones in what is left of it."""
+    batch = matrices[0].shape[:-2]
+    found = torch.eye(n, dtype=matrices[0].dtype).repeat(*batch, 1, 1)
+    start = 0
+    for size, matrix in zip(sizes, matrices, strict=True):
+        found[..., start : start + size, start : start + size] = matrix
+        start += size
+    return found
+
+
+def _derived_blocks(sizes: Sequence[int], n: int) -> Callable[[int, Tensor], Tensor]:
+    def derive(index: int, A: Tensor) -> Tensor:
+        found = torch.zeros(n, n, dtype=A.dtype)
+        start = sum(sizes[:index])
+        found[start : start + sizes[index], start : start + sizes[index]] = A
+        return found
+
+    return derive
+
+
+def _kronecker(g: Tensor, h: Tensor) -> Tensor:
+    size = g.shape[-1] * h.shape[-1]
+    return torch.einsum("...ij,...kl->...ikjl", g, h).reshape(*g.shape[:-2], size, size)
+
+
+def _derived_kronecker(first: int, second: int, index: int, A: Tensor) -> Tensor:
+    unit = torch.eye(second if index == 0 else first, dtype=A.dtype)
+    return torch.kron(A, unit) if index == 0 else torch.kron(unit, A)
+
+
+def _real_blocks(g: Tensor) -> Tensor:
+    """[[Re, -Im], [Im, Re]]."""
+    return torch.cat([torch.cat([g.real, -g.imag], -1), torch.cat([g.imag, g.real], -1)], -2)

@@ -1,0 +1,340 @@
+"""Invariant tensors: the vectors of T(p, q) that no element moves, by orbits of indices, by linear algebra, or by descent."""
+
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gnet.errors import ConfigError, ConvergenceError, RepresentationError
+from gnet.groups import GeneratedGroup
+from gnet.groups.invariants import null_space
+from gnet.groups.permutation import connected
+from gnet.plugins.tensors.reps import CAP, Simple, derived
+
+Solver = Literal["auto", "orbits", "svd", "eigh", "iterative"]
+SOLVERS = ("auto", "orbits", "svd", "eigh", "iterative")
+DENSE_SIZE = 4_000
+"""Most entries of a tensor for which "auto" takes linear algebra, O(N^3)."""
+SVD_ENTRIES = 30_000_000
+"""Most entries of the stacked constraints that "svd" takes."""
+EIGENVALUE_CUT = 1e-8
+"""Eigenvalues of C^* C below this share of the largest are zero: 1e-4 in singular values, far above rounding of the square."""
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Settings of the iterative solver, as in the published code of Finzi, Welling and Wilson (2021), arXiv:2104.09459.
+
+    Attributes:
+        step, momentum, max_steps: of gradient descent on |C W|^2 / 2.
+        tolerance: |C W| at which it stops.
+        cut: singular values of W below it are no directions.
+        gap: how much smaller the first value below the cut has to be than the last above.
+        start: columns of the first attempt; doubled while all are used.
+    """
+
+    step: float = 1e-2
+    momentum: float = 0.9
+    max_steps: int = 20_000
+    tolerance: float = 1e-5
+    cut: float = 1e-4
+    gap: float = 100.0
+    start: int = 10
+
+
+_known: "weakref.WeakKeyDictionary[GeneratedGroup, dict[tuple[int, int, str], Tensor]]" = weakref.WeakKeyDictionary()
+
+
+def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver = "auto") -> Tensor:
+    """An orthonormal basis of the invariants of T(p, q), in columns; found once for each group and type.
+
+    Args:
+        solver: "orbits" for groups of (signed) permutation matrices, O(d^(p+q)); "svd" of the stacked constraints; "eigh" of
+            their Gram matrix, which is smaller; "iterative" descent, which never makes a matrix of the tensor's size. "auto"
+            takes orbits where they apply, eigh up to ``DENSE_SIZE`` entries, then descent.
+
+    Shapes:
+        returns: (d^(p + q), r)
+
+    Raises:
+        ConfigError: an unknown solver, or orbits of a group that has none.
+        RepresentationError: more than ``CAP`` entries, or too many for "svd".
+        ConvergenceError: descent did not converge.
+
+    References:
+        Finzi, Welling and Wilson (2021), arXiv:2104.09459, theorem 1 and algorithm 1; Maron et al. (2019), arXiv:1812.09902, for
+        orbits.
+
+    Example:
+        >>> from gnet.plugins.tensors import O, S
+        >>> invariant_tensors(O(3), 4).shape, invariant_tensors(S(3), 4).shape
+        (torch.Size([81, 3]), torch.Size([81, 14]))
+    """
+    solver = chosen_solver(group, p, q, solver)
+    kept = _known.setdefault(group, {})
+    if (p, q, solver) not in kept:
+        part = Simple(p, q)
+        part.size(group.dim)  # checks the cap
+        if solver == "orbits":
+            found = orbit_basis(group, p + q)
+        elif solver == "iterative":
+            found = descend(group, part, Descent())
+        else:
+            found = _dense(group, part, solver)
+        kept[p, q, solver] = found
+    return kept[p, q, solver]
+
+
+def chosen_solver(group: GeneratedGroup, p: int, q: int, solver: Solver = "auto") -> Solver:
+    """What "auto" stands for; other words after checking that they are possible.
+
+    Example:
+        >>> from gnet.plugins.tensors import SO, B
+        >>> chosen_solver(SO(3), 4, 0), chosen_solver(B(3), 4, 0), chosen_solver(SO(3), 8, 0)
+        ('eigh', 'orbits', 'iterative')
+    """
+    if solver not in SOLVERS:
+        raise ConfigError(f"expected solver among {', '.join(SOLVERS)}, got {solver!r}")
+    if solver == "orbits" and not is_monomial(group):
+        raise ConfigError(f"orbits need (signed) permutation matrices, and {group.name} has others; take solver='auto'")
+    if solver != "auto":
+        return solver
+    if is_monomial(group):
+        return "orbits"
+    return "eigh" if group.dim ** (p + q) <= DENSE_SIZE else "iterative"
+
+
+def is_monomial(group: GeneratedGroup) -> bool:
+    """Whether all elements are permutation matrices with signs.
+
+    Example:
+        >>> from gnet.plugins.tensors import B, C
+        >>> is_monomial(B(3)), is_monomial(C(4)), is_monomial(C(3))
+        (True, True, False)
+    """
+    if group.lie_dim or group.dtype.is_complex:
+        return False
+    sizes = group.generators.abs()
+    # A quarter turn by cosine and sine is a signed permutation to rounding.
+    near = ((sizes < 1e-12) | ((sizes - 1).abs() < 1e-12)).all()
+    return bool(near) and bool((sizes.sum(1) - 1).abs().max() < 1e-9 if len(sizes) else True)
+
+
+def orbit_basis(group: GeneratedGroup, rank: int) -> Tensor:
+    """Indicators of the orbits of index tuples, with signs, normed; an orbit that meets its own negative has none.
+
+    A tuple with sign + and the same with sign - are two points; the generators join points, and an orbit counts if it does not
+    hold both signs of a tuple. For these groups V is its own dual.
+
+    Shapes:
+        returns: (d^rank, r)
+
+    Example:
+        >>> from gnet.plugins.tensors import B
+        >>> orbit_basis(B(2), 2)
+        tensor([[0.7071],
+                [0.0000],
+                [0.0000],
+                [0.7071]], dtype=torch.float64)
+    """
+    labels, signs = signed_orbits(group, rank)
+    kept = labels >= 0
+    count = int(labels.max()) + 1 if bool(kept.any()) else 0
+    basis = torch.zeros(len(labels), count, dtype=torch.float64)
+    rows = kept.nonzero().flatten()
+    basis[rows, labels[rows]] = signs[rows]
+    return basis / basis.norm(dim=0, keepdim=True)
+
+
+def signed_orbits(group: GeneratedGroup, rank: int) -> tuple[Tensor, Tensor]:
+    """The orbit of each index tuple, -1 where signs cancel, and its sign relative to the first tuple of the orbit.
+
+    O(M d^rank), no matrix.
+
+    Shapes:
+        returns: (d^rank,) int64 and (d^rank,) float64
+
+    Example:
+        >>> from gnet.plugins.tensors import S
+        >>> signed_orbits(S(2), 2)[0]
+        tensor([0, 1, 1, 0])
+    """
+    size = group.dim**rank
+    if size > CAP:
+        raise RepresentationError(f"T({rank}) of {group.name} has {size} entries, more than the cap of {CAP}")
+    return signed_components([moved_tuples(g, rank) for g in group.generators], size)
+
+
+def moved_tuples(g: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Where a (signed) permutation matrix sends each index tuple, and with which sign.
+
+    Shapes:
+        g: (d, d)    returns: (d^rank,) int64 and (d^rank,) float64, each +1 or -1
+
+    Example:
+        >>> moved_tuples(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), 1)
+        (tensor([1, 0]), tensor([ 1., -1.], dtype=torch.float64))
+    """
+    image, sign = g.abs().argmax(0), g.sum(0).round().double()
+    places, signs = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.float64)
+    for _ in range(rank):
+        places = (places[:, None] * len(g) + image).flatten()
+        signs = (signs[:, None] * sign).flatten()
+    return places, signs
+
+
+def signed_components(moves: Sequence[tuple[Tensor, Tensor]], size: int) -> tuple[Tensor, Tensor]:
+    """The orbits of points that maps move and change in sign: label, -1 where signs cancel, and sign relative to the first.
+
+    Point i + size is point i with the other sign; an orbit counts if it does not hold a point with both signs.
+
+    Shapes:
+        moves: of each generator the images (size,) int64 and the signs (size,)    returns: (size,) int64 and (size,) float64
+
+    Example:
+        >>> swap, keep = torch.tensor([1, 0, 2]), torch.tensor([0, 1, 2])
+        >>> signed_components([(swap, torch.tensor([-1, -1, 1])), (keep, torch.tensor([1, 1, -1]))], 3)
+        (tensor([ 0,  0, -1]), tensor([ 1., -1.,  1.], dtype=torch.float64))
+    """
+    sources, targets = [torch.empty(0, dtype=torch.long)], [torch.empty(0, dtype=torch.long)]
+    for places, signs in moves:
+        index, flips = torch.arange(size), (signs < 0).long() * size
+        sources += [index, index + size]
+        targets += [places + flips, (places + size + flips) % (2 * size)]
+    found = connected(torch.cat(sources), torch.cat(targets), 2 * size)
+    plus, minus = found[:size], found[size:]
+    # A component and its negative are one orbit; its name is the first point in either.
+    first = torch.full((int(found.max()) + 1,), 2 * size, dtype=torch.long)
+    first.scatter_reduce_(0, found, torch.arange(2 * size) % size, "amin")
+    head = first[plus]
+    names, labels = torch.unique(torch.where(plus == minus, -1, head), return_inverse=True)
+    labels = labels - int(bool((names == -1).any()))
+    relative = torch.where(plus == plus[head], 1.0, -1.0).double()
+    return labels, relative
+
+
+def count_orbits(group: GeneratedGroup, rank: int) -> int:
+    """dim T(rank) of a group of (signed) permutation matrices, without a basis.
+
+    Example:
+        >>> from gnet.plugins.tensors import S
+        >>> count_orbits(S(6), 6)
+        203
+    """
+    return int(signed_orbits(group, rank)[0].max()) + 1
+
+
+def _dense(group: GeneratedGroup, part: Simple, solver: str) -> Tensor:
+    """The null space of the stacked constraints, or of their Gram matrix."""
+    n = part.size(group.dim)
+    count = (len(group.generators) + group.lie_dim) * n * n
+    if solver == "svd" and count > SVD_ENTRIES:
+        raise RepresentationError(
+            f"svd takes constraints of up to {SVD_ENTRIES} entries, {part} of {group.name} has {count}; take 'eigh'"
+        )
+    unit = torch.eye(n, dtype=group.dtype)
+    rows = [part.act(g, unit).mT - unit for g in group.generators]
+    rows += [derived(part, A, unit).mT for A in group.lie_algebra]
+    if solver == "svd":
+        return null_space(rows, n, group.dtype).mT
+    gram = torch.zeros(n, n, dtype=group.dtype)
+    for row in rows:
+        gram += row.mH @ row
+    values, vectors = torch.linalg.eigh(gram)
+    return vectors[:, values <= EIGENVALUE_CUT * max(float(values[-1]), 1.0)]
+
+
+def descend(group: GeneratedGroup, part: Simple, settings: Descent, generator: torch.Generator | None = None) -> Tensor:
+    """Gradient descent on |C W|^2 / 2 for random columns W, the rank by their singular values; C is applied factor by factor.
+
+    O(r rank d^(rank + 1)) per step and constraint. The basis is right to about 1e-5.
+
+    Raises:
+        ConvergenceError: not converged, no step small enough, or no clear gap in the singular values.
+
+    Example:
+        >>> from gnet.plugins.tensors import SO
+        >>> descend(SO(3), Simple(2), Descent()).shape
+        torch.Size([9, 1])
+    """
+    n = part.size(group.dim)
+    columns = settings.start
+    # The same tensors at every call: a basis is part of what a net is.
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    while True:
+        columns = min(columns, n)
+        found = _descent(group, part, settings, columns, generator)
+        u, values, _ = torch.linalg.svd(found, full_matrices=False)
+        rank = int((values > settings.cut).sum())
+        if rank < columns:
+            largest_lost, smallest_kept = float(values[rank]), float(values[rank - 1]) if rank else math.inf
+            if smallest_kept < settings.gap * largest_lost:
+                raise ConvergenceError(
+                    f"descent for {part} of {group.name}: singular values {smallest_kept:.3g} and {largest_lost:.3g} beside "
+                    f"the cut {settings.cut:g} are no gap of {settings.gap:g}; lower the tolerance"
+                )
+            return u[:, :rank]
+        if columns == n:
+            return u
+        columns *= 2
+
+
+def _descent(group: GeneratedGroup, part: Simple, settings: Descent, columns: int, generator: torch.Generator) -> Tensor:
+    """(N, columns) with |C W| below the tolerance."""
+    n, step = part.size(group.dim), settings.step
+    start = torch.randn(n, columns, dtype=group.dtype, generator=generator) / math.sqrt(n)
+    while step >= 1e-4:
+        W, speed = start.clone(), torch.zeros_like(start)
+        for number in range(settings.max_steps):
+            gradient, loss = _gradient(group, part, W)
+            if math.sqrt(2 * loss) <= settings.tolerance:
+                return W
+            if not math.isfinite(loss) or (number > 100 and loss > 2e3):
+                break
+            speed = settings.momentum * speed - step * gradient
+            W = W + speed
+        else:
+            raise ConvergenceError(
+                f"descent for {part} of {group.name}: |C W| is {math.sqrt(2 * loss):.3g} after {settings.max_steps} steps, "
+                f"expected {settings.tolerance:g}; raise max_steps"
+            )
+        step /= 3
+    raise ConvergenceError(f"descent for {part} of {group.name} diverges even with steps of {3 * step:.2g}")
+
+
+def _gradient(group: GeneratedGroup, part: Simple, W: Tensor) -> tuple[Tensor, float]:
+    """C^* C W and |C W|^2 / 2."""
+    rows, total, loss = W.mT, torch.zeros_like(W.mT), 0.0
+    for g in group.generators:
+        residual = part.act(g, rows) - rows
+        # The transpose of g^-T on dual factors is what g^* does to them, and likewise for V.
+        total = total + part.act(g.mH, residual) - residual
+        loss += float(residual.abs().square().sum()) / 2
+    for A in group.lie_algebra:
+        residual = derived(part, A, rows)
+        total = total + derived(part, A.mH, residual)
+        loss += float(residual.abs().square().sum()) / 2
+    return total.mT, loss
+
+
+def sparsify(basis: Tensor) -> Tensor:
+    """Another basis of the same space with the unit matrix in some rows, thus many zeros: for pictures, not orthonormal.
+
+    Shapes:
+        basis: (N, r)    returns: (N, r)
+
+    Example:
+        >>> from gnet.plugins.tensors import SO
+        >>> sparsify(invariant_tensors(SO(2), 2)).abs().round(decimals=6).unique()
+        tensor([0., 1.], dtype=torch.float64)
+    """
+    from scipy.linalg import qr
+
+    rank = basis.shape[1]
+    rows: Sequence[int] = qr(basis.mT.numpy(), pivoting=True, mode="r")[1][:rank]
+    found = basis @ torch.linalg.inv(basis[torch.as_tensor(list(rows), dtype=torch.long)])
+    return torch.where(found.abs() < 1e-9, torch.zeros_like(found), found)

@@ -1,0 +1,91 @@
+"""The experiments in small: their nets have the symmetry, their tables the rows, and the same seeds give the same numbers."""
+
+import pytest
+import torch
+
+from gnet import equivariance_error
+from gnet.errors import ConfigError
+from gnet.plugins.geometric_images import ImageGroup, Signature
+from gnet.plugins.geometric_images.experiment import FlowPrediction, ToyTask
+from gnet.plugins.geometric_images.fitting import Fit, norm_of_difference, relative_difference
+from gnet.plugins.geometric_images.tasks import task
+
+SMALL = {"seeds": 2, "side": 8, "num_val": 2, "num_test": 3, "max_epochs": 2}
+VECTOR = Signature(2, {(1, 1): 1})
+
+
+def simulations():
+    return {
+        "gravity": ToyTask("gravity", [2, 3], filters=[0, 1], **SMALL),
+        "charges": ToyTask("charges", [2], channels=2, cnn_channels=3, **SMALL),
+        "flow": FlowPrediction([2], channels=2, time=0.1, **SMALL),
+    }
+
+
+@pytest.mark.parametrize("name", ["gravity", "charges", "flow"])
+def test_nets_have_the_symmetry_of_the_task_and_cnns_have_not(name, rng):
+    simulation = simulations()[name]
+    group = ImageGroup(8, torus=name == "flow")
+    given = VECTOR if name == "flow" else task(name).sig_in
+    x, y = simulation.data(3, rng)
+    for model in ("ginet", "cnn"):
+        net = simulation.network(model, rng).double()
+        assert net(x.double()).shape == y.shape
+        error = equivariance_error(
+            net, x.double(), group, given.action(group), VECTOR.action(group), num_samples=6, generator=rng
+        ).relative
+        assert (error < 1e-10) == (model == "ginet")
+
+
+@pytest.mark.parametrize("name", ["gravity", "charges", "flow"])
+def test_tables_and_pictures(name, tmp_path):
+    simulation, again = simulations()[name], simulations()[name]
+    lines = simulation.run()
+    losses = [line for line in lines if line.quantity == "test_loss"]
+    assert len(losses) == 1 + 2 * len(simulation.sizes)
+    assert all(0 < line.measured < 100 for line in losses)
+    assert [line.measured for line in again.run()] == [line.measured for line in lines]
+    text = simulation.summary(lines)
+    assert f"| {simulation.sizes[0]} | " in text and simulation.reference in text
+    figure = simulation.draw(lines)
+    assert [axes.get_title() for axes in figure.axes[1:]] == ["target", "GI-Net"]
+    figure.savefig(tmp_path / "figure.png")
+
+
+def test_a_linear_net_learns_gravity_and_a_flow_net_beats_no_change():
+    simulation = ToyTask("gravity", [4], 1, ["ginet"], side=8, filters=[0, 1], num_val=4, num_test=10, max_epochs=60)
+    found = {line.settings["model"]: line.measured for line in simulation.run() if line.quantity == "test_loss"}
+    assert found["ginet"] < 0.3 * found["zero field"]
+
+
+def test_the_cnn_has_as_many_weights():
+    simulation = FlowPrediction()
+    counts = [sum(p.numel() for p in simulation.network(m, torch.Generator()).parameters()) for m in ("ginet", "cnn")]
+    assert counts[0] <= counts[1] < 1.25 * counts[0]
+    published = ToyTask("charges", cnn_channels=20).network("cnn", torch.Generator())
+    assert sum(p.numel() for p in published.parameters()) == 25_920
+
+
+def test_losses_and_early_stopping(rng):
+    y, target = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    assert float(norm_of_difference(y, target)) == 2.0
+    assert float(relative_difference(2 * y, y)) == 1.0
+    net, x = torch.nn.Linear(1, 1), torch.randn(20, 1, generator=rng)
+    with torch.no_grad():
+        net.weight.fill_(5.0)
+        net.bias.fill_(5.0)
+    start = net(x).detach()  # of which training moves away, so that the first epoch is the best
+    assert Fit(lr=0.01, max_epochs=500, patience=7).run(net, (x, 0 * x), (x, start)) == 8
+    assert 0 < float(norm_of_difference(net(x).detach(), start)) < 0.2
+    assert Fit(lr=0.01, max_epochs=3, patience=7).run(net, (x, 0 * x), (x, start)) == 3
+
+
+def test_settings_are_checked():
+    with pytest.raises(ConfigError, match="ginet, cnn, got 'mlp'"):
+        ToyTask(models=["mlp"])
+    with pytest.raises(ConfigError, match="got 'light'"):
+        ToyTask("light")
+    with pytest.raises(ConfigError, match="sizes, seeds"):
+        FlowPrediction(sizes=[0])
+    with pytest.raises(ConfigError, match="lr > 0"):
+        Fit(lr=0.0)

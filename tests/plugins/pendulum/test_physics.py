@@ -1,0 +1,188 @@
+"""The pendulum by hand and against another integrator: energies, forces, paths, what is kept, and what is refused."""
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from gnet.errors import ConfigError, ConvergenceError, DegenerateInputError, MissingExtraError, ShapeError
+from gnet.plugins.pendulum import Pendulum, angular_momentum, integrate
+from gnet.plugins.pendulum.solvers import midpoint_step
+
+Z = torch.tensor([0.1, -0.2, -1.5, -0.15, 0.1, -3, 0.4, 0, -0.1, -0.2, 0.3, 0.1], dtype=torch.float64)
+TIMES = 0.2 * torch.arange(150, dtype=torch.float64)
+AT_END = [0.39560753, -0.10770826, -2.32355571, -0.20814355, 0.52582025, -2.87228084]
+AT_END += [-0.19130737, 0.28190371, -0.55074128, 0.23377017, -0.41799636, -0.27292267]
+
+
+def by_numpy(t: float, z: np.ndarray) -> np.ndarray:
+    """The slow twin, all constants 1 and kappa = 1."""
+    q1, q2, p1, p2 = z.reshape(4, 3)
+    g, y = np.array([0.0, 0.0, -1.0]), q2 - q1
+    pull = 2 * (1 - 1 / np.sqrt(y @ y)) * y
+    return np.concatenate([p1, p2, -(1 - 1 / np.sqrt(q1 @ q1)) * q1 + pull + g, -pull + g])
+
+
+def reference(method: str, times: torch.Tensor, tol: float = 1e-12) -> torch.Tensor:
+    found = solve_ivp(by_numpy, (0.0, float(times[-1])), Z.numpy(), method, times.numpy(), rtol=tol, atol=tol)
+    return torch.from_numpy(found.y.T.copy())
+
+
+def drift(path: torch.Tensor) -> float:
+    return float((Pendulum().energy(path) - Pendulum().energy(Z)).abs().max())
+
+
+def test_energy_force_and_angular_momentum_by_hand():
+    assert float(Pendulum().energy(Z)) == pytest.approx(-3.90907508881, abs=1e-11)
+    assert float(Pendulum(kappa=0.5).energy(Z)) == pytest.approx(-4.06032508881, abs=1e-11)
+    force = [-0.21148131, 0.28102713, -1.55358684, 0.17741935, -0.21290323, 0.06451613]
+    assert Pendulum()(Z)[6:].tolist() == pytest.approx(force, abs=1e-8)
+    assert float(angular_momentum(Z)) == pytest.approx(-0.055, abs=1e-12)
+
+
+@pytest.mark.parametrize("kappa", [1.0, 0.5])
+def test_the_field_is_the_gradient_of_the_energy(kappa, rng):
+    pendulum = Pendulum(kappa, m1=0.7, m2=1.3, k1=2.0, k2=0.6, l1=0.8, l2=1.1)
+    z = (Z + 0.3 * torch.randn(5, 12, dtype=torch.float64, generator=rng)).requires_grad_()
+    (found,) = torch.autograd.grad(pendulum.energy(z).sum(), z)
+    z, expected = z.detach(), torch.cat([found[:, 6:], -found[:, :6]], 1)
+    torch.testing.assert_close(pendulum(z), expected)
+    wrong = Pendulum(1.5 - kappa)(z)  # the liar: the other reading of the second spring
+    assert float((wrong - expected).abs().max()) > 0.1
+
+
+def test_it_rests_where_it_should():
+    for kappa, second in ((1.0, -4.5), (0.5, -5.0)):
+        rest = Pendulum(kappa).equilibrium()
+        assert rest[[2, 5]].tolist() == [-3.0, second]
+        torch.testing.assert_close(Pendulum(kappa)(rest), torch.zeros(12, dtype=torch.float64))
+
+
+def test_paths_at_three_times():
+    """States worked out before; by RK4 with steps of 0.02, and by two solvers of another library."""
+    path = integrate(Pendulum(), Z, TIMES, substeps=10)
+    for found, tol in ((path, 3e-7), (reference("DOP853", TIMES), 2e-8)):
+        assert found[1, :3].tolist() == pytest.approx([0.17506834, -0.19414343, -1.55037232], abs=tol)
+        assert found[25, :3].tolist() == pytest.approx([-0.24561832, 0.24039974, -4.41966303], abs=tol)
+        assert found[-1].tolist() == pytest.approx(AT_END, abs=tol)
+
+
+def test_adaptive_solvers_keep_the_energy():
+    dormand_prince, higher = reference("RK45", TIMES), reference("DOP853", TIMES)
+    assert drift(dormand_prince) < 1e-10
+    assert drift(higher) < 1e-10
+    assert float((angular_momentum(dormand_prince) + 0.055).abs().max()) < 1e-11
+    few = TIMES[:11]
+    ours = integrate(Pendulum(), Z, few, "dopri5", rtol=1e-12, atol=1e-12)
+    assert drift(ours) < 1e-10
+    assert float((angular_momentum(ours) + 0.055).abs().max()) < 1e-11
+    torch.testing.assert_close(ours, higher[:11], rtol=0, atol=1e-9)
+    assert drift(integrate(Pendulum(), Z, few, "dopri5")) > 1e-8  # the liar: the published tolerance
+
+
+@pytest.mark.parametrize(
+    ("h", "kick_first", "drift_first"), [(0.1, 4.3e-3, 3.7e-3), (0.05, 1.1e-3, 9.3e-4), (0.02, 1.7e-4, 1.5e-4)]
+)
+def test_leapfrog_is_of_second_order(h, kick_first, drift_first):
+    times = h * torch.arange(round(30 / h) + 1, dtype=torch.float64)
+    for method, expected in (("leapfrog", kick_first), ("leapfrog_dkd", drift_first)):
+        path = integrate(Pendulum(), Z, times, method, substeps=1)
+        assert drift(path) == pytest.approx(expected, rel=0.03)
+        assert float((angular_momentum(path) + 0.055).abs().max()) < 1e-14
+
+
+def test_the_midpoint_rule_is_symplectic():
+    """Its derivative M has M^T J M = J, at second order; that of RK4 does not."""
+    unit = torch.eye(6, dtype=torch.float64)
+    J = torch.cat([torch.cat([0 * unit, unit], 1), torch.cat([-unit, 0 * unit], 1)])
+
+    def broken(method: str) -> float:
+        step = lambda z: integrate(Pendulum(), z, torch.tensor([0.0, 0.3]), method, substeps=1)[-1]  # noqa: E731
+        M = torch.autograd.functional.jacobian(step, Z)
+        return float((M.mT @ J @ M - J).abs().max())
+
+    assert broken("midpoint") < 1e-10
+    assert broken("leapfrog") < 1e-10
+    assert broken("rk4") > 1e-6
+    few = TIMES[:26]
+    true = reference("DOP853", few)
+    coarse, fine = ((integrate(Pendulum(), Z, few, "midpoint", substeps=each) - true).abs().max() for each in (2, 4))
+    assert 3.5 < float(coarse / fine) < 4.5
+
+
+def test_batches_and_single_states_give_the_same_path(rng):
+    z = Z + 0.1 * torch.randn(2, 3, 12, dtype=torch.float64, generator=rng)
+    whole = integrate(Pendulum(), z, TIMES[:4])
+    assert whole.shape == (2, 3, 4, 12)
+    torch.testing.assert_close(whole[1, 2], integrate(Pendulum(), z[1, 2], TIMES[:4]))
+    together = integrate(Pendulum(), z, TIMES[:4], "dopri5", rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(together, integrate(Pendulum(), z, TIMES[:4], substeps=40), rtol=1e-7, atol=1e-7)
+
+
+def test_gradients_flow_through_every_solver():
+    z = Z[None].clone().requires_grad_()
+    for method in ("rk4", "leapfrog", "midpoint"):
+        assert torch.autograd.gradcheck(
+            lambda z, m=method: integrate(Pendulum(), z, TIMES[:2], m, substeps=1)[:, -1].sum(), z, atol=1e-6
+        )
+
+
+# --- what is refused ---
+
+
+def test_springs_without_direction_are_refused():
+    at_pivot, together = Z.clone(), Z.clone()
+    at_pivot[:3] = 0.0
+    together[3:6] = together[:3]
+    for z in (at_pivot, together):
+        with pytest.raises(DegenerateInputError, match="spring of length zero"):
+            Pendulum()(z)
+
+
+def test_a_path_without_end_is_reported_with_the_time_reached():
+    blow_up = lambda z: z**3  # noqa: E731
+    start = torch.ones(1, 2, dtype=torch.float64)
+    with pytest.raises(ConvergenceError, match=r"not finite after t = 0\.[46]"):
+        integrate(blow_up, start, TIMES, check=True)
+    with pytest.raises(ConvergenceError, match="not finite after t = 0"):
+        integrate(blow_up, start[0], TIMES, check=True)
+    assert not bool(integrate(blow_up, start, TIMES)[:, -1].isfinite().any())
+    with pytest.raises(ConvergenceError, match="midpoint rule changes by"):
+        midpoint_step(lambda z: -50 * z.sin(), start, 1.0, max_steps=5)
+
+
+def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "torchdiffeq":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[pendulum\]'"):
+        integrate(Pendulum(), Z, TIMES, "dopri5")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Pendulum(kappa=0), ConfigError, "masses, springs and kappa above zero"),
+        (lambda: Pendulum()(torch.ones(6)), ShapeError, r"expected states \(..., 12\)"),
+        (lambda: angular_momentum(torch.ones(13)), ShapeError, r"got \(13,\)"),
+        (lambda: integrate(torch.sin, torch.ones(3), TIMES), ShapeError, "an even S"),
+        (lambda: integrate(torch.sin, torch.ones(4), TIMES[:0]), ShapeError, "T >= 1"),
+        (lambda: integrate(torch.sin, torch.ones(4), TIMES, "euler"), ConfigError, "got 'euler'"),
+        (lambda: integrate(torch.sin, torch.ones(4), TIMES, substeps=0), ConfigError, "substeps >= 1"),
+        (
+            lambda: integrate(torch.sin, torch.ones(4), TIMES, "leapfrog"),
+            ConfigError,
+            r"needs a field with kick\(q\) and drift\(p\)",
+        ),
+    ],
+)
+def test_settings_are_checked(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,72 @@
+"""Irreducible parts of tensors of O(3): multiplicities by counting, and the change of basis against e3nn, if installed."""
+
+import sys
+
+import pytest
+import torch
+
+from gnet.errors import MissingExtraError, RepresentationError
+from gnet.plugins.tensors import SO, D, O, T, invariant_dim, irreps_of, regular, to_irreps
+
+POWERS = {
+    2: {(0, 1): 1, (1, 1): 1, (2, 1): 1},
+    3: {(0, -1): 1, (1, -1): 3, (2, -1): 2, (3, -1): 1},
+    4: {(0, 1): 3, (1, 1): 6, (2, 1): 6, (3, 1): 3, (4, 1): 1},
+    5: {(0, -1): 6, (1, -1): 15, (2, -1): 15, (3, -1): 10, (4, -1): 4, (5, -1): 1},
+}
+
+
+@pytest.mark.parametrize(("rank", "expected"), POWERS.items())
+def test_powers_of_vectors(rank, expected):
+    assert irreps_of(T(rank)) == expected
+    assert sum(count * (2 * degree + 1) for (degree, _), count in expected.items()) == 3**rank
+
+
+@pytest.mark.parametrize("rank", range(6))
+def test_scalars_are_the_invariants(rank):
+    found = irreps_of(T(rank))
+    assert found.get((0, 1), 0) == invariant_dim(T(rank), O(3))
+    assert found.get((0, 1), 0) + found.get((0, -1), 0) == invariant_dim(T(rank), SO(3))
+
+
+def test_without_e3nn_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "e3nn", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[irreps\]'"):
+        to_irreps(T(2))
+
+
+def test_regular_types_are_none_of_o3():
+    with pytest.raises(RepresentationError, match="none of O"):
+        irreps_of(regular(D(3)))
+
+
+@pytest.mark.parametrize("rep", [T(2), T(3), T(4), 2 * T(1) + T(0) + 2 * T(2)], ids=lambda rep: rep.name)
+def test_the_change_of_basis_makes_blocks(rep, rng):
+    o3 = pytest.importorskip("e3nn.o3", reason="e3nn is an optional extra")
+    irreps, Q = to_irreps(rep)
+    size = rep.size(3)
+    torch.testing.assert_close(Q @ Q.mT, torch.eye(size, dtype=torch.float64))
+    counts = {(part.ir.l, part.ir.p): part.mul for part in irreps}
+    assert counts == irreps_of(rep)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for g in O(3).sample(3, rng):
+            blocks = Q @ rep(g, torch.eye(size, dtype=torch.float64)).mT @ Q.mT
+            torch.testing.assert_close(blocks, irreps.D_from_matrix(g), atol=1e-6, rtol=0)
+    finally:
+        torch.set_default_dtype(default)
+    with pytest.raises(AssertionError):  # the liar: another basis
+        torch.testing.assert_close(Q.flip(0) @ rep(g, torch.eye(size, dtype=torch.float64)).mT @ Q.flip(0).mT, blocks)
+    assert o3.Irreps is not None
+
+
+def test_constants_of_e3nn():
+    o3 = pytest.importorskip("e3nn.o3", reason="e3nn is an optional extra")
+    epsilon = torch.zeros(3, 3, 3)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        epsilon[i, j, k], epsilon[i, k, j] = 1.0, -1.0
+    torch.testing.assert_close(o3.wigner_3j(1, 1, 1).float(), epsilon / 6**0.5, atol=1e-6, rtol=0)
+    torch.testing.assert_close(o3.wigner_3j(1, 1, 0)[..., 0].float(), torch.eye(3) / 3**0.5, atol=1e-6, rtol=0)
+    assert o3.Linear("3x0e+2x1o+1x2e", "4x0e+3x1o+2x2e").weight_numel == 20
+    assert o3.FullyConnectedTensorProduct("2x0e+1x1o", "2x0e+1x1o", "2x0e+1x1o+1x1e+1x2e").weight_numel == 16
