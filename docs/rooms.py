@@ -20,7 +20,10 @@ import gnet
 REFERENCE = Path(__file__).resolve().parent / "reference"
 INNER = ("kernels",)
 """Rooms without a page: what they hold is for other rooms."""
-ROOMS = ("gnet", *(f"gnet.{room}" for room in gnet._ROOMS if room not in INNER), "datasets")
+FAMILIES = tuple(
+    f"gnet.plugins.{each.name}" for each in pkgutil.iter_modules(import_module("gnet.plugins").__path__) if each.ispkg
+)
+ROOMS = ("gnet", *(f"gnet.{room}" for room in gnet._ROOMS if room not in INNER), *FAMILIES, "datasets")
 DIRECTIVE = re.compile(r"^\.\. (automodule|names|modules):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
 
 
