@@ -5,12 +5,14 @@ receiver and orbit, and rows are sorted by orbit, so that the rows of a weight a
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gnet.kernels import backends
+from gnet.kernels.batched import folded, one_by_one, only
 from gnet.kernels.segments import segment_sum
 
 FINE = 16
@@ -97,6 +99,78 @@ def spread(x: Tensor, senders: Tensor, receivers: Tensor, weights: Tensor, num_n
     nodes = x.movedim(-2, 0)
     sent = nodes.index_select(0, senders) * weights.reshape(-1, *[1] * (nodes.ndim - 1))
     return segment_sum(sent, receivers, num_nodes).movedim(0, -2)
+
+
+SPARSE = 6
+"""Pairs of nodes for each edge from which a sparse matrix of fixed numbers is faster than a dense one (CPU)."""
+
+
+class FixedEdges(nn.Module):
+    """``y_i = sum_{j -> i} w_ji x_j`` with weights that are never trained, for every channel: the edges are sorted once.
+
+    On the CPU, in float32 and float64, the matrix is sparse, forward and backward, where edges are few; elsewhere as ``spread``.
+
+    Args:
+        senders, receivers: distinct pairs, (E,).
+        weights: of the edges, (E,).
+
+    Shapes:
+        x: (N, K)    returns: (N, K)
+
+    Example:
+        >>> edges = FixedEdges(torch.tensor([0, 1]), torch.tensor([1, 1]), torch.tensor([10.0, 1.0]), num_nodes=2)
+        >>> edges(torch.tensor([[1.0], [2.0]])).flatten()
+        tensor([ 0., 12.])
+    """
+
+    senders: Tensor
+    receivers: Tensor
+    weights: Tensor
+    order: Tensor
+
+    def __init__(self, senders: Tensor, receivers: Tensor, weights: Tensor, num_nodes: int) -> None:
+        super().__init__()
+        self.num_nodes = num_nodes
+        by_receiver = torch.argsort(receivers * num_nodes + senders)
+        senders, receivers, weights = senders[by_receiver], receivers[by_receiver], weights[by_receiver]
+        order = torch.argsort(senders * num_nodes + receivers)
+        for name, tensor in {"senders": senders, "receivers": receivers, "weights": weights, "order": order}.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Send."""
+        weights, is_sparse = self.weights.to(x.dtype), self.num_nodes**2 > SPARSE * len(self.weights)
+        plain = x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling()
+        if plain or not is_sparse:
+            return spread(x, self.senders, self.receivers, weights, self.num_nodes)
+        there = torch.stack([self.receivers, self.senders]), weights
+        back = torch.stack([self.senders, self.receivers])[:, self.order], weights[self.order]
+        return cast(Tensor, _Sent.apply(x, *there, *back))
+
+
+class _Sent(torch.autograd.Function):
+    """A sparse matrix, given by sorted places and values, times x; its transpose, given likewise, times the gradient."""
+
+    @staticmethod
+    def forward(x: Tensor, places: Tensor, values: Tensor, *back: Tensor) -> Tensor:
+        size = (len(x), len(x))
+        return torch.sparse.mm(torch.sparse_coo_tensor(places, values, size, is_coalesced=True, check_invariants=False), x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        places, values, back_places, back_values = ctx.saved_tensors
+        return _Sent.apply(grad, back_places, back_values, places, values), None, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[int | None], x: Tensor, *matrices: Tensor) -> tuple[Tensor, int]:
+        if not only(in_dims, [0]):
+            return one_by_one(_Sent.apply, info.batch_size, in_dims, (x, *matrices))
+        columns = folded(x, in_dims[0], info.batch_size, 1)
+        return _Sent.apply(columns, *matrices).unflatten(1, (info.batch_size, -1)), 1
 
 
 def _grouped(values: Tensor, weights: Tensor, index: RowIndex) -> Tensor:

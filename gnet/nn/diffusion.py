@@ -6,7 +6,7 @@ from torch_geometric.data import Data
 
 from gnet.errors import ConfigError
 from gnet.graphs.edges import checked_edges
-from gnet.kernels.sparse import spread
+from gnet.kernels.sparse import FixedEdges
 
 
 class Diffusion(nn.Module):
@@ -30,17 +30,12 @@ class Diffusion(nn.Module):
                 [4.0000, 0.5000, 0.0000]])
     """
 
-    senders: Tensor
-    receivers: Tensor
-    forwards: Tensor
-    backwards: Tensor
-
     def __init__(self, data: Data, num_steps: int = 1) -> None:
         super().__init__()
         if num_steps < 0:
             raise ConfigError(f"expected num_steps >= 0, got {num_steps}")
         edges = checked_edges(data)
-        self.num_nodes, self.num_steps = edges.num_nodes, num_steps
+        self.num_steps = num_steps
         codes, place = torch.unique(edges.index[0] * edges.num_nodes + edges.index[1], return_inverse=True)
         weight = torch.zeros(len(codes), dtype=torch.float64).index_add(0, place, edges.weight)
         senders, receivers = codes // edges.num_nodes, codes % edges.num_nodes
@@ -48,9 +43,8 @@ class Diffusion(nn.Module):
             torch.zeros(edges.num_nodes, dtype=torch.float64).index_add(0, ends, weight)[ends].clamp(min=1e-300)
             for ends in (senders, receivers)
         )
-        tensors = {"senders": senders, "receivers": receivers, "forwards": weight / out, "backwards": weight / back}
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
+        self.forwards = FixedEdges(senders, receivers, (weight / out).float(), edges.num_nodes)
+        self.backwards = FixedEdges(receivers, senders, (weight / back).float(), edges.num_nodes)
 
     @property
     def num_parts(self) -> int:
@@ -62,10 +56,10 @@ class Diffusion(nn.Module):
         if self.num_steps == 0:
             return z
         flat, parts = z.flatten(1), [z.flatten(1)]
-        for ends, weights in (((self.senders, self.receivers), self.forwards), ((self.receivers, self.senders), self.backwards)):
-            before, now = flat, spread(flat, *ends, weights, self.num_nodes)
+        for walk in (self.forwards, self.backwards):
+            before, now = flat, walk(flat)
             parts.append(now)
             for _ in range(self.num_steps - 1):
-                before, now = now, 2 * spread(now, *ends, weights, self.num_nodes) - before
+                before, now = now, 2 * walk(now) - before
                 parts.append(now)
         return torch.stack([part.reshape(z.shape) for part in parts], 2).flatten(2)
