@@ -22,14 +22,15 @@ from gnet.training.symmetry import Symmetry
 
 
 class EquivariancePenalty(AroundNet):
-    """Adds ``weight`` times the equivariance error of the net at one random element to every training loss.
+    """Adds ``weight`` times the equivariance error of the net at random elements to every training loss.
 
-    It is ``gnet.nn.relaxed.equivariance_penalty`` at the inputs of the net's last call, a squared norm per item: unbiased, and
-    one more call of the net per batch, in the trainer's precision. The loss is changed in place just before the backward pass,
-    so that one backward pass sees both. Of batches whose gradients accumulate it takes the mean, as Lightning does of their
-    losses; with a gradient scaler (16-mixed) it is scaled as they are; with DDP every device draws an element of its own and
-    gradients are averaged (strategies that shard a net's weights are not supported). The loss that the module logs is its own;
-    the penalty is logged as ``equivariance_penalty``, and the error that is left as ``equivariance_error_penalised``.
+    It is ``gnet.nn.relaxed.equivariance_penalty`` at the inputs of the net's last call, a squared norm per item: unbiased,
+    and ``num_samples`` more calls of the net per batch, in the trainer's precision. The loss is changed in place just before
+    the backward pass, so that one backward pass sees both. Of batches whose gradients accumulate it takes the mean, as
+    Lightning does of their losses; with a gradient scaler (16-mixed) it is scaled as they are; with DDP every device draws an
+    element of its own and gradients are averaged (strategies that shard a net's weights are not supported). The loss that the
+    module logs is its own; the penalty is logged as ``equivariance_penalty``, and the error that is left as
+    ``equivariance_error_penalised``.
 
     Args:
         group: a group, a rule that makes one (as ``--model.symmetry``), or None for the module's own.
@@ -38,9 +39,10 @@ class EquivariancePenalty(AroundNet):
         action_in, action_out: None is the group's own; of a GNetModule with one value per graph outputs do not move.
         moved: further arguments that move as outputs do, by place (from 0 on) or name; None moves floating tensors with the items
             and nodes of x, such as targets shown to a recurrent net, and leaves edges and their weights where they are.
+        num_samples: random elements for each batch.
 
     Raises:
-        ConfigError: a negative weight; when the fit starts, no net, no group, or manual optimisation.
+        ConfigError: a negative weight, or ``num_samples`` below 1; when the fit starts, no net, no group, or manual optimisation.
 
     References:
         Wang, Walters and Yu (2022), arXiv:2201.11969, for the error that is penalised.
@@ -61,10 +63,12 @@ class EquivariancePenalty(AroundNet):
         action_in: Action | None = None,
         action_out: Action | None = None,
         moved: list[int | str] | None = None,
+        num_samples: int = 1,
     ) -> None:
         super().__init__(group, module, action_in, action_out, moved)
         check_at_least(0.0, weight=weight)
-        self.weight = weight
+        check_at_least(1, num_samples=num_samples)
+        self.weight, self.num_samples = weight, num_samples
         self._term: Callable[[], Tensor] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,9 +91,12 @@ class EquivariancePenalty(AroundNet):
             actions = (self.action_in, action_out)
 
             def term() -> Tensor:
-                g = group.sample(1, self.generator)[0]
                 # Not by net(...), whose hooks would take this call for one of the training step.
-                return error_at(net.forward, g, x, others, output, group, *actions, named=named, moved=self.moved)
+                terms = [
+                    error_at(net.forward, g, x, others, output, group, *actions, named=named, moved=self.moved)
+                    for g in group.sample(self.num_samples, self.generator)
+                ]
+                return torch.stack(terms).mean()
 
             self._term = term
             self.remember(net, group, action_out, inputs, named)

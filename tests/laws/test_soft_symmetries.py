@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gnet.groups import SymmetricGroup, equivariant_maps
 from gnet.measures import equivariance_error, project
-from gnet.nn.relaxed import equivariance_penalty
+from gnet.nn.relaxed import Augmentation, equivariance_penalty
 from gnet.plugins.tensors import SO, B, D, S
 
 THETA = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 10.0]], dtype=torch.float64)
@@ -129,15 +129,13 @@ def test_a_strong_penalty_is_the_restriction_and_the_path_is_monotone(rng):
 def test_soft_and_exact_symmetry_in_order():
     """S6 on R^6, noise of variance 1/4: exact < eight elements < none; the excess risks are those of theory."""
     group, generator = S(6), torch.Generator().manual_seed(0)
-    elements = group.elements()
     truth = 0.5 * torch.eye(6, dtype=torch.float64) + 0.25
     for n in (10, 30, 100):
         found: dict[str, list[float]] = {"none": [], "8": [], "exact": []}
         for _ in range(40):
             x = torch.randn(n, 6, dtype=torch.float64, generator=generator)
             y = x @ truth.mT + 0.5 * torch.randn(n, 6, dtype=torch.float64, generator=generator)
-            some = elements[torch.randint(len(elements), (n, 8), generator=generator)]
-            moved = [torch.einsum("nkij,nj->nki", some, each).reshape(-1, 6) for each in (x, y)]
+            moved = Augmentation(group).copies(x, y, 8, generator=generator)
             fits = {"none": least_squares(x, y), "8": least_squares(*moved), "exact": restricted(x, y, group)}
             for name, theta in fits.items():
                 found[name].append(float((theta - truth).square().sum()) / 6)

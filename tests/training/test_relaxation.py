@@ -81,6 +81,13 @@ class TestPenalty:
         expected = (net(x) - y).square().mean() + 0.3 * error_at(net, g, x, (), net(x), GROUP, None, None)
         same(fit(Stranger(), EquivariancePenalty(GROUP, 0.3)), one_step(net, expected))
 
+    def test_many_elements_are_a_mean(self):
+        net, (x, y) = Stranger().net, pairs()
+        drawn = GROUP.sample(4, drawn_by(EquivariancePenalty))
+        terms = [error_at(net, g, x, (), net(x), GROUP, None, None) for g in drawn]
+        expected = (net(x) - y).square().mean() + 0.3 * torch.stack(terms).mean()
+        same(fit(Stranger(), EquivariancePenalty(GROUP, 0.3, num_samples=4)), one_step(net, expected))
+
     def test_accumulated_gradients_are_means(self):
         """Two batches in one step: the mean of their losses and of their penalties."""
         net, (x, y) = Stranger().net, pairs(16)

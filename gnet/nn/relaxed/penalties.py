@@ -9,7 +9,7 @@ from gnet.errors import ShapeError
 from gnet.groups.base import Action, Group, NodeGroup, check_node_group
 from gnet.groups.laws import require_sampler
 from gnet.kernels.segments import cluster_mean
-from gnet.nn.relaxed.base import ApproximateLinear, broken_square
+from gnet.nn.relaxed.base import ApproximateLinear, broken_square, check_at_least
 from gnet.nn.relaxed.moving import error_at
 
 
@@ -21,18 +21,20 @@ def equivariance_penalty(
     action_out: Action | None = None,
     *,
     y: Tensor | None = None,
+    num_samples: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """``||g^-1 f(g x) - f(x)||^2`` with one random g, averaged over the batch: differentiable, and unbiased for its mean over g.
+    """``||g^-1 f(g x) - f(x)||^2`` with random g, averaged over the batch: differentiable, and unbiased for its mean over g.
 
     Its expectation is ``gnet.measures.equivariance_error(f, x, group, ..., num_samples=None).mean_square`` (with f in the mode it
-    is in: the noise of dropout would count as error). For orthogonal actions it is ||f(g x) - g f(x)||^2. It costs one call of f,
-    and a second one without ``y``. A small penalty on the elements met does not promise a small error on others: measure.
+    is in: the noise of dropout would count as error). For orthogonal actions it is ||f(g x) - g f(x)||^2. It costs a call of f
+    for each g, and one more without ``y``. A small penalty on the elements met does not promise a small error on others: measure.
 
     Args:
         f: any function or module, for any group.
         action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
         y: f(x), where it is known already.
+        num_samples: random elements, of which the mean is taken.
 
     Shapes:
         x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: ()
@@ -41,6 +43,7 @@ def equivariance_penalty(
 
     Raises:
         ShapeError: f(g x) has another shape than f(x), or x no axes.
+        ConfigError: ``num_samples`` below 1.
         NotCompactError: a group without a uniform law, for which no law was chosen (``group.sampled_by``).
 
     References:
@@ -59,8 +62,10 @@ def equivariance_penalty(
     if x.ndim < 2:
         raise ShapeError(f"expected a batch of inputs (B, ...), got shape {tuple(x.shape)}; add an axis with x[None]")
     require_sampler(group, "a penalty")
+    check_at_least(1, num_samples=num_samples)
     y = f(x) if y is None else y
-    return error_at(f, group.sample(1, generator)[0], x, (), y, group, action_in, action_out)
+    terms = [error_at(f, g, x, (), y, group, action_in, action_out) for g in group.sample(num_samples, generator)]
+    return torch.stack(terms).mean()
 
 
 def linear_penalty(net: nn.Module, group: NodeGroup) -> Tensor:

@@ -99,6 +99,41 @@ class Augmentation:
         """The elements for one input: one for each item of a batch, or a single one."""
         return self.sample(1 if self.per == "batch" else num_items(x, self.group, None), generator)
 
+    def copies(
+        self,
+        x: Tensor,
+        y: Tensor,
+        num_samples: int = 1,
+        *,
+        action_in: Action | None = None,
+        action_out: Action | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(g x, g y) for ``num_samples`` fresh elements of each item: a larger training set, or batch of a loader.
+
+        Args:
+            action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for targets that do not move.
+
+        Shapes:
+            x, y: (B, ...)    returns: (num_samples B, ...) of both, all items once, then all once more
+
+        Raises:
+            ConfigError: ``num_samples`` below 1.
+            ShapeError: other numbers of items in x and y.
+
+        Example:
+            >>> x = torch.arange(4.0).reshape(1, 4, 1)
+            >>> moved, same = Augmentation(SymmetricGroup(4)).copies(x, x, 8)
+            >>> moved.shape, torch.equal(moved, same)
+            (torch.Size([8, 4, 1]), True)
+        """
+        check_at_least(1, num_samples=num_samples)
+        if len(x) != len(y):
+            raise ShapeError(f"expected x and y with as many items, got {tuple(x.shape)} and {tuple(y.shape)}")
+        xs, ys = (each.repeat(num_samples, *[1] * (each.ndim - 1)) for each in (x, y))
+        drawn = self.draw(xs, generator)
+        return self.move(drawn, xs, action_in), self.move(drawn, ys, action_out)
+
     def move(self, elements: Tensor, x: Tensor, action: Action | None, *, back: bool = False) -> Tensor:
         """g x of each item, or g^-1 x; None is the group's own action, of which x may be PyG's flat batch."""
         if action is TRIVIAL_ACTION:
@@ -237,14 +272,15 @@ class Augmented(AroundModule):
 class Penalised(AroundModule):
     """f itself, which asks the loss for ``weight`` times its equivariance error: ``penalty()``, after each training forward.
 
-    The penalty is ``equivariance_penalty`` with one random element, and reuses the output of the last forward in training mode,
-    so that it costs one more call of f. Asked again before the next forward, or in evaluation, it is zero. ``penalty(net)`` of
-    ``gnet.nn.relaxed`` finds it inside any net, and ``GNetModule`` adds that to its loss.
+    The penalty is ``equivariance_penalty`` with ``num_samples`` random elements, and reuses the output of the last forward in
+    training mode, so that it costs one more call of f for each. Asked again before the next forward, or in evaluation, it is
+    zero. ``penalty(net)`` of ``gnet.nn.relaxed`` finds it inside any net, and ``GNetModule`` adds that to its loss.
 
     Args:
         module: f, for any group, of any arguments: ``f(x, edge_index)`` of PyG, too.
         weight: of the penalty, which is a squared norm per item: for a loss averaged over the entries of an output divide by
             their number to have both in the same units.
+        num_samples: random elements of each penalty.
         action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
         moved: further arguments that move as outputs do, by place (from 0 on) or name; None moves floating tensors with the items
             and nodes of x, such as targets shown to a recurrent net, and leaves edges and their weights where they are.
@@ -253,7 +289,7 @@ class Penalised(AroundModule):
         x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: what f returns
 
     Raises:
-        ConfigError: a negative weight.
+        ConfigError: a negative weight, or ``num_samples`` below 1.
         NotCompactError: a group without a uniform law, for which no law was chosen (``group.sampled_by``).
 
     References:
@@ -273,6 +309,7 @@ class Penalised(AroundModule):
         group: Group,
         weight: float = 1.0,
         *,
+        num_samples: int = 1,
         action_in: Action | None = None,
         action_out: Action | None = None,
         moved: Moved | None = None,
@@ -280,8 +317,9 @@ class Penalised(AroundModule):
     ) -> None:
         super().__init__(module, group, action_in, action_out, moved, generator)
         check_at_least(0.0, weight=weight)
+        check_at_least(1, num_samples=num_samples)
         require_sampler(group, "a penalty")
-        self.weight = weight
+        self.weight, self.num_samples = weight, num_samples
         self._last: tuple[Tensor, tuple[Any, ...], dict[str, Any], Tensor, int] | None = None
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
@@ -291,15 +329,19 @@ class Penalised(AroundModule):
         return y
 
     def penalty(self) -> Tensor:
-        """``weight`` times the equivariance error at the last training inputs, for one random element; 0-dim."""
+        """``weight`` times the equivariance error at the last training inputs, for fresh random elements; 0-dim."""
         last, self._last = self._last, None
         if last is None:
             return next((p.new_zeros(()) for p in self.parameters()), torch.zeros(()))
         x, others, named, y, version = last
         if y._version != version:  # somebody wrote over the output, such as an activation in place
             y = self.module(x, *others, **named)
-        g, actions = self.group.sample(1, self.generator)[0], (self.action_in, self.action_out)
-        return self.weight * error_at(self.module, g, x, others, y, self.group, *actions, named=named, moved=self.moved)
+        actions = (self.action_in, self.action_out)
+        terms = [
+            error_at(self.module, g, x, others, y, self.group, *actions, named=named, moved=self.moved)
+            for g in self.group.sample(self.num_samples, self.generator)
+        ]
+        return self.weight * torch.stack(terms).mean()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last output, which belongs to a graph and cannot be copied."""

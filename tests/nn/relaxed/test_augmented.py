@@ -25,6 +25,23 @@ def moved(elements: Tensor, x: Tensor, group: Group) -> Tensor:
     return torch.stack([group.action(g, item) for g, item in zip(elements, x, strict=True)])
 
 
+@pytest.mark.parametrize("group", [GROUP, DIHEDRAL], ids=["clusters", "generators"])
+def test_copies_are_moved_pairs_with_an_element_each(group, rng):
+    x, y = signals(4, 6, 2, rng=rng), signals(4, 6, 1, rng=rng)
+    augmentation = Augmentation(group)
+    elements = augmentation.draw(x.repeat(3, 1, 1), seeded())
+    found = augmentation.copies(x, y, 3, generator=seeded())
+    for got, one in zip(found, (x, y), strict=True):
+        torch.testing.assert_close(got, moved(elements, one.repeat(3, 1, 1), group))
+    assert len(set(map(str, elements.tolist()))) > 3, "fresh elements for every copy"
+    _, still = augmentation.copies(x, y[:, 0], 3, action_out=TRIVIAL_ACTION)
+    torch.testing.assert_close(still, y[:, 0].repeat(3, 1))
+    with pytest.raises(ConfigError, match="expected num_samples >= 1, got 0"):
+        augmentation.copies(x, y, 0)
+    with pytest.raises(ShapeError, match="as many items"):
+        augmentation.copies(x, y[:2])
+
+
 @pytest.mark.parametrize("per", ["sample", "batch"])
 @pytest.mark.parametrize(("group", "kind", "p"), [(GROUP, "uniform", None), (DIHEDRAL, "lazy", 0.6), (GROUP, "partial", 0.5)])
 def test_training_on_it_is_training_on_moved_pairs(group, kind, p, per, rng):

@@ -67,6 +67,25 @@ def test_one_call_draws_one_element_of_the_whole_group(rng):
     assert np.mean(draws) == pytest.approx(equivariance_error(net, x, group, num_samples=None).mean_square, rel=1e-10)
 
 
+def test_many_elements_are_the_mean_of_single_ones(rng):
+    net, x = net_of(rng), signals(5, 6, 2, rng=rng)
+    whole = equivariance_error(net, x, GROUP, num_samples=None).mean_square
+    singles, means = (
+        [equivariance_penalty(net, x, GROUP, num_samples=n, generator=rng).item() for _ in range(60)] for n in (1, 8)
+    )
+    assert np.std(means) < 0.6 * np.std(singles)  # sqrt(1/8) is 0.35
+    assert abs(np.mean(means) - whole) < 5 * np.std(means) / 60**0.5
+    scripted = [[1, 2, 3, 4, 5, 0], [5, 4, 3, 2, 1, 0]]
+    elements = Scripted(scripted).sample(2)
+    each = [error_at(net, g, x, (), net(x), GROUP, None, None) for g in elements]
+    asked = Penalised(net, Scripted(scripted), 0.5, num_samples=2)
+    asked(x)
+    torch.testing.assert_close(asked.penalty(), 0.5 * torch.stack(each).mean())
+    for ask in (lambda: equivariance_penalty(net, x, GROUP, num_samples=0), lambda: Penalised(net, GROUP, num_samples=0)):
+        with pytest.raises(ConfigError, match="expected num_samples >= 1, got 0"):
+            ask()
+
+
 def test_draws_are_uniform(rng):
     net, x = net_of(rng), signals(2, 6, 2, rng=rng)
     draws = np.array([equivariance_penalty(net, x, GROUP, generator=rng).item() for _ in range(100)])
