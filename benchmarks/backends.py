@@ -3,8 +3,8 @@
     python benchmarks/backends.py [--shape 80 784 28] [--runs 11]
 
 Nets of two layers with ReLU between them, forward and backward, C channels in and out, float32, one thread: clusters of one size
-in sorted and in random order of nodes, and layers with trained weights on the edges of a grid. Both backends run in turn on the same
-nets and signals; medians of processor time. Without torch-scatter there is only the first column.
+in sorted and in random order of nodes, and layers with trained weights on the edges of a grid. Both backends run in turn on the
+same nets and signals; medians of processor time. Without torch-scatter there is only the first column.
 """
 
 import argparse
