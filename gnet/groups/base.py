@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from gnet.errors import GroupError, ShapeError
+from gnet.errors import GroupError, NotFiniteError, ShapeError
 
 if TYPE_CHECKING:
     from gnet.graphs.partition import Partition
@@ -121,10 +121,11 @@ class Group(ABC):
         """All elements of a small group, (order, ...), made from its generators; matrices closer than 1e-6 are one.
 
         Raises:
-            GroupError: more than ``limit`` of them, or no generators.
+            NotFiniteError: more than ``limit`` of them.
+            GroupError: no generators.
         """
         if self.order() > limit:
-            raise GroupError(
+            raise NotFiniteError(
                 f"expected at most {limit} elements to list, {self.name} has {self.order_text()}; draw some with sample(num), "
                 "or raise limit"
             )
@@ -325,7 +326,7 @@ class NodeGroup(Group):
         """All elements of a small group, sorted, (order, N).
 
         Raises:
-            GroupError: more than ``limit`` of them.
+            NotFiniteError: more than ``limit`` of them.
 
         Example:
             >>> SymmetricGroup(3).elements().tolist()
@@ -333,7 +334,7 @@ class NodeGroup(Group):
         """
         order = self.order()
         if order > limit:
-            raise GroupError(
+            raise NotFiniteError(
                 f"expected at most {limit} elements to list, {self.name} has {self.order_text()}; draw some with sample(num), "
                 "or raise limit"
             )

@@ -20,6 +20,9 @@ WALK = 64
 LOCAL = 0.3
 """Deviation of the Lie coefficients of local elements, as in the published code of Finzi, Welling and Wilson (2021)."""
 
+EDGE = 2**-0.5 - 0.5
+"""Where cells of ``keys`` begin."""
+
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 Quadrature = Callable[[int], tuple[Tensor, Tensor]]
 _promoted = False
@@ -188,7 +191,7 @@ class GeneratedGroup(MatrixGroup):
         self._algebra = torch.stack([A.to(kind) for what, A in given if what == "lie_algebra"] or [torch.empty(0)]).reshape(shape)
         self._generators, self._algebra = self._generators.to(kind), self._algebra.to(kind)
         for number, g in enumerate(self._generators):
-            if torch.linalg.cond(g) > 1e12:
+            if not torch.linalg.cond(g) <= 1e12:  # of the zero matrix it is NaN
                 raise GroupError(f"generators[{number}] of {name} cannot be inverted: its smallest singular value is about zero")
         self.form = None if form is None else torch.as_tensor(form, dtype=kind)
         self._sampler, self._quadrature, self._order = sampler, quadrature, order
@@ -266,8 +269,16 @@ class GeneratedGroup(MatrixGroup):
         """Whether ``g`` is an element.
 
         Raises:
+            ShapeError: no matrix of the group's size.
             GroupError: no membership test was given and the group is not finite.
         """
+        if g.shape != (self.dim, self.dim):
+            raise ShapeError(f"expected a matrix of shape {(self.dim, self.dim)}, got {tuple(g.shape)}")
+        if g.is_complex() and not self.dtype.is_complex:
+            if bool((g.imag.abs() > 1e-6).any()):
+                return False
+            g = g.real
+        g = g.to(self.dtype)
         if self._contains is not None:
             return bool(self._contains(g))
         if self._closure is None:
@@ -290,7 +301,7 @@ class GeneratedGroup(MatrixGroup):
         g = self.identity.expand(num, -1, -1)
         if self.lie_dim:
             # Coefficients in an orthonormal basis, so that a rescaled basis gives the same law.
-            basis = _orthonormal(self._algebra) * math.sqrt(2.0)
+            basis = orthonormal(self._algebra) * math.sqrt(2.0)
             scale = 1.0 if self.is_compact else LOCAL
             z = scale * torch.randn(num, len(basis), dtype=torch.float64, generator=generator)
             g = torch.linalg.matrix_exp(torch.einsum("nk,kij->nij", z.to(self.dtype), basis))
@@ -341,7 +352,9 @@ def closure(generators: Tensor, identity: Tensor, limit: int) -> Tensor | None:
 
 
 def keys(matrices: Tensor) -> list[bytes]:
-    """What equal matrices share, whatever the rounding of the products that made them.
+    """What equal matrices share, whatever the rounding of the products that made them, but beside an edge of cells of 1e-6.
+
+    The edges lie where no entry of a usual group does: at multiples of 1e-6 and an irrational number of them.
 
     Example:
         >>> one, other = keys(torch.tensor([[[0.5]], [[0.5 + 1e-9]]], dtype=torch.float64))
@@ -349,7 +362,7 @@ def keys(matrices: Tensor) -> list[bytes]:
         True
     """
     real = torch.view_as_real(matrices) if matrices.is_complex() else matrices
-    whole = (real.double() * 1e6).round().long().flatten(1).numpy()
+    whole = (real.double() * 1e6 + EDGE).round().long().flatten(1).numpy()
     return [row.tobytes() for row in np.ascontiguousarray(whole)]
 
 
@@ -370,8 +383,13 @@ def _dimension(given: Sequence[tuple[str, Tensor]], dim: int | None) -> int:
     return found
 
 
-def _orthonormal(algebra: Tensor) -> Tensor:
-    """An orthonormal (real) basis of the span of matrices, (D, d, d)."""
+def orthonormal(algebra: Tensor) -> Tensor:
+    """An orthonormal (real) basis of the span of matrices, (D, d, d).
+
+    Example:
+        >>> orthonormal(torch.tensor([[[0.0, -5.0], [5.0, 0.0]]])).norm()
+        tensor(1.)
+    """
     flat = torch.view_as_real(algebra).flatten(1) if algebra.is_complex() else algebra.flatten(1)
     q = torch.linalg.qr(flat.mT)[0].mT
     back = torch.view_as_complex(q.reshape(len(q), -1, 2).contiguous()) if algebra.is_complex() else q

@@ -208,7 +208,7 @@ def images(
 def square_norms(y: Tensor) -> Tensor:
     """Squared norm of each item, (B,) float64."""
     flat = y.reshape(len(y), -1)
-    return (torch.view_as_real(flat).flatten(1) if y.is_complex() else flat).double().square().sum(1)
+    return (torch.view_as_real(flat.resolve_conj()).flatten(1) if y.is_complex() else flat).double().square().sum(1)
 
 
 class RunningMean:

@@ -98,7 +98,7 @@ def project(  # type: ignore[no-untyped-def]
         ShapeError: a tensor that is none of these, or what is neither tensor nor function.
         GroupError: no group; a tensor with one of which neither nodes, generators nor a Lie algebra are known;
             ``num_samples=None`` with more than 10 000 elements.
-        NotCompactError: a group without a uniform law, unless one was chosen (``sampled_by``).
+        NotCompactError: a group without a uniform law; of a function over drawn elements one may be chosen (``sampled_by``).
         ConfigError: an unknown ``output``, or num_samples that is no whole number >= 1.
 
     References:
@@ -116,7 +116,8 @@ def project(  # type: ignore[no-untyped-def]
     """
     check_choice("output", output, Output)
     check_is_group(group)
-    require_uniform(group, "the average over a group")
+    is_function = not isinstance(f_or_weight, Tensor)
+    require_uniform(group, "the average over a group", is_drawn=is_function and num_samples is not None)
     if not isinstance(f_or_weight, Tensor):
         if not callable(f_or_weight):
             raise ShapeError(

@@ -2,18 +2,20 @@
 
 import math
 import pickle
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
 from gnet.errors import GroupError, NotCompactError, NotFiniteError, ShapeError
-from gnet.groups import TRIVIAL_ACTION, Action, GeneratedGroup, SymmetricGroup, equivariant_maps, invariants
+from gnet.groups import TRIVIAL_ACTION, Action, GeneratedGroup, NodeGroup, SymmetricGroup, equivariant_maps, invariants
 from gnet.groups.haar import haar_orthogonal, quadrature_so3
 from gnet.groups.matrix import closure
 from gnet.measures import AveragedModule, equivariance_error, project
 from gnet.nn.relaxed import Augmentation, Augmented, Penalised, equivariance_penalty
-from gnet.plugins.tensors import SO, SU, B, C, D, Lorentz, O, S, Z
+from gnet.plugins import catalog
+from gnet.plugins.tensors import SO, SU, B, BlockSum, C, D, Embed, Lorentz, O, OnProduct, Realified, S, U, Z
 from gnet.testing import LawBroken, brute_force_mean, check_group, check_layer
 
 TURN = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
@@ -91,6 +93,7 @@ def test_a_walk_draws_uniformly_where_no_sampler_is_given():
         ({"generators": [torch.ones(2, 3)]}, r"generators as square matrices .* shape \(2, 3\)"),
         ({"generators": [torch.eye(2)], "lie_algebra": [torch.zeros(3, 3)]}, r"one dimension d, got d = \[2, 3\]"),
         ({"generators": [torch.ones(2, 2)]}, r"generators\[0\] of x cannot be inverted"),
+        ({"generators": [torch.zeros(2, 2)]}, r"generators\[0\] of x cannot be inverted"),
         ({"generators": [torch.full((2, 2), math.nan)]}, "finite numbers"),
         ({}, "give dim"),
         ({"dim": 0}, "d >= 1"),
@@ -120,22 +123,87 @@ def test_signals_of_another_dimension_are_refused():
         SO(3).action(torch.eye(3), torch.zeros(5, 2))
 
 
-def test_a_complex_group_promotes_real_signals():
-    with pytest.warns(UserWarning, match="becomes complex") if not _was_promoted() else _nothing():
-        y = SU(2).action(SU(2).sample(1)[0], torch.ones(4, 2))
+def test_a_complex_group_promotes_real_signals_and_says_so_once(monkeypatch):
+    monkeypatch.setattr("gnet.groups.matrix._promoted", False)
+    group = SU(2)
+    with pytest.warns(UserWarning, match="becomes complex"):
+        y = group.action(group.sample(1)[0], torch.ones(4, 2))
     assert y.dtype == torch.complex64
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        group.action(group.sample(1)[0], torch.ones(4, 2))
 
 
-def _was_promoted():
-    from gnet.groups import matrix
+def test_no_matrix_is_taken_for_another_size_or_dtype():
+    assert O(3).contains(torch.eye(3, dtype=torch.int64)) and O(3).contains(torch.eye(3, dtype=torch.complex64))
+    assert not O(3).contains(1j * torch.eye(3))
+    with pytest.raises(ShapeError, match=r"expected a matrix of shape \(3, 3\), got \(2, 2\)"):
+        O(3).contains(torch.eye(2))
 
-    return matrix._promoted
+
+COMPOSED = [Embed(SO(2), 3), Embed(O(2), 3), BlockSum(S(2), O(2)), OnProduct(S(2), O(2)), OnProduct(SO(3), O(2)), Realified(U(2))]
 
 
-def _nothing():
-    import contextlib
+@pytest.mark.parametrize("group", COMPOSED, ids=lambda group: group.name)
+def test_groups_made_of_groups_know_their_elements(group, rng):
+    for g in group.sample(8, rng):
+        assert group.contains(g)
+        away = g.clone()
+        away[0, -1] += 0.1
+        assert not group.contains(away)
+    other = torch.linalg.qr(torch.randn(group.dim, group.dim, dtype=torch.float64, generator=rng))[0]
+    assert not group.contains(other)
 
-    return contextlib.nullcontext()
+
+def test_mirrors_in_pairs_are_in_a_product_and_single_ones_are_not():
+    mirror, unit = torch.diag(torch.tensor([1.0, -1.0])).double(), torch.eye(3).double()
+    group = OnProduct(SO(3), SO(2))
+    assert group.contains(torch.kron(unit, -torch.eye(2).double())) and not group.contains(torch.kron(unit, mirror))
+    assert group.contains(torch.kron(-unit, torch.eye(2).double()))  # 1 x (-1) is in it
+    assert not OnProduct(SO(3), D(3)).contains(torch.kron(-unit, torch.eye(2).double()))
+
+
+def test_an_exact_average_is_over_no_chosen_law():
+    chosen = Lorentz(3).sampled_by(lambda num, generator: torch.eye(4).double().expand(num, 4, 4))
+    theta = torch.arange(16.0).reshape(4, 4).double()
+    with pytest.raises(NotCompactError, match="needs a compact group"):
+        project(theta, chosen)
+    with pytest.raises(NotCompactError, match="needs a compact group"):
+        project(lambda x: x, chosen, num_samples=None)
+    averaged = project(lambda x: x @ theta.mT, chosen, num_samples=4)  # over the law that was chosen
+    x = torch.randn(3, 4).double()
+    torch.testing.assert_close(averaged(x), x @ theta.mT)
+
+
+CATALOG = {each.path: each for each in catalog()}
+
+
+@pytest.mark.parametrize("path", CATALOG)
+def test_errors_penalties_averages_and_moves_of_the_whole_catalog(path, rng):
+    """One interface: the unit map is equivariant, a scaled one is not, and the penalty has the measured error as its mean."""
+    group = CATALOG[path].make()
+    nodes = isinstance(group, NodeGroup)
+    size = group.degree if nodes else group.dim
+    kind = torch.float64 if nodes or not group.dtype.is_complex else torch.complex128
+    x = torch.randn(6, size, *([1] if nodes else []), dtype=kind, generator=rng)
+    factors = torch.linspace(0.5, 1.5, size, dtype=torch.float64).reshape(-1, *([1] if nodes else []))
+    crooked = lambda x: x * factors  # noqa: E731
+    assert equivariance_error(lambda x: 2 * x, x, group, generator=rng).relative < 1e-9
+    if group.is_compact:
+        measured = equivariance_error(crooked, x, group, num_samples=64, generator=torch.Generator().manual_seed(0))
+        asked = equivariance_penalty(crooked, x, group, num_samples=64, generator=torch.Generator().manual_seed(0))
+        assert asked.dtype == torch.float64
+        assert float(asked) == pytest.approx(measured.mean_square, rel=1e-9)
+        if size > 1 and group.order() > 1:
+            theta = torch.randn(size, size, dtype=kind, generator=rng)
+            once = project(theta, group)
+            torch.testing.assert_close(project(once, group), once, atol=1e-9, rtol=0)
+            assert equivariance_error(lambda x: once @ x if nodes else x @ once.mT, x, group, generator=rng).relative < 1e-9
+        moved, same = Augmentation(group).copies(x, x, 2, generator=rng)
+        torch.testing.assert_close(moved, same)
+    else:
+        with pytest.raises(NotCompactError):
+            equivariance_penalty(crooked, x, group)
 
 
 # --- what is invariant, and exact averages ---

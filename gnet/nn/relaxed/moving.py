@@ -149,7 +149,17 @@ def error_at(
     back = f(mapped(lambda signals: before(g, signals), x, group, action_in), *args, **kwargs)
     if back.shape != y.shape:
         raise ShapeError(f"expected f to keep its shape, got {tuple(y.shape)} at x and {tuple(back.shape)} at g x")
-    return (out(group.inverse(g), back) - y).square().sum() / num_items(x, group, action_in)
+    return squared(out(group.inverse(g), back) - y).sum() / num_items(x, group, action_in)
+
+
+def squared(x: Tensor) -> Tensor:
+    """|x|^2 of each entry, real also of complex ones.
+
+    Example:
+        >>> squared(torch.tensor([3.0 + 4.0j])), squared(torch.tensor([-2.0]))
+        (tensor([25.]), tensor([4.]))
+    """
+    return (x.conj() * x).real if x.is_complex() else x.square()
 
 
 @torch.no_grad()
@@ -178,5 +188,5 @@ def measured_error(
     y = f(x, *others, **(named or {}))
     elements = group.sample(num_samples, generator)
     squares = [error_at(f, g, x, others, y, group, action_in, action_out, named=named, moved=moved) for g in elements]
-    whole = float(y.square().sum()) / num_items(x, group, action_in)
+    whole = float(squared(y).sum()) / num_items(x, group, action_in)
     return (float(torch.stack(squares).mean()) / whole) ** 0.5 if whole else 0.0

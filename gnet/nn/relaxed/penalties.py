@@ -22,6 +22,7 @@ def equivariance_penalty(
     *,
     y: Tensor | None = None,
     num_samples: int = 1,
+    stop_gradient: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """``||g^-1 f(g x) - f(x)||^2`` with random g, averaged over the batch: differentiable, and unbiased for its mean over g.
@@ -35,6 +36,7 @@ def equivariance_penalty(
         action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
         y: f(x), where it is known already.
         num_samples: random elements, of which the mean is taken.
+        stop_gradient: f(x) is a target without gradients: the gradient pulls f(g x) to it, half of the whole for linear f.
 
     Shapes:
         x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: ()
@@ -64,6 +66,7 @@ def equivariance_penalty(
     require_sampler(group, "a penalty")
     check_at_least(1, num_samples=num_samples)
     y = f(x) if y is None else y
+    y = y.detach() if stop_gradient else y
     terms = [error_at(f, g, x, (), y, group, action_in, action_out) for g in group.sample(num_samples, generator)]
     return torch.stack(terms).mean()
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, NotFiniteError, RepresentationError
+from gnet.errors import ConfigError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
 from gnet.groups.laws import require_uniform
 from gnet.measures.projection import reynolds
@@ -90,7 +90,7 @@ class Averaged(nn.Module):
         if mode == "frame":
             self.frame = frame or _usual_frame(group)
             return
-        require_uniform(group, f"mode={mode!r}")
+        require_uniform(group, f"mode={mode!r}", is_drawn=mode == "sample")
         elements, weights = self._rule()
         self.register_buffer("elements", elements)
         self.register_buffer("weights", weights)
@@ -122,11 +122,11 @@ class Averaged(nn.Module):
         if elements is None or weights is None:
             elements = self.group.sample(self.n_samples, self.generator)
             weights = torch.full((len(elements),), 1 / len(elements), dtype=torch.float64)
-        moved = _Sums()
+        is_drawn = self.mode == "sample"
+        moved = _Sums(is_drawn)
         step = max(1, self.chunk // max(len(x), 1))
         for some, share in zip(elements.split(step), weights.split(step), strict=True):
             moved.add(self._back(some, self._rows(self._moved(some, x))), share)
-        is_drawn = self.mode == "sample"
         self.last_stderr = moved.standard_error() if is_drawn and len(elements) > 1 else None
         return moved.mean
 
@@ -137,7 +137,7 @@ class Averaged(nn.Module):
     def _rows(self, moved: Tensor) -> Tensor:
         """f of (K, B, ...), in calls of at most ``chunk`` rows."""
         flat = moved.flatten(0, 1)
-        y = torch.cat([self.module(part) for part in flat.split(self.chunk)])
+        y = torch.cat([_called(self.module, part) for part in flat.split(self.chunk)])
         self._check_output(y)
         return y.reshape(*moved.shape[:2], *y.shape[1:])
 
@@ -154,7 +154,8 @@ class Averaged(nn.Module):
         size, flat = elements.shape[1], elements.flatten(0, 1)
         mover = Augmentation(self.group)
         copies = x.repeat_interleave(size, 0)
-        y = torch.cat([self.module(part) for part in mover.move(flat, copies, self.rep_in, back=True).split(self.chunk)])
+        moved = mover.move(flat, copies, self.rep_in, back=True)
+        y = torch.cat([_called(self.module, part) for part in moved.split(self.chunk)])
         self._check_output(y)
         if self.rep_out is not None:
             y = mover.move(flat, y, None if self.rep_out == self.group.action else self.rep_out)
@@ -172,25 +173,42 @@ class Averaged(nn.Module):
         return f"{self.group.name}, mode={self.mode!r}"
 
 
-class _Sums:
-    """The weighted mean of stacks (K, B, ...) that come one after the other, and the spread about it."""
+def _called(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    y = module(x)
+    if not isinstance(y, Tensor) or y.ndim < 1 or len(y) != len(x):
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise ShapeError(f"expected one output for each of {len(x)} items (B, ...), got {got}; add an axis with x[None]")
+    return y
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Tensor = torch.zeros(())
-        self.squares: Tensor = torch.zeros(())
+
+class _Sums:
+    """The weighted mean of stacks (K, B, ...) that come one after the other; of drawn elements, of equal weight, the spread, too.
+
+    References:
+        Chan, Golub and LeVeque (1983), doi:10.1080/00031305.1983.10483115, for the spread of parts.
+    """
+
+    def __init__(self, is_drawn: bool) -> None:
+        self.is_drawn, self.count = is_drawn, 0
+        self.mean, self.middle, self.spread = torch.zeros(()), torch.zeros(()), torch.zeros(())
 
     def add(self, values: Tensor, weights: Tensor) -> None:
-        """One more stack; for drawn elements, of equal weights, the squares give the spread."""
+        """One more stack."""
         shares = weights.to(values).reshape(-1, *[1] * (values.ndim - 1))
         self.mean = self.mean + (shares * values).sum(0)
-        self.squares = self.squares + values.detach().abs().square().sum(0)
-        self.count += len(values)
+        if not self.is_drawn:
+            return
+        exact = values.detach().to(torch.complex128 if values.is_complex() else torch.float64)
+        middle, count = exact.mean(0), self.count + len(values)
+        away = middle - self.middle
+        self.spread = self.spread + (exact - middle).abs().square().sum(0)
+        self.spread = self.spread + away.abs().square() * (self.count * len(values) / count)
+        self.middle, self.count = self.middle + away * (len(values) / count), count
 
     def standard_error(self) -> Tensor:
         """sd / root of the number of elements, entry by entry."""
-        variance = (self.squares / self.count - self.mean.detach().abs().square()).clamp(min=0.0)
-        return (variance / (self.count - 1)).sqrt()
+        found = (self.spread / (self.count * (self.count - 1))).sqrt()
+        return found.to(self.mean.real.dtype if self.mean.is_complex() else self.mean.dtype)
 
 
 def _acted(action: Action, elements: Tensor, x: Tensor, group: Group, each: bool) -> Tensor:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from gnet.errors import DegenerateInputError, ShapeError
 from gnet.groups.haar import haar_orthogonal
+from gnet.nn.checks import check_choice
 
+Degenerate = Literal["raise", "average"]
 GAP = 1e-6
 """Relative distance of eigenvalues, sizes of R_ii, or keys below which a frame is not defined."""
 
@@ -24,7 +26,7 @@ def pca(
     x: Tensor,
     special: bool = False,
     *,
-    on_degenerate: Literal["raise", "average"] = "raise",
+    on_degenerate: Degenerate = "raise",
     num_samples: int = 32,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -42,6 +44,7 @@ def pca(
 
     Raises:
         ShapeError: x of another shape.
+        ConfigError: an unknown ``on_degenerate``.
         DegenerateInputError: two eigenvalues closer than ``GAP`` of the largest.
 
     References:
@@ -52,6 +55,7 @@ def pca(
         >>> pca(x).shape, pca(x, special=True).shape
         (torch.Size([5, 8, 3, 3]), torch.Size([5, 4, 3, 3]))
     """
+    check_choice("on_degenerate", on_degenerate, Degenerate)
     clouds = _clouds(x)
     spread = clouds - clouds.mean(-2, keepdim=True)
     values, vectors = torch.linalg.eigh(spread.mT @ spread)
@@ -112,7 +116,7 @@ def gram_schmidt(x: Tensor) -> Tensor:
         raise ShapeError(f"expected at least {d} vectors in R^{d}, got {x.shape[-2]}")
     q, r = torch.linalg.qr(x[:, :d].mT)
     diagonal = torch.diagonal(r, dim1=-2, dim2=-1)
-    small = diagonal.abs().amin(1) <= GAP * diagonal.abs().amax(1)
+    small = (diagonal.abs() <= GAP * x[:, :d].norm(dim=-1)).any(1)  # of its own vector: lengths may differ
     if bool(small.any()):
         item = int(small.nonzero()[0])
         raise DegenerateInputError(f"expected {d} independent vectors, got dependent ones in item {item}")

@@ -49,7 +49,8 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
 
     def h(v: Tensor) -> Tensor:
         is_trained = torch.is_grad_enabled()
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            v = v.clone() if v.is_inference() else v  # as of trainer.predict
             covector = torch.zeros(len(v), *shape, dtype=v.dtype, device=v.device, requires_grad=True)
             value = f(v, covector)
             if value.shape not in ((len(v),), (len(v), 1)):

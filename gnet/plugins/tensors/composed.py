@@ -10,6 +10,9 @@ from torch import Tensor
 from gnet.errors import GroupError
 from gnet.groups import GeneratedGroup
 
+NEAR = 1e-6
+"""Distance up to which a matrix counts as an element."""
+
 
 def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
     """A group of d x d matrices on the first d of n coordinates, the identity on the others: SO(2) about the z-axis of R^3.
@@ -24,7 +27,8 @@ def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
     """
     if n < group.dim:
         raise GroupError(f"expected n >= {group.dim} to embed {group.name}, got {n}")
-    return _made_of(f"{group.name} in R^{n}", [group], partial(_blocks, (group.dim,), n), _derived_blocks((group.dim,), n))
+    blocks, contains = partial(_blocks, (group.dim,), n), partial(_is_of_blocks, [group])
+    return _made_of(f"{group.name} in R^{n}", [group], blocks, _derived_blocks((group.dim,), n), contains)
 
 
 def BlockSum(*groups: GeneratedGroup) -> GeneratedGroup:
@@ -37,7 +41,8 @@ def BlockSum(*groups: GeneratedGroup) -> GeneratedGroup:
     """
     sizes = tuple(group.dim for group in groups)
     name = " x ".join(group.name for group in groups)
-    return _made_of(f"{name} on the sum", list(groups), partial(_blocks, sizes, sum(sizes)), _derived_blocks(sizes, sum(sizes)))
+    build, derive = partial(_blocks, sizes, sum(sizes)), _derived_blocks(sizes, sum(sizes))
+    return _made_of(f"{name} on the sum", list(groups), build, derive, partial(_is_of_blocks, groups))
 
 
 def OnProduct(first: GeneratedGroup, second: GeneratedGroup) -> GeneratedGroup:
@@ -52,7 +57,9 @@ def OnProduct(first: GeneratedGroup, second: GeneratedGroup) -> GeneratedGroup:
         12
     """
     name = f"{first.name} x {second.name} on the product"
-    return _made_of(name, [first, second], _kronecker, partial(_derived_kronecker, first.dim, second.dim))
+    is_rigid = all(group.is_orthogonal and not group.dtype.is_complex for group in (first, second))
+    contains = partial(_is_kronecker, first, second) if is_rigid else None
+    return _made_of(name, [first, second], _kronecker, partial(_derived_kronecker, first.dim, second.dim), contains)
 
 
 def Realified(group: GeneratedGroup) -> GeneratedGroup:
@@ -68,11 +75,16 @@ def Realified(group: GeneratedGroup) -> GeneratedGroup:
     """
     if not group.dtype.is_complex:
         raise GroupError(f"expected a complex group, got {group.name}, which is real already")
-    return _made_of(f"{group.name} on R^{2 * group.dim}", [group], _real_blocks, lambda which, A: _real_blocks(A))
+    contains = partial(_is_complex, group)
+    return _made_of(f"{group.name} on R^{2 * group.dim}", [group], _real_blocks, lambda which, A: _real_blocks(A), contains)
 
 
 def _made_of(
-    name: str, parts: Sequence[GeneratedGroup], build: Callable[..., Tensor], derive: Callable[[int, Tensor], Tensor]
+    name: str,
+    parts: Sequence[GeneratedGroup],
+    build: Callable[..., Tensor],
+    derive: Callable[[int, Tensor], Tensor],
+    contains: Callable[[Tensor], bool] | None = None,
 ) -> GeneratedGroup:
     """The group of ``build(g_1, ..., g_k)``; ``derive(i, A)`` is the Lie algebra element of A in part i."""
     kinds = {part.dtype for part in parts}
@@ -95,6 +107,7 @@ def _made_of(
         quadrature=partial(_product_rule, parts, build, kind) if is_compact else None,
         is_compact=is_compact,
         order=_order(parts, build),
+        contains=contains,
     )
 
 
@@ -158,3 +171,40 @@ def _derived_kronecker(first: int, second: int, index: int, A: Tensor) -> Tensor
 def _real_blocks(g: Tensor) -> Tensor:
     """[[Re, -Im], [Im, Re]]."""
     return torch.cat([torch.cat([g.real, -g.imag], -1), torch.cat([g.imag, g.real], -1)], -2)
+
+
+def _is_of_blocks(parts: Sequence[GeneratedGroup], g: Tensor) -> bool:
+    """Elements of the parts along the diagonal, and ones in what is left of it."""
+    start, rest = 0, g.clone()
+    for part in parts:
+        place = slice(start, start + part.dim)
+        if not part.contains(g[place, place]):
+            return False
+        rest[place, place] = part.identity.to(g.dtype)
+        start += part.dim
+    return bool(((rest - torch.eye(len(g), dtype=g.dtype)).abs() < NEAR).all())
+
+
+def _is_kronecker(first: GeneratedGroup, second: GeneratedGroup, g: Tensor) -> bool:
+    """A Kronecker product of orthogonal elements: of rank one as a map between the factors, which are known up to a sign.
+
+    References:
+        Van Loan and Pitsianis (1993), doi:10.1007/978-94-015-8196-7_17.
+    """
+    sizes = (first.dim, second.dim)
+    flat = g.reshape(*sizes, *sizes).transpose(1, 2).reshape(first.dim**2, second.dim**2)
+    u, values, v = torch.linalg.svd(flat, full_matrices=False)
+    if bool((values[1:] > NEAR * values[0]).any()):
+        return False
+    left = (u[:, 0] * math.sqrt(first.dim)).reshape(first.dim, first.dim)
+    right = (v[0] * values[0] / math.sqrt(first.dim)).reshape(second.dim, second.dim)
+    left, right = (torch.where((each - each.round()).abs() < 1e-9, each.round(), each) for each in (left, right))
+    return any(first.contains(sign * left) and second.contains(sign * right) for sign in (1.0, -1.0))
+
+
+def _is_complex(group: GeneratedGroup, g: Tensor) -> bool:
+    """[[A, -B], [B, A]] with A + i B in the group."""
+    d = group.dim
+    real, imaginary = g[:d, :d], g[d:, :d]
+    is_complex = bool(((_real_blocks(torch.complex(real, imaginary)) - g).abs() < NEAR).all())
+    return is_complex and group.contains(torch.complex(real, imaginary))

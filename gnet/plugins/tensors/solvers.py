@@ -1,7 +1,8 @@
 """Invariant tensors: the vectors of T(p, q) that no element moves, by orbits of indices, by linear algebra, or by descent."""
 
+import hashlib
 import math
-import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ from torch import Tensor
 from gnet.errors import ConfigError, ConvergenceError, RepresentationError
 from gnet.groups import GeneratedGroup
 from gnet.groups.invariants import null_space
+from gnet.groups.matrix import orthonormal
 from gnet.groups.permutation import connected
 from gnet.plugins.tensors.reps import CAP, Simple, derived
 
@@ -21,8 +23,12 @@ DENSE_SIZE = 4_000
 """Most entries of a tensor for which "auto" takes linear algebra, O(N^3)."""
 SVD_ENTRIES = 30_000_000
 """Most entries of the stacked constraints that "svd" takes."""
-EIGENVALUE_CUT = 1e-8
-"""Eigenvalues of C^* C below this share of the largest are zero: 1e-4 in singular values, far above rounding of the square."""
+EIGENVALUE_CUT = 1e-11
+"""Eigenvalues of C^* C below this share of the largest are zero: 3e-6 in singular values, above rounding of the square."""
+ROUNDING = 1e-9
+"""Distance of a generator from the identity that counts as none."""
+KEPT = 512
+"""Bases that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,13 @@ class Descent:
     start: int = 10
 
 
-_known: "weakref.WeakKeyDictionary[GeneratedGroup, dict[tuple[int, int, str], Tensor]]" = weakref.WeakKeyDictionary()
+_known: OrderedDict[tuple[str, int, int, str], Tensor] = OrderedDict()
 
 
 def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver = "auto") -> Tensor:
-    """An orthonormal basis of the invariants of T(p, q), in columns; found once for each group and type.
+    """An orthonormal basis of the invariants of T(p, q), in columns; found once for all groups of the same matrices.
+
+    Of real orthogonal groups T(p, q) is T(p + q).
 
     Args:
         solver: "orbits" for groups of (signed) permutation matrices, O(d^(p+q)); "svd" of the stacked constraints; "eigh" of
@@ -75,18 +83,53 @@ def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver 
         (torch.Size([81, 3]), torch.Size([81, 14]))
     """
     solver = chosen_solver(group, p, q, solver)
-    kept = _known.setdefault(group, {})
-    if (p, q, solver) not in kept:
+    Simple(p, q).size(group.dim)  # checks the cap
+    if q and group.is_orthogonal and not group.dtype.is_complex:
+        p, q = p + q, 0
+    key = (_digest(group), p, q, solver)
+    if key not in _known:
         part = Simple(p, q)
-        part.size(group.dim)  # checks the cap
         if solver == "orbits":
             found = orbit_basis(group, p + q)
         elif solver == "iterative":
             found = descend(group, part, Descent())
         else:
             found = _dense(group, part, solver)
-        kept[p, q, solver] = found
-    return kept[p, q, solver]
+        _known[key] = found
+        if len(_known) > KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(key)
+    return _known[key].clone()  # whoever writes over it spoils no other
+
+
+def _digest(group: GeneratedGroup) -> str:
+    """Of what makes a group: its generators and its Lie algebra."""
+    found = hashlib.sha256(f"{group.dim} {group.dtype} {group.lie_dim}".encode())
+    for matrices in (group.generators, group.lie_algebra):
+        found.update(matrices.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def constraints(group: GeneratedGroup) -> tuple[list[tuple[Tensor, float]], Tensor]:
+    """Generators with the weights of their constraints, and an orthonormal basis of the Lie algebra.
+
+    What an invariant is does not depend on the lengths of a basis, nor on how far a generator moves; whether a number counts as
+    zero would. Elements next to the identity have a larger weight, 2 / |g - 1|, up to where g - 1 is rounding.
+
+    Shapes:
+        returns: pairs ((d, d), weight), and (D, d, d)
+
+    Example:
+        >>> from gnet.plugins.tensors import C
+        >>> [round(weight) for _, weight in constraints(C(1000))[0]]
+        [318]
+    """
+    unit, weighted = group.identity, []
+    for g in group.generators:
+        size = float(torch.linalg.matrix_norm(g - unit, 2))
+        if size > ROUNDING:
+            weighted.append((g, 2.0 / size))
+    return weighted, orthonormal(group.lie_algebra) if group.lie_dim else group.lie_algebra
 
 
 def chosen_solver(group: GeneratedGroup, p: int, q: int, solver: Solver = "auto") -> Solver:
@@ -231,14 +274,15 @@ def count_orbits(group: GeneratedGroup, rank: int) -> int:
 def _dense(group: GeneratedGroup, part: Simple, solver: str) -> Tensor:
     """The null space of the stacked constraints, or of their Gram matrix."""
     n = part.size(group.dim)
-    count = (len(group.generators) + group.lie_dim) * n * n
+    weighted, algebra = constraints(group)
+    count = (len(weighted) + len(algebra)) * n * n
     if solver == "svd" and count > SVD_ENTRIES:
         raise RepresentationError(
             f"svd takes constraints of up to {SVD_ENTRIES} entries, {part} of {group.name} has {count}; take 'eigh'"
         )
     unit = torch.eye(n, dtype=group.dtype)
-    rows = [part.act(g, unit).mT - unit for g in group.generators]
-    rows += [derived(part, A, unit).mT for A in group.lie_algebra]
+    rows = [weight * (part.act(g, unit).mT - unit) for g, weight in weighted]
+    rows += [derived(part, A, unit).mT for A in algebra]
     if solver == "svd":
         return null_space(rows, n, group.dtype).mT
     gram = torch.zeros(n, n, dtype=group.dtype)
@@ -285,12 +329,12 @@ def descend(group: GeneratedGroup, part: Simple, settings: Descent, generator: t
 
 def _descent(group: GeneratedGroup, part: Simple, settings: Descent, columns: int, generator: torch.Generator) -> Tensor:
     """(N, columns) with |C W| below the tolerance."""
-    n, step = part.size(group.dim), settings.step
+    n, step, moves = part.size(group.dim), settings.step, constraints(group)
     start = torch.randn(n, columns, dtype=group.dtype, generator=generator) / math.sqrt(n)
     while step >= 1e-4:
         W, speed = start.clone(), torch.zeros_like(start)
         for number in range(settings.max_steps):
-            gradient, loss = _gradient(group, part, W)
+            gradient, loss = _gradient(moves, part, W)
             if math.sqrt(2 * loss) <= settings.tolerance:
                 return W
             if not math.isfinite(loss) or (number > 100 and loss > 2e3):
@@ -306,15 +350,16 @@ def _descent(group: GeneratedGroup, part: Simple, settings: Descent, columns: in
     raise ConvergenceError(f"descent for {part} of {group.name} diverges even with steps of {3 * step:.2g}")
 
 
-def _gradient(group: GeneratedGroup, part: Simple, W: Tensor) -> tuple[Tensor, float]:
+def _gradient(moves: tuple[list[tuple[Tensor, float]], Tensor], part: Simple, W: Tensor) -> tuple[Tensor, float]:
     """C^* C W and |C W|^2 / 2."""
     rows, total, loss = W.mT, torch.zeros_like(W.mT), 0.0
-    for g in group.generators:
-        residual = part.act(g, rows) - rows
+    weighted, algebra = moves
+    for g, weight in weighted:
+        residual = weight * (part.act(g, rows) - rows)
         # The transpose of g^-T on dual factors is what g^* does to them, and likewise for V.
-        total = total + part.act(g.mH, residual) - residual
+        total = total + weight * (part.act(g.mH, residual) - residual)
         loss += float(residual.abs().square().sum()) / 2
-    for A in group.lie_algebra:
+    for A in algebra:
         residual = derived(part, A, rows)
         total = total + derived(part, A.mH, residual)
         loss += float(residual.abs().square().sum()) / 2

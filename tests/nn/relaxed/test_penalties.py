@@ -14,6 +14,7 @@ from gnet.measures import equivariance_error
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear, Propagate
 from gnet.nn.relaxed import Penalised, equivariance_penalty, linear_penalty, penalty
 from gnet.nn.relaxed.moving import error_at
+from gnet.plugins.tensors import U
 from tests.nn.relaxed.cases import DIHEDRAL, EDGES, FINER, GROUP, TRIVIAL, WHOLE, by_elements, made, scrambled, signals
 
 
@@ -84,6 +85,30 @@ def test_many_elements_are_the_mean_of_single_ones(rng):
     for ask in (lambda: equivariance_penalty(net, x, GROUP, num_samples=0), lambda: Penalised(net, GROUP, num_samples=0)):
         with pytest.raises(ConfigError, match="expected num_samples >= 1, got 0"):
             ask()
+
+
+def test_a_gradient_can_be_stopped(rng):
+    net, x = net_of(rng), signals(5, 6, 2, rng=rng)
+    group = [Scripted([[1, 2, 3, 4, 5, 0]]) for _ in range(2)]
+    whole, half = (equivariance_penalty(net, x, group[k], stop_gradient=bool(k)) for k in (0, 1))
+    torch.testing.assert_close(whole, half)
+    gradients = [torch.autograd.grad(each, list(net.parameters())) for each in (whole, half)]
+    assert not torch.allclose(gradients[0][0], gradients[1][0])
+    g = Scripted([[1, 2, 3, 4, 5, 0]]).sample(1)[0]
+    target = error_at(net, g, x, (), net(x).detach(), GROUP, None, None)
+    torch.testing.assert_close(gradients[1], torch.autograd.grad(target, list(net.parameters())))
+
+
+def test_complex_outputs_have_real_penalties(rng):
+    x = torch.randn(40, 2, dtype=torch.complex128, generator=rng)
+    crooked = nn.Linear(2, 2, dtype=torch.complex128)
+    asked = equivariance_penalty(crooked, x, U(2), num_samples=400, generator=rng)
+    asked.backward()
+    assert not asked.is_complex() and float(crooked.weight.grad.abs().max()) > 0
+    with torch.no_grad():
+        measured = equivariance_error(crooked, x, U(2), num_samples=400, generator=rng)
+    assert float(asked.detach()) == pytest.approx(measured.mean_square, rel=0.1)
+    assert equivariance_error(lambda z: z.conj(), x, U(2), generator=rng).relative > 0.1
 
 
 def test_draws_are_uniform(rng):

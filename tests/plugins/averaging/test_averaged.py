@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gnet.errors import ConfigError, NotCompactError, NotFiniteError, RepresentationError
+from gnet.errors import ConfigError, NotCompactError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, SymmetricGroup
 from gnet.measures import equivariance_error
 from gnet.plugins.averaging import Averaged, frames, project_linear
@@ -243,3 +243,28 @@ def test_quadratures_need_a_whole_degree():
     with pytest.raises(ConfigError, match="whole degree"):
         SO(2).quadrature(-1)
     assert math.isclose(float(SO(2).quadrature(0)[1].sum()), 1.0)
+
+
+@pytest.mark.parametrize("chunk", [4096, 64])
+def test_an_offset_does_not_change_the_standard_error(chunk, rng):
+    x = torch.randn(4, 3, generator=rng)
+    found = []
+    for offset, dtype in ((1e4, torch.float32), (0.0, torch.float64)):
+        averaged = Averaged(
+            lambda x, offset=offset: offset + x[:, :1],
+            O(3),
+            mode="sample",
+            n_samples=64,
+            resample="fixed",
+            generator=torch.Generator().manual_seed(0),
+            chunk=chunk,
+        )
+        averaged(x.to(dtype))
+        found.append(averaged.last_stderr.double())
+    torch.testing.assert_close(*found, rtol=1e-2, atol=0.0)
+
+
+def test_modules_without_a_batch_axis_are_refused():
+    for module in (lambda x: x.sum(), lambda x: x[:1]):
+        with pytest.raises(ShapeError, match="expected one output for each of 2 items"):
+            Averaged(module, S(3))(torch.ones(2, 3))

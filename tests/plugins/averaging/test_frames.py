@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gnet.errors import DegenerateInputError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, SymmetricGroup
 from gnet.measures import equivariance_error
 from gnet.plugins.averaging import Averaged, frames
@@ -113,3 +113,16 @@ def test_frames_jump_where_eigenvalues_meet():
     wide, high = (base * torch.tensor([1 + s, 1 - s], dtype=torch.float64) for s in (1e-4, -1e-4))
     f = Averaged(lambda x: x[:, 0, 1].abs(), O(2), mode="frame")
     assert abs(float(f(wide)) - float(f(high))) > 0.5
+
+
+def test_vectors_of_very_different_lengths_are_independent():
+    x = torch.tensor([[[1e7, 0.0], [0.0, 1.0]]], dtype=torch.float64)
+    torch.testing.assert_close(frames.gram_schmidt(x)[0, 0], torch.eye(2, dtype=torch.float64))
+    for second in ([1e-9, 0.0], [0.0, 0.0]):
+        with pytest.raises(DegenerateInputError, match="expected 2 independent vectors"):
+            frames.gram_schmidt(torch.tensor([[[1e7, 0.0], second]], dtype=torch.float64))
+
+
+def test_a_misspelt_way_out_is_refused():
+    with pytest.raises(ConfigError, match="on_degenerate"):
+        frames.pca(X, on_degenerate="rise")

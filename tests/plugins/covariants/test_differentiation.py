@@ -87,6 +87,18 @@ def test_symplectic_needs_it_too(rng):
     assert error(of_form("Sp"), 3, Sp(4), rng) > 0.05
 
 
+def test_predictions_without_gradients_are_those_with(rng):
+    h = EquivariantFromInvariant(OfFeatures(of_form("O"), 6, rng), 3)
+    v = torch.randn(5, 2, 3, dtype=torch.float64, generator=rng)
+    expected = h(v).detach()
+    assert float(expected.abs().min()) > 0
+    with torch.no_grad():
+        torch.testing.assert_close(h(v), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(h(v.clone()), expected)  # a tensor of inference, as a trainer's batch
+        assert not h(v).requires_grad
+
+
 def test_permutations(rng):
     assert error(power_sums, 8, S(4), rng, n=None) < 1e-9
     weighted = lambda v, l: power_sums(v * torch.arange(1.0, 5.0), l)  # noqa: E731 - the liar

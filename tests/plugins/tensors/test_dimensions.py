@@ -39,6 +39,7 @@ from gnet.plugins.tensors import (
     regular,
     sparsify,
 )
+from gnet.plugins.tensors.solvers import _known
 from tests.plugins.tensors.table import TABLE
 
 
@@ -140,8 +141,42 @@ def test_products_multiply_and_sums_add():
 
 
 def test_the_product_of_permutations_and_rotations_on_tensors_of_rank_four():
-    """45 = 15 * 3, too large for a null space of 12^4 entries: characters of both factors multiply."""
+    """45 = 15 * 3, too large for a null space of 12^4 entries: the average of a character, and those of both factors."""
+    nodes, weights = OnProduct(S(4), O(3)).quadrature(4)
+    traces = torch.diagonal(nodes, dim1=1, dim2=2).sum(1)
+    assert float((weights * traces**4).sum()) == pytest.approx(45, abs=1e-9)
     assert count_orbits(S(4), 4) * invariant_dim(T(4), O(3)) == 45
+
+
+SCALED = {
+    "short basis": (GeneratedGroup("x", lie_algebra=1e-5 * SO(3).lie_algebra), SO(3)),
+    "long basis": (GeneratedGroup("x", lie_algebra=1e6 * SO(3).lie_algebra), SO(3)),
+    "uneven basis": (
+        GeneratedGroup("x", lie_algebra=torch.tensor([1.0, 1e-5, 1e-5]).reshape(3, 1, 1) * SO(3).lie_algebra),
+        SO(3),
+    ),
+    "small angle": (C(100_000), SO(2)),
+}
+
+
+@pytest.mark.parametrize("case", SCALED)
+@pytest.mark.parametrize("solver", ["svd", "eigh", "iterative"])
+def test_lengths_of_a_basis_change_nothing(case, solver):
+    group, usual = SCALED[case]
+    for rank in (1, 2, 3):
+        found, expected = (invariant_tensors(each, rank, 0, solver) for each in (group, usual))
+        assert found.shape == expected.shape
+        torch.testing.assert_close(projector(found), projector(expected), atol=1e-4 if solver == "iterative" else 1e-8, rtol=0)
+
+
+def test_bases_are_remembered_by_what_makes_the_group_and_cannot_be_spoilt():
+    before = len(_known)
+    first = invariant_tensors(GeneratedGroup("one", lie_algebra=SO(3).lie_algebra), 2, 1)
+    assert len(_known) <= before + 1
+    known = len(_known)
+    first.zero_()
+    second = invariant_tensors(GeneratedGroup("other", lie_algebra=SO(3).lie_algebra), 1, 2)
+    assert len(_known) == known and float(second.norm()) == pytest.approx(1.0)
 
 
 def test_sums_of_types():
@@ -229,7 +264,7 @@ def test_descent_doubles_its_columns_and_can_fail():
     with pytest.raises(ConvergenceError, match=r"\|C W\| is .* after 5 steps"):
         descend(SO(3), Simple(2), Descent(max_steps=5))
     with pytest.raises(ConvergenceError, match="diverges"):
-        descend(GeneratedGroup("fast", lie_algebra=1e4 * SO(3).lie_algebra), Simple(2), Descent())
+        descend(SO(3), Simple(2), Descent(step=2e-4, momentum=200.0))
     with pytest.raises(ConvergenceError, match="no gap"):
         descend(SO(3), Simple(2), Descent(gap=1e12))
 
