@@ -266,5 +266,5 @@ def test_an_offset_does_not_change_the_standard_error(chunk, rng):
 
 def test_modules_without_a_batch_axis_are_refused():
     for module in (lambda x: x.sum(), lambda x: x[:1]):
-        with pytest.raises(ShapeError, match="expected one output for each of 2 items"):
+        with pytest.raises(ShapeError, match=r"expected one output for each of \d+ items"):
             Averaged(module, S(3))(torch.ones(2, 3))
