@@ -19,11 +19,11 @@ class Forecasts:
 
     @property
     def command(self) -> str:
-        """What trains and records them, on two indented lines."""
+        """What trains and records them, on indented lines."""
         words = ["--seeds 3", f"--baselines {' '.join(self.baselines)}"]
-        words += ["--variants " + " ".join(_quoted(self.published))] if not self.others else []
         words += [f"--{name} {value}" for name, value in self.overrides.items()]
-        where = f"--record configs/results/traffic_metr_la.csv --out runs/{self.out}"
+        variants = " ".join(_quoted([*self.published, *self.others]))
+        where = f"--variants {variants} \\\n        --record configs/results/traffic_metr_la.csv --out runs/{self.out}"
         return f"    .venv/bin/python train.py study --config configs/traffic/metr_la.yaml {' '.join(words)} \\\n        {where}"
 
 
@@ -102,7 +102,11 @@ def traffic_differences(recorded: Sequence[Trial]) -> str:
         for one, other in [*((name, "S207") for name in clusters), *zip(clusters, runs.others, strict=False)]:
             difference = paired_difference(*([t.row for t in found.get(name, [])] for name in (one, other)))
             error = f" ± {difference.error:.3f}" if difference.units > 1 else ""
-            text = f"{difference.mean:+.3f}{error} ({difference.units} seeds)" if difference.units else "not run yet"
+            text = (
+                f"{difference.mean:+.3f}{error} ({difference.units} seed{'s' * (difference.units > 1)})"
+                if difference.units
+                else "not run yet"
+            )
             means = [float(runs.published[name].split()[0]) for name in (one, other) if name in runs.published]
             lines.append((f"{one} less {other}", graph, text, f"{means[0] - means[1]:+.3f}" if len(means) == 2 else "-"))
     return markdown_rows(("test MAE, mph", "graph", "difference ± standard error", "published means"), lines)
@@ -120,12 +124,13 @@ def pose_table(recorded: Sequence[Trial]) -> str:
         lines.append((name, weights, str(len(trials)), *errors, mpjpe or "-", p_mpjpe or "-"))
     over = (f"{metric} over {what}, mm" for what in ("frames", "actions") for metric in ("MPJPE", "P-MPJPE"))
     header = ("group", "weights", "seeds", *over, "published MPJPE", "published P-MPJPE")
+    variants = " ".join(_quoted([name for name in POSE if name not in ("ridge", "mean")]))
     command = (
         "    .venv/bin/python train.py study --config configs/pose/cmu.yaml --seeds 3 --baselines ridge mean \\\n"
-        "        --record configs/results/pose_cmu.csv --out runs/cmu"
+        f"        --variants {variants} \\\n        --record configs/results/pose_cmu.csv --out runs/cmu"
     )
     return f"{markdown_rows(header, lines)}\n\n{source_text(used) if used else 'Not run yet.'}\n\n{command}"
 
 
 def _quoted(names: Iterable[str]) -> list[str]:
-    return [f'"{name}"' if " " in name else name for name in names]
+    return [f'"{name}"' if set(name) & set(" ()^,") else name for name in names]

@@ -81,11 +81,12 @@ def of_variants(recorded: Iterable[Trial], config: str, overrides: Mapping[str, 
 
 
 def metric_cell(trials: Sequence[Trial], name: str, digits: int) -> str:
-    """Mean and standard deviation of a metric over the trials that recorded it."""
+    """Mean and standard deviation of a metric over the trials that recorded it, and their number where others did not."""
     if not trials:
         return "not run yet"
     recorded = (parse_metrics(t.row.metrics) for t in trials)
     values = [metrics[name] for metrics in recorded if name in metrics]
     if not values:
         return "not recorded"
-    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(set(values)) > 1 else "")
+    count = f" ({len(values)})" if len(values) < len(trials) else ""
+    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(set(values)) > 1 else "") + count

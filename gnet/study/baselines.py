@@ -358,6 +358,12 @@ def _fit(name: str, config: dict[str, Any]) -> Trained:
         predictions=as_probabilities(outputs["predict"], datamodule.classes).numpy(),
         function=function,
         datamodule=datamodule,
-        metrics=metrics_of([(outputs["test"], batches["test"])], datamodule),
+        metrics=metrics_of(_in_batches(outputs["test"], batches["test"], datamodule.batch_size), datamodule),
         seconds=time.perf_counter() - start,
     )
+
+
+def _in_batches(outputs: Tensor, batch: "Batch", size: int | None) -> list[tuple[Tensor, "Batch"]]:
+    """As a net's test loader has them: a metric may be a mean of those of batches."""
+    step = size or max(1, len(outputs))
+    return [(outputs[i : i + step], type(batch)(*(each[i : i + step] for each in batch))) for i in range(0, len(outputs), step)]

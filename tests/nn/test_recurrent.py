@@ -92,6 +92,22 @@ def test_a_forecast_is_the_cells_one_after_the_other(rng):
     torch.testing.assert_close(layers(x), torch.cat(outputs, 1))
 
 
+def test_the_decoder_is_shown_the_step_before_and_never_the_one_it_writes(rng):
+    """Teaching at every step: the truth of step t is the input of step t + 1; the last one is read by nobody."""
+    layers = net(THREE, random_graph(rng), horizon_out=3, sampling_decay=1e12, generator=rng).double().train()
+    x = torch.randn(6, 6, generator=rng, dtype=torch.float64)
+    truth = torch.randn(6, 3, generator=rng, dtype=torch.float64)
+    state = torch.zeros(6, 4, dtype=torch.float64)
+    for step in range(3):
+        state = plain_cell(layers.encoder[0], x[:, 2 * step : 2 * step + 2], state)
+    outputs = []
+    for given in (torch.zeros(6, 1, dtype=torch.float64), truth[:, :1], truth[:, 1:2]):
+        state = plain_cell(layers.decoder[0], given, state)
+        outputs.append(state @ layers.readout.T + layers.readout_bias)
+    torch.testing.assert_close(layers(x, truth), torch.cat(outputs, 1))
+    torch.testing.assert_close(layers(x, torch.cat([truth[:, :2], truth[:, 2:] + 1], 1)), torch.cat(outputs, 1))
+
+
 def test_clusters_of_equal_weights_are_the_shared_cell(rng):
     shared, layers = net(SymmetricGroup(6), generator=rng).double(), net(THREE).double()
     state = {name: value.expand_as(layers.state_dict()[name]) for name, value in shared.state_dict().items()}
@@ -100,29 +116,44 @@ def test_clusters_of_equal_weights_are_the_shared_cell(rng):
     torch.testing.assert_close(layers(x), shared(x))
 
 
-def trained_on_cluster_two(cell: DiffusionGRUCell, rng: torch.Generator) -> tuple[list[bool], list[bool]]:
-    """Which rows of the candidate weights, and of their optimiser's state, one step with a loss on cluster 2 has changed."""
+def trained_on(cluster: int, cell: DiffusionGRUCell, rng: torch.Generator) -> list[list[bool]]:
+    """Which rows of candidate weights and biases, and of their optimiser's state, one step on a cluster's loss has changed."""
     optimizer = torch.optim.Adam(cell.parameters(), lr=0.1)
-    before = cell.candidate.detach().clone()
+    candidates = (cell.candidate, cell.candidate_bias)
+    before = [each.detach().clone() for each in candidates]
     x, h = torch.randn(6, 8, 2, generator=rng), torch.randn(6, 8, 4, generator=rng)
-    cell(x, h)[THREE.partition.labels == 2].square().sum().backward()
+    cell(x, h)[THREE.partition.labels == cluster].square().sum().backward()
     optimizer.step()
-    state = optimizer.state[cell.candidate]["exp_avg_sq"]
-    return (cell.candidate != before).flatten(1).any(1).tolist(), (state != 0).flatten(1).any(1).tolist()
+    changed = [each != old for each, old in zip(candidates, before, strict=True)]
+    changed += [optimizer.state[each][name] != 0 for each in candidates for name in ("exp_avg", "exp_avg_sq")]
+    return [each.flatten(1).any(1).tolist() for each in changed]
 
 
 def test_a_loss_on_one_cluster_changes_its_weights_and_optimiser_state_alone(rng):
     """Of one cell, and of an optimiser without a past. A whole net lets other clusters in through its graph, see below."""
-    weights, state = trained_on_cluster_two(DiffusionGRUCell(THREE, 2, 4, RING, generator=rng), rng)
-    assert weights == state == [False, False, True]
+    changed = trained_on(2, DiffusionGRUCell(THREE, 2, 4, RING, generator=rng), rng)
+    assert changed == 6 * [[False, False, True]]
 
 
 def test_the_shared_and_the_released_cell_are_liars(rng):
     """S_N has one weight for all; the published code has one too, and trains it by cluster 0 alone."""
-    shared, _ = trained_on_cluster_two(DiffusionGRUCell(SymmetricGroup(6), 2, 4, RING, generator=rng), rng)
-    released, _ = trained_on_cluster_two(DiffusionGRUCell(THREE, 2, 4, RING, released=True, generator=rng), rng)
-    assert shared == [True]
-    assert released == [False]
+    shared = trained_on(2, DiffusionGRUCell(SymmetricGroup(6), 2, 4, RING, generator=rng), rng)
+    released = [trained_on(cluster, DiffusionGRUCell(THREE, 2, 4, RING, released=True, generator=rng), rng) for cluster in (2, 0)]
+    assert shared == 6 * [[True]]
+    for weights, expected in zip(released, ([False], [True]), strict=True):
+        assert [weights[0], *weights[2:4]] == 3 * [expected]
+    assert [each[1] for each in released] == [[False, False, True], [True, False, False]], "biases are of each cluster"
+
+
+def test_the_released_weight_has_the_gradient_of_cluster_zero(rng):
+    released = DiffusionGRUCell(THREE, 2, 4, RING, released=True, generator=rng)
+    whole = DiffusionGRUCell(THREE, 2, 4, RING)
+    whole.load_state_dict({**released.state_dict(), "candidate": released.candidate.expand(3, -1, -1)})
+    x, h = torch.randn(6, 8, 2, generator=rng), torch.randn(6, 8, 4, generator=rng)
+    for cell in (released, whole):
+        cell(x, h).square().sum().backward()
+    torch.testing.assert_close(released.candidate.grad[0], whole.candidate.grad[0])
+    assert float(released.candidate.grad.abs().max()) > 0
 
 
 def gradient_on_cluster_two(layers: GNetGRU, rng: torch.Generator) -> dict[str, list[bool]]:

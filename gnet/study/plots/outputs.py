@@ -108,18 +108,19 @@ def _images(outputs: Outputs, grid_shape: tuple[int, int]) -> Figure:
 
 
 def _curves(outputs: Outputs) -> Figure:
-    """A panel for each of some nodes: the target and every variant's output along the test samples."""
+    """A panel for each of some nodes: target and outputs along the test samples, of the first channel in the data's units."""
     target = outputs.target if outputs.target.ndim == 3 else outputs.target[:, None, :]
     mask = outputs.mask if outputs.mask.ndim == 3 else outputs.mask[:, None, :]
+    mean, std = (0.0, 1.0) if outputs.classes else (float(each[0]) for each in outputs.units)
     nodes = np.unique(np.linspace(0, target.shape[1] - 1, NUM_NODES).astype(int))
     steps = np.arange(min(NUM_STEPS, len(target)))
     figure = new_figure(PAGE, 1.9 * len(nodes) + 0.8)
     panels = figure.subplots(len(nodes), 1, squeeze=False, sharex=True)[:, 0]
     for axes, node in zip(panels, nodes, strict=True):
-        truth = np.where(mask[steps, node, 0], target[steps, node, 0], np.nan)
+        truth = np.where(mask[steps, node, 0], target[steps, node, 0] * std + mean, np.nan)
         axes.plot(steps, truth, color="black", linewidth=1.6, label="target", marker="." if len(steps) < 40 else None)
         for number, (name, prediction) in enumerate(outputs.predictions.items()):
-            values = prediction.reshape(target.shape)[steps, node, 0]
+            values = prediction.reshape(target.shape)[steps, node, 0] * std + mean
             axes.plot(steps, values, color=COLOURS[number % 6], linestyle=LINES[number % 4], linewidth=1, label=name)
         shown = f"P({outputs.classes[0]})" if outputs.classes else "output"
         named = f"node {outputs.node_ids[node]}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gnet.study.plots import Outputs, plot_outputs, save
-from gnet.study.plots.outputs import _images, _skeletons
+from gnet.study.plots.outputs import _curves, _images, _skeletons
 
 
 def is_picture(path: Path) -> bool:
@@ -78,3 +78,13 @@ def test_inputs_that_are_no_masked_targets_hide_nothing() -> None:
 def test_pictures_and_poses_are_written_as_vectors_with_text(tmp_path: Path) -> None:
     written = save(plot_outputs(outputs((3, 6, 1), (2, 3)), "six pixels"), tmp_path / "a.svg").read_text()
     assert all(f">{word}<" in written for word in ("six pixels", "S6", "trivial", "target"))
+
+
+def test_curves_are_in_the_units_of_the_data() -> None:
+    target = np.linspace(-1.0, 1.0, 20).reshape(10, 2, 1)
+    units = np.array([50.0]), np.array([10.0])
+    mask = np.ones(target.shape, dtype=bool)
+    shown = Outputs(target, target, mask, {"S2": target + 0.1}, None, list("ab"), units=units)
+    truth, values = (line.get_ydata() for line in _curves(shown).axes[0].lines)
+    assert truth == pytest.approx(50 + 10 * target[:, 0, 0])
+    assert values == pytest.approx(51 + 10 * target[:, 0, 0])
