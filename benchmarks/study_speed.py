@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from gnet.study.pool import Failure, run_tasks
-from gnet.study.stacks import MOST_WEIGHTS, keep_memory
+from gnet.study.pool import Failure, keep_memory, run_tasks
+from gnet.study.stacks import MOST_WEIGHTS
 from gnet.training.arguments import resolve
 from gnet.training.stacked import StackedFit, make_member
 from gnet.training.trial import prepare_trial, quiet

@@ -1,4 +1,4 @@
-"""What does a training step of the recurrent net cost with weights of each cluster, against one shared weight? 1.04 x with 9.
+"""What does a training step of the recurrent net cost with weights of each cluster, against one shared weight? As much.
 
     python benchmarks/traffic_step.py [--threads 1] [--runs 9]
 

@@ -1,13 +1,10 @@
 """Trials of a study trained at once: which share a stack, what a worker does with one, and why some stay alone."""
 
-import ctypes
 import hashlib
 import itertools
 import json
 import math
-import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -153,8 +150,6 @@ def perform_stack(stack: Stack) -> list[Outcome]:
         return [Outcome(task, attempt(perform, task)) for task in stack.tasks]
     from gnet.training.trial import quiet
 
-    if multiprocessing.parent_process() is not None:
-        keep_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(stack.tasks[0].threads)
     try:
@@ -287,20 +282,3 @@ class Progress:
     def forget(self) -> None:
         """The trials are in their places."""
         self.path.unlink(missing_ok=True)
-
-
-def keep_memory() -> None:
-    """Let this process keep the memory that it frees, where the system's C library can be told so (glibc).
-
-    A training step frees its gradients and makes them anew. Of large nets the library returns them to the system each time, and
-    the system clears every page again: up to a third of the step.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-    try:
-        library = ctypes.CDLL(None)
-        library.mallopt(mmap_threshold, 2**30)
-        library.mallopt(trim_threshold, 2**31 - 1)
-    except (AttributeError, OSError):
-        return

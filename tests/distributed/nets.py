@@ -160,19 +160,17 @@ def refusal(rank: int, kind: str) -> str:
 
 
 def peak(rank: int, spread: bool) -> int:
-    """Bytes that a training step takes at its peak, beyond what is there before."""
+    """Bytes that making a net and a training step take at their peak, beyond what is there before."""
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 16)  # what is freed goes back at once, so that no earlier test leaves room
-    group = ClusterGroup(Partition((torch.arange(120_000) * 7919) % 8))
-    net = GNet(group, 16, 16, 16, num_layers=4, generator=torch.Generator().manual_seed(0))
-    each = 60_000 if spread else 120_000
-    model: nn.Module = ShardedGNet(net, torch.arange(120_000) % 2) if spread else net
-    assert not spread or this_process() == rank
-    x = torch.ones(4, each, 16)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts anew
     before = _status("VmRSS")
-    output = model(x)
+    group = ClusterGroup(Partition((torch.arange(120_000) * 7919) % 8))
+    net = GNet(group, 16, 16, 16, num_layers=4, generator=torch.Generator().manual_seed(0))
+    model: nn.Module = ShardedGNet(net, torch.arange(120_000) % 2) if spread else net
+    assert not spread or this_process() == rank
+    output = model(torch.ones(4, 60_000 if spread else 120_000, 16))
     loss, _ = whole_mean(output.square().sum(), output.numel())
     loss.backward()
     return _status("VmHWM") - before
