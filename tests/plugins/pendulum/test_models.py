@@ -57,6 +57,21 @@ def test_numbers_of_weights_are_those_published(kind, model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model", ["scalars", "O(2)", "mlp"])
+def test_weights_follow_the_generator(kind, model):
+    def weights(generator: torch.Generator | None = None) -> torch.Tensor:
+        field = field_of(kind, model, states=torch.eye(12), centres=3, ch=10, generator=generator)
+        return torch.cat([p.detach().flatten() for p in field.parameters()])
+
+    assert not torch.equal(weights(), weights())
+    one, again, other = (weights(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    before = torch.get_rng_state()
+    weights(torch.Generator().manual_seed(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model", ["scalars", "O(2)", "SO(2)", "D6", "D2"])
 def test_fields_turn_with_the_pendulum(kind, model, rng):
     field = field_of(kind, model, states=states(20, rng), centres=10, ch=20, generator=rng).double()
