@@ -157,6 +157,7 @@ def parser() -> "ArgumentParser":
     import gnet.study.partial_symmetry
     import gnet.study.planted_selection
     import gnet.study.shrinkage
+    import gnet.study.soft_symmetry
     import gnet.study.thresholds  # noqa: F401 - so that the classes are known by their short names
 
     words = ArgumentParser(prog="simulate", description=__doc__, exit_on_error=False)

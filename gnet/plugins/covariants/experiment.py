@@ -11,8 +11,11 @@ from gnet.plugins.scalars import PairMatrix, perceptron
 from gnet.plugins.scalars.experiment import Training, fit
 from gnet.plugins.tensors.experiment import SyntheticRegressions
 from gnet.plugins.tensors.tasks import task
+from gnet.study.simulate import Measured
 
 MODELS = ("covariants", "scalars")
+SHARE = 0.2
+"""Of the error by scalars: as much may that of a differentiated invariant differ from it."""
 
 
 class PairEnergy(nn.Module):
@@ -108,6 +111,15 @@ class CovariantInertia(SyntheticRegressions):
     def published(self, name: str, model: str) -> Sequence[float]:
         """None: the demonstration has no published number."""
         return [float("nan")] * 7
+
+    def pass_rules(self, lines: Sequence[Measured]) -> list[tuple[str, bool]]:
+        """At every size with both models: their errors differ by at most a fifth of that by scalars."""
+        found = {(line.settings["model"], int(line.settings["n"])): line.measured for line in lines}
+        return [
+            (f"inertia, {n} samples: covariants within 20 % of scalars", abs(found["covariants", n] - each) <= SHARE * each)
+            for (model, n), each in found.items()
+            if model == "scalars" and ("covariants", n) in found
+        ]
 
     def error(self, name: str, model: str, n: int, seed: int) -> float:
         """The test error of one run."""

@@ -100,9 +100,9 @@ def pendulum_data(
     starts = initial_states(NUM_PATHS, random["draw"])[torch.randperm(NUM_PATHS, generator=random["split"])[:num]]
     times = STEP * torch.arange(num_times, dtype=torch.float64)
     with torch.no_grad():
-        whole = integrate(field, starts, times, method, substeps=substeps, check=True)
+        whole = integrate(field, starts, times, method, substeps=substeps)
         first = CHUNK * torch.randint(num_times // CHUNK, (num,), generator=random["batches"])
         chunks = whole[torch.arange(num)[:, None], first[:, None] + torch.arange(CHUNK)]  # (num, 5, 12)
         train, val, test = chunks.float().split([num_train, num_val, num_test])
-        paths = integrate(field, test[:, 0].double(), times, method, substeps=substeps, check=True)
+        paths = integrate(field, test[:, 0].double(), times, method, substeps=substeps)
     return PendulumData(train, val, test, paths, times[:CHUNK], times)

@@ -149,11 +149,11 @@ class PendulumTable(Simulation):
         return field
 
     def path(self, field: nn.Module, data: PendulumData) -> Tensor:
-        """Predicted paths from the test states, (num, 150, 12) float64; NaN from where they diverge."""
+        """Predicted paths from the test states, (num, 150, 12) float64; NaN from where one diverges."""
         with torch.no_grad():
             try:
-                found = integrate(field, data.test[:, 0], data.times, self.method, substeps=self.substeps)
-            except ConvergenceError:
+                found = integrate(field, data.test[:, 0], data.times, self.method, substeps=self.substeps, check=False)
+            except ConvergenceError:  # of dopri5, whose steps all paths share
                 found = torch.full_like(data.paths, math.nan)
         return found.double()
 

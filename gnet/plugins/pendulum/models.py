@@ -249,6 +249,7 @@ def field_of(
         states: of training, for the range of the radial functions, (..., 12).
         centres: of the radial functions.
         ch: width of EMLP and MLP.
+        generator: of the weights; without it PyTorch's own.
 
     Raises:
         ConfigError: another kind or model.
@@ -260,8 +261,9 @@ def field_of(
     """
     if kind not in ("hnn", "node"):
         raise ConfigError(f"expected kind 'hnn' or 'node', got {kind!r}")
+    seed = int(torch.randint(2**31, (), generator=generator))  # outside, or every call without a generator draws the same
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        torch.manual_seed(seed)
         if model == "scalars":
             if kind == "hnn":
                 return HamiltonianField(ScalarHamiltonian())

@@ -33,7 +33,7 @@ def integrate(
     substeps: int = 2,
     rtol: float = 1e-4,
     atol: float = 1e-4,
-    check: bool = False,
+    check: bool = True,
 ) -> Tensor:
     """The states at given times, of dz/dt = field(z) from z at the first of them; gradients flow through every step.
 
@@ -46,7 +46,8 @@ def integrate(
     Args:
         substeps: steps between two times, of all but "dopri5"; two of 0.1 between times 0.2 apart are enough for training.
         rtol, atol: of "dopri5"; the published ones by default.
-        check: raises where a state is not finite; without it the path has NaN or infinity from there on.
+        check: raises where a state is not finite, or "midpoint" does not converge; without it that item of the batch alone has
+            NaN or infinity from there on. "dopri5", whose steps the whole batch shares, raises in either case.
 
     Shapes:
         z: (..., S)    times: (T,), increasing    returns: (..., T, S)
@@ -54,7 +55,7 @@ def integrate(
     Raises:
         ShapeError: an odd S for places and momenta, or no times.
         ConfigError: an unknown method, fewer than one substep, or a field that cannot be split.
-        ConvergenceError: ``check``, with the time reached; or the iteration of "midpoint" did not end.
+        ConvergenceError: a path without end, with the time reached.
         MissingExtraError: "dopri5" without torchdiffeq.
 
     References:
@@ -78,23 +79,30 @@ def integrate(
     if method == "dopri5":
         found = _dopri5(field, z, times, rtol, atol)
     else:
-        step = _stepper(field, method)
-        states = [z]
-        for a, b in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-            for _ in range(substeps):
-                z = step(z, (b - a) / substeps)
-            states.append(z)
-        found = torch.stack(states, -2)
+        found = _fixed_steps(_stepper(field, method, check), z, times, substeps)
     if check:
         _check_finite(found, times)
     return found
 
 
-def _stepper(field: Field, method: Method) -> Callable[[Tensor, float], Tensor]:
+def _fixed_steps(step: Callable[[Tensor, float], Tensor], z: Tensor, times: Tensor, substeps: int) -> Tensor:
+    states = [z]
+    for a, b in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
+        h = (b - a) / substeps
+        for done in range(substeps):
+            try:
+                z = step(z, h)
+            except ConvergenceError as error:
+                raise ConvergenceError(f"{error}; the path ends at t = {a + done * h:.6g}") from error
+        states.append(z)
+    return torch.stack(states, -2)
+
+
+def _stepper(field: Field, method: Method, check: bool) -> Callable[[Tensor, float], Tensor]:
     if method == "rk4":
         return lambda z, h: rk4_step(field, z, h)
     if method == "midpoint":
-        return lambda z, h: midpoint_step(field, z, h)
+        return lambda z, h: midpoint_step(field, z, h, check=check)
     if not (hasattr(field, "kick") and hasattr(field, "drift")):
         raise ConfigError("leapfrog needs a field with kick(q) and drift(p), as of H = T(p) + V(q); take method='midpoint'")
     separable = cast(Separable, field)
@@ -137,11 +145,17 @@ def leapfrog_step(field: Separable, z: Tensor, h: float, drift_first: bool = Fal
     return torch.cat([q, p + h / 2 * field.kick(q)], -1)
 
 
-def midpoint_step(field: Field, z: Tensor, h: float, tol: float | None = None, max_steps: int = 200) -> Tensor:
+def midpoint_step(
+    field: Field, z: Tensor, h: float, tol: float | None = None, max_steps: int = 200, *, check: bool = True
+) -> Tensor:
     """z' = z + h field((z + z') / 2), by fixed-point iteration from an explicit step.
 
     Args:
-        tol: largest change that counts as none, relative to the size of z; None is eight roundings.
+        tol: largest change of an item that counts as none, relative to its size; None is eight roundings.
+        check: raises where an item does not converge; without it that item is NaN, and the others are what they are alone.
+
+    Shapes:
+        z: (..., S)    returns: (..., S)
 
     Raises:
         ConvergenceError: ``max_steps`` iterations did not do; take smaller steps.
@@ -151,14 +165,36 @@ def midpoint_step(field: Field, z: Tensor, h: float, tol: float | None = None, m
         tensor([0.6000, 0.6000], dtype=torch.float64)
     """
     limit = 8 * torch.finfo(z.dtype).eps if tol is None else tol
-    following = z + h * field(z)
+    largest = limit * z.detach().abs().amax(-1).clamp(min=1.0)  # (...)
+    following, is_done = z + h * field(z), torch.zeros_like(largest, dtype=torch.bool)
     for _ in range(max_steps):
         before = following
-        following = z + h * field((z + before) / 2)
-        change = float((following - before).detach().abs().max())
-        if change <= limit * max(1.0, float(z.detach().abs().max())) or change != change:
+        moved = z + h * field((z + before) / 2)
+        change = (moved - before).detach().abs().amax(-1)
+        # An item that is done keeps its value, so that it does not depend on how long the others take.
+        following = torch.where(is_done[..., None], before, moved)
+        is_done = is_done | ~(change > largest)  # NaN stays NaN, so it is done, too
+        if bool(is_done.all()):
             return following
-    raise ConvergenceError(f"the implicit midpoint rule changes by {change:.3g} after {max_steps} iterations; take more substeps")
+    if check:
+        size = float(change[~is_done].max())
+        raise ConvergenceError(
+            f"the implicit midpoint rule changes by {size:.3g} after {max_steps} iterations; take more substeps"
+        )
+    return torch.where(is_done[..., None], following, torch.nan)
+
+
+class _Timed:
+    """A field as torchdiffeq calls it, and the time that its accepted steps have reached."""
+
+    def __init__(self, field: Field, start: float) -> None:
+        self.field, self.reached = field, start
+
+    def __call__(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.field(z)
+
+    def callback_accept_step(self, t: Tensor, z: Tensor, h: Tensor) -> None:
+        self.reached = float(t + h)
 
 
 def _dopri5(field: Field, z: Tensor, times: Tensor, rtol: float, atol: float) -> Tensor:
@@ -168,7 +204,15 @@ def _dopri5(field: Field, z: Tensor, times: Tensor, rtol: float, atol: float) ->
         raise MissingExtraError(
             "method='dopri5' needs torchdiffeq: pip install 'gnet[pendulum]'; or take method='rk4'"
         ) from error
-    path = odeint(lambda t, z: field(z), z, times.to(z), rtol=rtol, atol=atol, method="dopri5")
+    timed = _Timed(field, float(times[0]))
+    try:
+        path = odeint(timed, z, times.to(z), rtol=rtol, atol=atol, method="dopri5")
+    except AssertionError as error:  # what torchdiffeq raises where steps become too small, or states infinite
+        if not str(error).startswith(("underflow in dt", "non-finite values in state")):
+            raise
+        raise ConvergenceError(
+            f"dopri5 finds no step after t = {timed.reached:.6g}; take method='rk4', or a lower learning rate"
+        ) from error
     return path.movedim(0, -2)
 
 

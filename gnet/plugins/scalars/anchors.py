@@ -39,6 +39,39 @@ def gram_from_anchors(with_anchors: Tensor, of_anchors: Tensor) -> Tensor:
     return with_anchors @ torch.linalg.solve(of_anchors.mH, with_anchors.mH)
 
 
+def check_independent(anchors: Tensor) -> Tensor:
+    """The anchors, if those of every item span R^d; else their products do not determine those of the other vectors.
+
+    Each anchor counts at length one, so that long ones do not hide short ones.
+
+    Shapes:
+        anchors: (..., k, d) with k >= d; fewer are not judged
+
+    Raises:
+        DegenerateInputError: dependent anchors, with the first item that has them.
+
+    Example:
+        >>> check_independent(torch.tensor([[1.0, 0.0], [1.0, 1e-3]])).shape
+        torch.Size([2, 2])
+    """
+    k, d = anchors.shape[-2:]
+    if k < d or not anchors.numel():
+        return anchors
+    given = anchors.detach()
+    lengths = given.norm(dim=-1, keepdim=True)
+    sizes = torch.linalg.svdvals(torch.where(lengths > 0, given / lengths, given))
+    # NaN and infinity are another matter: they pass, and show in the result.
+    is_dependent = sizes[..., -1] <= ROUNDING * d * torch.finfo(sizes.dtype).eps * sizes[..., 0]
+    if bool(is_dependent.any()):
+        item = is_dependent.nonzero()[0].tolist()
+        where = f" of item {item[0] if len(item) == 1 else tuple(item)}" if item else ""
+        raise DegenerateInputError(
+            f"expected {d} independent anchors, got dependent ones{where}: products with them do not determine the others; "
+            "take pairs='upper' or 'all', or other anchors ('first', 'moments', 'kmeans', or your own)"
+        )
+    return anchors
+
+
 def moment_vectors(x: Tensor, k: int, group: str = "O") -> Tensor:
     """Vectors that move with a cloud and do not see the order of its points: m_j = sum_i <v_i, v_i>^(j-1) v_i.
 

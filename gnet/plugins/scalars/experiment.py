@@ -83,6 +83,7 @@ class ScalarRegressions(SyntheticRegressions):
     """
 
     models_known = MODELS
+    models_judged = ("scalars", "emlp")
 
     def __init__(
         self,

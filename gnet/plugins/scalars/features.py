@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
-from gnet.plugins.scalars.anchors import anchors_of
+from gnet.plugins.scalars.anchors import anchors_of, check_independent
 from gnet.plugins.scalars.products import check_vectors, cross_products, determinants, kind_of, products
 
 Pairs = Literal["all", "upper", "anchor"]
@@ -33,11 +33,11 @@ def scalars(
     Args:
         group: "O", "SO", "Lorentz", "Lorentz+" (SO+(1, d)), "Sp", "U"; with translations "E", "SE", "Poincare", "Poincare+".
         pairs: "all" n^2 products, "upper" those with i <= j (Sp: i < j; U: real parts, and imaginary parts for i < j), "anchor"
-            those with d anchors, n d - d (d - 1) / 2 numbers that determine all (``gram_from_anchors``).
+            those with d independent anchors, n d - d (d - 1) / 2 numbers that determine all (``gram_from_anchors``).
         norms: adds the root of every <v, v>, of indefinite forms with the sign of <v, v>; Sp has none.
         origin: of groups with translations: the vectors are v_i - v_1, i > 1, or v_i less their mean.
-        anchors: of "anchor": "first" takes the first d vectors, "moments" and "kmeans" do not see the order of the vectors; or
-            (..., k, d), given.
+        anchors: of "anchor": "first" takes the first d vectors, "moments" and "kmeans" do not see the order of the vectors, and
+            have n d + d (d + 1) / 2 numbers; or (..., k, d), given, of which fewer than d do not determine all.
         eps: added under the root where a gradient flows, since the root has none at zero.
 
     Shapes:
@@ -46,6 +46,7 @@ def scalars(
     Raises:
         ConfigError: an unknown group, or an unknown word.
         ShapeError: vectors that the group does not act on, or too few of them for anchors.
+        DegenerateInputError: dependent anchors.
         RepresentationError: too many determinants.
 
     References:
@@ -63,7 +64,7 @@ def scalars(
     gram = products(x, group=group)
     found, chosen = [], x
     if pairs == "anchor":
-        chosen = anchors_of(x, anchors, group)
+        chosen = check_independent(anchors_of(x, anchors, group))
         with_anchors = products(x, chosen, group)
         if isinstance(anchors, str) and anchors == "first":
             d = x.shape[-1]
@@ -150,6 +151,9 @@ def spanning_vectors(x: Tensor, group: str = "O", pairs: Pairs = "upper", anchor
     Shapes:
         x: (..., n, d)    returns: (..., m, d)
 
+    Raises:
+        DegenerateInputError: dependent anchors, of which cross products are taken.
+
     References:
         Villar et al. (2021), arXiv:2106.06610, propositions 2 to 6.
 
@@ -160,7 +164,7 @@ def spanning_vectors(x: Tensor, group: str = "O", pairs: Pairs = "upper", anchor
     x = check_vectors(x, group)
     if not kind_of(group).is_oriented:
         return x
-    chosen = anchors_of(x, anchors, group) if pairs == "anchor" else x
+    chosen = check_independent(anchors_of(x, anchors, group)) if pairs == "anchor" else x
     return torch.cat([x, cross_products(chosen, group)], -2)
 
 

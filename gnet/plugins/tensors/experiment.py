@@ -33,6 +33,9 @@ PUBLISHED = {
 }
 """Test mean square errors of the published code, geometric means of three seeds, by training samples as in ``SIZES``."""
 
+JUDGED, WITHIN = (300, 1000), 2.0
+"""Training samples at which errors are judged, and the factor up to which one may differ from its published row."""
+
 
 class SyntheticRegressions(Simulation):
     """Test error against the number of training samples, for an EMLP, an MLP, and an MLP on moved samples.
@@ -57,6 +60,8 @@ class SyntheticRegressions(Simulation):
 
     models_known: tuple[str, ...] = MODELS
     """What ``models`` may name; a subclass that adds some overrides ``error`` and ``published``."""
+    models_judged: tuple[str, ...] = ("emlp",)
+    """Those with symmetry, which ``pass_rules`` is about."""
 
     def __init__(
         self,
@@ -150,14 +155,39 @@ class SyntheticRegressions(Simulation):
         net.eval()
 
     def summary(self, lines: Sequence[Measured]) -> str:
-        """A table: ours, and the published number in brackets."""
+        """A table: ours, and the published number in brackets; and whether it counts as reproduced."""
         rows = [f"| task | model | {' | '.join(map(str, self.sizes))} |", "|" + " --- |" * (len(self.sizes) + 2)]
         for name in self.tasks:
             for model in self.models:
                 mine = [line for line in lines if (line.settings["task"], line.settings["model"]) == (name, model)]
-                cells = [f"{line.measured:.3g} ({line.expected:.3g})" for line in mine]
+                cells = [f"{each.measured:.3g}{'' if math.isnan(each.expected) else f' ({each.expected:.3g})'}" for each in mine]
                 rows.append(f"| {name} | {model} | {' | '.join(cells)} |")
-        return "\n".join([*rows, "", "Test mean square errors; in brackets those of the published code."])
+        below = f"Test mean square errors; in brackets those of the published code. Seeds: {self.seeds}."
+        verdicts = [f"- {rule}: {'met' if is_met else 'not met'}" for rule, is_met in self.pass_rules(lines)]
+        return "\n".join([*rows, "", below, *([""] if verdicts else []), *verdicts])
+
+    def pass_rules(self, lines: Sequence[Measured]) -> list[tuple[str, bool]]:
+        """What every task has to show at 300 and at 1000 samples, and whether it does.
+
+        The model with symmetry has an error within a factor 2 of its published row, and below both published rows of perceptrons
+        without; where these are measured as well, below what was measured, too.
+        """
+        found = {(line.settings["task"], line.settings["model"], int(line.settings["n"])): line.measured for line in lines}
+        rules = []
+        for (name, model, n), error in found.items():
+            if model not in self.models_judged or n not in JUDGED:
+                continue
+            known, start = self.published(name, model)[SIZES.index(n)], f"{name}, {n} samples, {model}"
+            rules.append(
+                (f"{start}: within a factor {WITHIN:g} of the published {known:.3g}", 1 / WITHIN <= error / known <= WITHIN)
+            )
+            for plain in ("mlp", "mlp+aug"):
+                row = self.published(name, plain)[SIZES.index(n)]
+                rules.append((f"{start}: below the published {row:.3g} of {plain}", error < row))
+                if (name, plain, n) in found:
+                    ours = found[name, plain, n]
+                    rules.append((f"{start}: below {plain} with {ours:.3g} here", error < ours))
+        return rules
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
         """Error against samples for each task, published numbers dashed."""

@@ -22,6 +22,7 @@ from gnet.plugins.pendulum import (
     integrate,
     pendulum_data,
     pendulum_scalars,
+    state_error,
 )
 from gnet.plugins.pendulum.experiment import KINDS, PUBLISHED, PendulumTable, pass_rules
 from gnet.plugins.pendulum.experiment import MODELS as COLUMNS
@@ -57,12 +58,27 @@ def test_numbers_of_weights_are_those_published(kind, model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model", ["scalars", "O(2)", "mlp"])
+def test_weights_follow_the_generator(kind, model):
+    def weights(generator: torch.Generator | None = None) -> torch.Tensor:
+        field = field_of(kind, model, states=torch.eye(12), centres=3, ch=10, generator=generator)
+        return torch.cat([p.detach().flatten() for p in field.parameters()])
+
+    assert not torch.equal(weights(), weights())
+    one, again, other = (weights(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    before = torch.get_rng_state()
+    weights(torch.Generator().manual_seed(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model", ["scalars", "O(2)", "SO(2)", "D6", "D2"])
 def test_fields_turn_with_the_pendulum(kind, model, rng):
     field = field_of(kind, model, states=states(20, rng), centres=10, ch=20, generator=rng).double()
     group = about_vertical("O(2)" if model == "scalars" else model)
     z = states(12, rng)
-    assert equivariance_error(field, z, group, 4 * T(1), 4 * T(1), generator=rng).relative < 1e-5
+    assert equivariance_error(field, z, group, 4 * T(1), 4 * T(1), generator=rng).relative < 1e-10
     plain = field_of(kind, "mlp", ch=20, generator=rng).double()  # the liar
     assert equivariance_error(plain, z, group, 4 * T(1), 4 * T(1), generator=rng).relative > 1e-2
 
@@ -165,6 +181,27 @@ def test_a_loss_that_is_not_finite_stops_with_its_epoch():
     data = pendulum_data(4, 2, 2, num_times=5)
     with pytest.raises(ConvergenceError, match="not finite in epoch 0"):
         trainer(1).fit(PendulumModule(Explodes(), data.chunk_times), PendulumChunks(data))
+
+
+class SpringsThatStiffen(nn.Module):
+    """Forces that a midpoint step of 0.1 resolves near rest only."""
+
+    def forward(self, z):
+        return torch.cat([z[..., 6:], -z[..., :6] * (1 + 1e4 * z[..., :6].square())], -1)
+
+
+@pytest.mark.parametrize("method", ["rk4", "midpoint", "dopri5"])
+def test_a_path_that_ends_counts_as_an_error_of_one(method):
+    """By the solvers of one path at a time it takes no other path with it."""
+    data = pendulum_data(2, 1, 3, num_times=6)
+    data.test[:, 0] = 1e-3
+    data.test[1, 0] = 50.0
+    table = PendulumTable(num_times=6, method=method)
+    path = table.path(SpringsThatStiffen() if method != "dopri5" else lambda z: z**3, data)
+    assert path.shape == (3, 6, 12)
+    assert not bool(path[1, -1].isfinite().any())
+    assert bool(path[[0, 2]].isfinite().all()) == (method != "dopri5")
+    assert state_error(path[1:2], path[1:2].nan_to_num(0.0, 0.0, 0.0), include_t0=False) == 1.0
 
 
 def test_the_table_in_small(tmp_path, capsys):

@@ -141,16 +141,54 @@ def test_springs_without_direction_are_refused():
             Pendulum()(z)
 
 
+def blow_up(z: torch.Tensor) -> torch.Tensor:
+    """From 1 it reaches infinity at t = 1/2."""
+    return z**3
+
+
+START = torch.ones(1, 2, dtype=torch.float64)
+
+
 def test_a_path_without_end_is_reported_with_the_time_reached():
-    blow_up = lambda z: z**3  # noqa: E731
-    start = torch.ones(1, 2, dtype=torch.float64)
-    with pytest.raises(ConvergenceError, match=r"not finite after t = 0\.[46]"):
-        integrate(blow_up, start, TIMES, check=True)
-    with pytest.raises(ConvergenceError, match="not finite after t = 0"):
-        integrate(blow_up, start[0], TIMES, check=True)
-    assert not bool(integrate(blow_up, start, TIMES)[:, -1].isfinite().any())
+    for start in (START, START[0]):
+        with pytest.raises(ConvergenceError, match=r"not finite after t = 0\.[46]"):
+            integrate(blow_up, start, TIMES)
+    assert not bool(integrate(blow_up, START, TIMES, check=False)[:, -1].isfinite().any())
+    with pytest.raises(ConvergenceError, match=r"dopri5 finds no step after t = 0\.(49|50)\d*; take"):
+        integrate(blow_up, START, TIMES, "dopri5")
+    with pytest.raises(ConvergenceError, match=r"dopri5 finds no step after t = 0; "):
+        integrate(lambda z: z * torch.nan, START, TIMES, "dopri5", check=False)
+
+    def refuses(z: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("of the field itself")
+
+    with pytest.raises(AssertionError, match="of the field itself"):
+        integrate(refuses, START, TIMES, "dopri5")
+
+
+def test_a_midpoint_rule_that_does_not_converge_says_where():
+    stiff = lambda z: -50 * z.sin()  # noqa: E731
     with pytest.raises(ConvergenceError, match="midpoint rule changes by"):
-        midpoint_step(lambda z: -50 * z.sin(), start, 1.0, max_steps=5)
+        midpoint_step(stiff, START, 1.0, max_steps=5)
+    with pytest.raises(ConvergenceError, match=r"midpoint rule changes by .*; the path ends at t = 0\.4"):
+        integrate(lambda z: torch.where(z > 4.5, -50 * z.sin(), 10.0), 0.5 * START, TIMES, "midpoint", substeps=1)
+
+
+def test_items_that_do_not_converge_leave_the_others_as_they_are():
+    """The first and third turn slowly, the second too fast for its step."""
+    speeds = torch.tensor([[1.0], [60.0], [2.0]], dtype=torch.float64)
+    start = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.3, 0.4]], dtype=torch.float64)
+
+    def turn(z: torch.Tensor, speed: torch.Tensor) -> torch.Tensor:
+        return speed * torch.stack([z[..., 1], -z[..., 0]], -1) * (1 + z.square().sum(-1, keepdim=True)).rsqrt()
+
+    with pytest.raises(ConvergenceError, match="the path ends at t = 0"):
+        integrate(lambda z: turn(z, speeds), start, TIMES[:6], "midpoint")
+    found = integrate(lambda z: turn(z, speeds), start, TIMES[:6], "midpoint", check=False)
+    assert bool(found[1, 1:].isnan().all())
+    for item in (0, 2):
+        alone = integrate(lambda z, item=item: turn(z, speeds[item]), start[item], TIMES[:6], "midpoint")
+        assert torch.equal(found[item], alone)
 
 
 def test_without_torchdiffeq_the_extra_is_named(monkeypatch):

@@ -20,6 +20,7 @@ from gnet.plugins.scalars import (
     num_scalars,
     products,
     scalars,
+    spanning_vectors,
     without_translation,
 )
 from gnet.plugins.scalars.products import KINDS
@@ -160,6 +161,28 @@ def test_two_dependent_anchors_are_refused():
         gram_from_anchors(products(x, x[:2]), products(x[:2]))
     with pytest.raises(ShapeError, match="expected products"):
         gram_from_anchors(x, x)
+
+
+@pytest.mark.parametrize("group", ["O", "SO"])
+def test_clouds_that_dependent_anchors_cannot_tell_apart_are_refused(group):
+    """v_2 = 2 v_1: the products with both are the same for two clouds whose other products differ."""
+    one = torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    other = one * torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+    assert torch.equal(products(one, one[:2]), products(other, other[:2]))
+    assert not torch.equal(products(one), products(other))
+    good = one[[0, 2, 1, 3]]
+    both = torch.stack([good, one])
+    for x, item in ((one, ""), (both, " of item 1"), (both[None], r" of item \(0, 1\)")):
+        with pytest.raises(DegenerateInputError, match=f"2 independent anchors, got dependent ones{item}: .* take pairs='upper'"):
+            scalars(x, group, "anchor")
+    assert not torch.equal(scalars(good, group, "anchor"), scalars(other[[0, 2, 1, 3]], group, "anchor"))
+    with pytest.raises(DegenerateInputError, match="dependent ones"):  # a cloud and its mirror image: no moment
+        scalars(torch.cat([good, -good]), group, "anchor", anchors="moments")
+    with pytest.raises(DegenerateInputError, match="dependent ones"):
+        spanning_vectors(one, "SO", "anchor")
+    assert scalars(one, group, "anchor", anchors=one[1:]).isfinite().all()  # three that span, of which two are dependent
+    stretched = good * torch.tensor([[1.0], [1e-8], [1.0], [1.0]])
+    assert scalars(stretched, group, "anchor").isfinite().all()  # short is not dependent
 
 
 @pytest.mark.parametrize("name", ["moments", "kmeans"])

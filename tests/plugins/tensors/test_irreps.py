@@ -22,6 +22,49 @@ def test_powers_of_vectors(rank, expected):
     assert sum(count * (2 * degree + 1) for (degree, _), count in expected.items()) == 3**rank
 
 
+def coordinates_that_turn(rep, span: torch.Tensor) -> dict[tuple[int, int], int]:
+    """How many copies of each irrep lie in the space that rows of ``span`` (m, size) make, by the change of basis."""
+    irreps, Q = to_irreps(rep)
+    found, at = {}, 0
+    for part in irreps:
+        rows = Q[at : at + part.dim] @ span.mT  # copies one after another
+        rank = int(torch.linalg.matrix_rank(rows.reshape(part.mul, part.ir.dim, -1).transpose(0, 1)[0], atol=1e-10))
+        at += part.dim
+        if rank:
+            found[part.ir.l, part.ir.p] = rank
+    return found
+
+
+def matrices(sign: int) -> torch.Tensor:
+    """All 3 x 3 matrices a with a^T = sign a, as rows of T(2)."""
+    unit = torch.eye(9, dtype=torch.float64).reshape(9, 3, 3)
+    return (unit + sign * unit.mT).flatten(1)
+
+
+def elasticity() -> torch.Tensor:
+    """All c_ijkl = c_jikl = c_ijlk = c_klij, as rows of T(4)."""
+    c = torch.eye(81, dtype=torch.float64).reshape(81, 3, 3, 3, 3)
+    c = c + c.transpose(1, 2)
+    c = c + c.transpose(3, 4)
+    return (c + c.permute(0, 3, 4, 1, 2)).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("rep", "span", "expected"),
+    [
+        (T(2), matrices(1), {(0, 1): 1, (2, 1): 1}),
+        (T(2), matrices(-1), {(1, 1): 1}),
+        (T(4), elasticity(), {(0, 1): 2, (2, 1): 2, (4, 1): 1}),
+        (T(4), torch.eye(81, dtype=torch.float64), POWERS[4]),
+    ],
+    ids=["symmetric 0e+2e", "antisymmetric 1e", "elasticity 2x0e+2x2e+4e", "all of T(4)"],
+)
+def test_symmetric_tensors_hold_these_parts(rep, span, expected):
+    pytest.importorskip("e3nn.o3", reason="e3nn is an optional extra")
+    assert coordinates_that_turn(rep, span) == expected
+    assert int(torch.linalg.matrix_rank(span)) == sum(count * (2 * degree + 1) for (degree, _), count in expected.items())
+
+
 @pytest.mark.parametrize("rank", range(6))
 def test_scalars_are_the_invariants(rank):
     found = irreps_of(T(rank))
@@ -40,7 +83,7 @@ def test_regular_types_are_none_of_o3():
         irreps_of(regular(D(3)))
 
 
-@pytest.mark.parametrize("rep", [T(2), T(3), T(4), 2 * T(1) + T(0) + 2 * T(2)], ids=lambda rep: rep.name)
+@pytest.mark.parametrize("rep", [T(2), T(3), T(4), T(5), 2 * T(1) + T(0) + 2 * T(2)], ids=lambda rep: rep.name)
 def test_the_change_of_basis_makes_blocks(rep, rng):
     o3 = pytest.importorskip("e3nn.o3", reason="e3nn is an optional extra")
     irreps, Q = to_irreps(rep)
@@ -53,7 +96,7 @@ def test_the_change_of_basis_makes_blocks(rep, rng):
     try:
         for g in O(3).sample(3, rng):
             blocks = Q @ rep(g, torch.eye(size, dtype=torch.float64)).mT @ Q.mT
-            torch.testing.assert_close(blocks, irreps.D_from_matrix(g), atol=1e-6, rtol=0)
+            torch.testing.assert_close(blocks, irreps.D_from_matrix(g), atol=1e-10, rtol=0)
     finally:
         torch.set_default_dtype(default)
     with pytest.raises(AssertionError):  # the liar: another basis

@@ -194,8 +194,11 @@ def test_parameters_of_the_published_network():
 )
 def test_networks_are_equivariant(given, out, group, bound, rng):
     net = EMLP(given, out, group, ch=40, layers=2, generator=rng)
-    x = torch.randn(8, given.size(group.dim), generator=rng)
-    assert equivariance_error(net, x, group, given, out, generator=rng).relative < 1e-4
+    x = 4 * torch.randn(8, given.size(group.dim), generator=rng)
+    values = net(x).detach()
+    # Beside what x changes: a net at its start is nearly constant, which hides errors in its size.
+    varied = float((values - values.mean(0)).square().sum(1).mean().sqrt())
+    assert equivariance_error(net, x, group, given, out, generator=rng).rms < 1e-5 * varied
     net = net.double()
     error = equivariance_error(net, x.double(), group, given, out, generator=rng)
     assert error.relative < bound

@@ -9,6 +9,7 @@ from gnet.errors import ConfigError
 from gnet.measures import equivariance_error
 from gnet.plugins.tensors.experiment import PUBLISHED, SIZES, SyntheticRegressions
 from gnet.plugins.tensors.tasks import inertia_target, o5_target, particle_target, task
+from gnet.study.simulate import Measured
 
 
 def test_targets_by_hand():
@@ -51,6 +52,49 @@ def test_a_run_in_small():
     assert "(4.09)" in simulation.summary(lines)
     again = SyntheticRegressions(["inertia"], ["mlp"], [30], seeds=1, ch=30, layers=1, max_epochs=3, num_val=20, num_test=40)
     assert again.run()[0].measured == lines[1].measured
+
+
+def lines_of(errors: dict[tuple[str, str, int], float]) -> list[Measured]:
+    return [
+        Measured("test_mse", {"task": name, "model": model, "n": str(n)}, error, math.nan, math.nan)
+        for (name, model, n), error in errors.items()
+    ]
+
+
+def published(tasks=("o5", "inertia", "particle"), models=("emlp",), sizes=SIZES) -> dict[tuple[str, str, int], float]:
+    return {(name, model, n): PUBLISHED[name, model][SIZES.index(n)] for name in tasks for model in models for n in sizes}
+
+
+def test_what_counts_as_reproduced():
+    simulation = SyntheticRegressions()
+    rules = simulation.pass_rules(lines_of(published()))
+    assert len(rules) == 3 * 2 * 3
+    assert all(is_met for _, is_met in rules)
+    with_plain = simulation.pass_rules(lines_of(published(models=("emlp", "mlp", "mlp+aug"))))
+    assert len(with_plain) == 3 * 2 * 5
+    assert all(is_met for _, is_met in with_plain)
+    assert simulation.pass_rules(lines_of(published(sizes=(30, 3000)))) == []
+
+    def broken(**changes: float) -> list[str]:
+        errors = published(["inertia"], ("emlp", "mlp", "mlp+aug"), (1000,))
+        errors |= {("inertia", model.replace("_", "+"), 1000): error for model, error in changes.items()}
+        return [rule for rule, is_met in simulation.pass_rules(lines_of(errors)) if not is_met]
+
+    start = "inertia, 1000 samples, emlp"
+    assert broken(emlp=0.135) == [f"{start}: below the published 0.13 of mlp+aug", f"{start}: below mlp+aug with 0.13 here"]
+    assert broken(emlp=0.06) == [f"{start}: within a factor 2 of the published 0.128"]
+    assert len(broken(emlp=3.3)) == 5
+    assert broken(mlp_aug=0.12) == [f"{start}: below mlp+aug with 0.12 here"]
+    assert broken(emlp=math.nan, mlp=math.nan, mlp_aug=math.nan) != []
+
+
+def test_the_summary_judges_every_task_and_size():
+    simulation = SyntheticRegressions(["inertia"], ["emlp"], [300, 1000], seeds=1)
+    text = simulation.summary(lines_of(published(["inertia"], sizes=(300, 1000)) | {("inertia", "emlp", 1000): 0.2}))
+    assert "- inertia, 300 samples, emlp: within a factor 2 of the published 0.299: met" in text
+    assert "- inertia, 1000 samples, emlp: below the published 3.24 of mlp: met" in text
+    assert "- inertia, 1000 samples, emlp: below the published 0.13 of mlp+aug: not met" in text
+    assert text.count(": met") == 5 and text.count(": not met") == 1 and "nan" not in text
 
 
 def test_settings_are_checked():
