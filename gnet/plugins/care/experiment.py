@@ -155,7 +155,7 @@ class SyntheticClouds(Simulation):
         found = {(line.settings["model"], line.quantity): line.measured for line in lines}
         trained = [model for model in self.models if model in self.shown]
         figure = new_figure(PAGE, 2.0 + 1.3 * 3 * max(len(trained), 1))
-        top, below = figure.subfigures(2, 1, height_ratios=(2.0, 1.3 * 3 * max(len(trained), 1)))
+        top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.0, 1.3 * 3 * max(len(trained), 1)))[:, 0]
         bars, gammas = top.subplots(1, 2)
         names = [NAMES[model] for model in self.models]
         colours = [COLOURS[MODELS.index(model)] for model in self.models]

@@ -1,4 +1,4 @@
-"""Losses of contrastive learning on a sphere: InfoNCE, its two parts, and the one that asks for a rotation for every augmentation.
+"""Losses of contrastive learning on a sphere: InfoNCE, its two parts, and the one that asks for a rotation per augmentation.
 
 Embeddings are rows, (..., n, D); row i of both views belongs to sample i.
 """
@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 
 def info_nce(z1: Tensor, z2: Tensor, tau: float) -> Tensor:
-    """Mean over 2 n anchors of -log of the share of the positive among it and 2 n - 2 negatives, in exponentials of products / tau.
+    """Mean over 2 n anchors of -log of the positive's share among it and 2 n - 2 negatives, in exponentials of products / tau.
 
     It is ``info_nce_parts`` together: what views of one sample have in common, and how far all are spread.
 
@@ -28,7 +28,7 @@ def info_nce(z1: Tensor, z2: Tensor, tau: float) -> Tensor:
         ConfigError: tau <= 0.
 
     References:
-        Gupta, Robinson, Lim, Villar and Jegelka (2024), arXiv:2306.13924, section 3; van den Oord et al. (2018), arXiv:1807.03748.
+        Gupta et al. (2024), arXiv:2306.13924, section 3; van den Oord et al. (2018), arXiv:1807.03748.
 
     Example:
         >>> z = torch.eye(3)

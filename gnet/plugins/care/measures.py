@@ -57,7 +57,7 @@ def wahba(F: Tensor, Fa: Tensor, special: bool = True) -> Wahba:
 
 
 def gamma(F: Tensor, Fa: Tensor) -> Tensor:
-    """Relative equivariance: how much distances change, over how far embeddings move; small is an equivariance that is not invariance.
+    """Relative equivariance: how much distances change, over how far embeddings move; small is equivariance without invariance.
 
     Mean over pairs of different samples of (|Fa_i - Fa_j|^2 - |F_i - F_j|^2)^2 / (|Fa_i - F_i|^2 + |Fa_j - F_j|^2)^2. Pairs that
     do not move (beyond rounding) are left out; where none moves, as under an invariant function, gamma is undefined: NaN.

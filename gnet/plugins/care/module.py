@@ -15,8 +15,8 @@ from gnet.randomness import derive_seed
 class CAREModule(pl.LightningModule):
     """Trains an encoder so that two views of samples are near each other, far from others, and turned by one rotation per chunk.
 
-    Logged: ``train_loss`` and each term of the loss; in validation ``val_loss``, ``val_gamma`` and ``val_wahba``, which compare the
-    embeddings of a batch with those of the batch moved by one augmentation, ``num_elements`` times.
+    Logged: ``train_loss`` and each term of the loss; in validation ``val_loss``, ``val_gamma`` and ``val_wahba``, which compare
+    the embeddings of a batch with those of the batch moved by one augmentation, ``num_elements`` times.
 
     Args:
         encoder: from samples to (B, D'); what a probe reads.
