@@ -105,7 +105,8 @@ class Units:
         registry = pint_registry()
         if registry is None:
             raise UnitsError(
-                f"expected a product of powers of {', '.join(self.base)}, got {text!r}; with pip install 'gnet[units]' pint knows others"
+                f"expected a product of powers of {', '.join(self.base)}, got {text!r}; "
+                "with pip install 'gnet[units]' pint knows others"
             )
         try:
             return self._through_pint(registry, dict(registry.Quantity(1.0, registry.parse_units(text)).unit_items()))
@@ -235,7 +236,9 @@ def required_registry() -> Any:
 
 def _knows(registry: Any, names: Sequence[str]) -> bool:
     """Whether each is a unit by itself: pint reads "u" as an atomic mass, which is one of its names, too."""
-    return all(name in registry and len(dict(registry.Quantity(1.0, registry.parse_units(name)).unit_items())) == 1 for name in names)
+    return all(
+        name in registry and len(dict(registry.Quantity(1.0, registry.parse_units(name)).unit_items())) == 1 for name in names
+    )
 
 
 def _combination(kinds: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], name: str) -> tuple[Exponent, ...]:

@@ -335,10 +335,10 @@ def _joined(function: Callable[..., Tensor]) -> Callable[..., Quantity]:
 
 
 THROUGH: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
+    "add": lambda a, b: a + b if isinstance(a, Quantity) else b.__radd__(a),
     "sub": lambda a, b: a - b if isinstance(a, Quantity) else b.__rsub__(a),
-    "rsub": lambda a, b: b - a,
-    "mul": lambda a, b: a * b,
+    "rsub": lambda a, b: b - a if isinstance(b, Quantity) else a.__rsub__(b),
+    "mul": lambda a, b: a * b if isinstance(a, Quantity) else b.__rmul__(a),
     "div": lambda a, b: a / b if isinstance(a, Quantity) else b.__rtruediv__(a),
     "true_divide": lambda a, b: a / b if isinstance(a, Quantity) else b.__rtruediv__(a),
     "matmul": lambda a, b: a @ b if isinstance(a, Quantity) else b.__rmatmul__(a),
