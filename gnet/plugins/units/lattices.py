@@ -21,9 +21,9 @@ Exponent = int | Fraction
 def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True) -> Tensor:
     """A basis of all products x_1^a_1 ... x_n^a_n without units: the integer rows a with a U = 0.
 
-    There are n - rank U of them, and *every* product without units is one of their products with whole exponents. Rows operations
-    on [U | I] in integers of any size give a basis, LLL one with small exponents; the first exponent of each row is positive, rows
-    with small exponents come first.
+    There are n - rank U of them, and *every* product without units is one of their products with whole exponents. Row operations
+    on [U | I] in integers of any size give a basis, LLL one with small exponents; the first exponent of each row is positive,
+    rows with small exponents come first.
 
     Args:
         U: row i has the exponents of the base units of x_i.
@@ -56,7 +56,7 @@ def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True
 
 
 def scaling_exponents(U: Tensor | Sequence[Sequence[int]], b: Sequence[int], rational: bool = False) -> tuple[Exponent, ...]:
-    """The exponents of a product of the x_i with units b: the smallest sum of sizes, then the fewest factors, then the first ones.
+    """The exponents of a product of the x_i with units b: smallest sum of sizes, then fewest factors, then the first ones.
 
     The minimum is found by integer programming over all solutions and checked in exact integers.
 

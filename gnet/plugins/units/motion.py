@@ -43,7 +43,7 @@ MOST, LEAST = 2.0, 20.0
 
 
 class Standardised(nn.Module):
-    """A perceptron whose inputs have mean 0 and deviation 1 on the training set, and whose outputs are multiplied by given factors.
+    """A perceptron whose inputs have mean 0 and deviation 1 on the training set, and whose outputs have given factors.
 
     Args:
         examples: inputs of training.
@@ -159,7 +159,7 @@ def rollout(hamiltonian: nn.Module, motion: Motion, num_times: int, substeps: in
 
 
 class DimensionlessPendulum(Simulation):
-    """Trains both Hamiltonians in one place and measures in three: the same law, other kilograms, larger masses, springs and lengths.
+    """Trains both Hamiltonians in one place and measures in three: the same law, other kilograms, larger constants.
 
     Args:
         models: "dimensional", "dimensionless".

@@ -23,7 +23,8 @@ class Units:
     """A system of base units, in the order of the exponents.
 
     Texts of base units need nothing else. Others (``"N"``, ``"km"``) are known where pint is installed
-    (``pip install 'gnet[units]'``). Base units need not be independent for pint: water may be counted in litres on an area in metres.
+    (``pip install 'gnet[units]'``). Base units need not be independent for pint: litres may stand
+    beside metres.
 
     Args:
         base: their names, each once.
