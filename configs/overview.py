@@ -207,7 +207,7 @@ CONFIGS = (
     ),
     Config(
         "plugins/care/clouds.yaml",
-        "principal axis of synthetic chains from embeddings by CARE, InfoNCE and a random encoder: R^2 of a linear probe; symmetry",
+        "principal axis of synthetic chains from embeddings by CARE, InfoNCE and a random encoder: R^2 of a probe; symmetry",
         "a picture on other data",
         "drawn",
         by_hand=("CARE .91 to .95, random .49 to .59, InfoNCE .32 to .43", "3", "29 min beside other work"),

@@ -199,7 +199,7 @@ class UnitsEquivariant(nn.Module):
     ) -> None:
         super().__init__()
         rows = exponent_rows(in_units)
-        outputs = exponent_rows(out_units if _is_matrix(out_units) else [out_units])  # type: ignore[list-item]
+        outputs = exponent_rows(out_units if _is_matrix(out_units) else [out_units])  # type: ignore[list-item, arg-type]
         if scalings is None:
             found = [[scaling_exponents(rows, each, rational)] for each in outputs]
             scalings = torch.tensor([[[float(a) for a in row] for row in each] for each in found], dtype=torch.float64)

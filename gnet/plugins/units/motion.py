@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -294,7 +294,7 @@ class DimensionlessPendulum(Simulation):
         figure, found = new_figure(PAGE, 2.8), errors_of(lines)
         axes = figure.add_subplot()
         for number, model in enumerate(self.models):
-            style = {"color": COLOURS[number], "marker": MARKERS[number]}
+            style: dict[str, Any] = {"color": COLOURS[number], "marker": MARKERS[number]}
             axes.plot(EXPERIMENTS, [found[model, name] for name in EXPERIMENTS], label=model, **style)
             theirs = [mean for mean, _ in PUBLISHED[model]]
             axes.plot(EXPERIMENTS, theirs, mfc="none", ls=":", label=f"{model}, published", **style)

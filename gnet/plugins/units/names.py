@@ -172,7 +172,7 @@ class Units:
 
     def _canonical(self, registry: Any) -> list[str]:
         """Pint's names of the base units."""
-        found = []
+        found: list[str] = []
         for name in self.base:
             items = dict(registry.Quantity(1.0, registry.parse_units(name)).unit_items())
             if list(items.values()) != [1]:

@@ -9,7 +9,7 @@ from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.plugins.pendulum import initial_states, integrate
 from gnet.plugins.pendulum.physics import parts
 from gnet.plugins.scalars import products
-from gnet.plugins.units.quantities import Units
+from gnet.plugins.units.names import Units
 
 STEP, NUM_TIMES = 0.2, 60
 SI = Units("kg", "m", "s")
