@@ -32,8 +32,8 @@ class SoftSymmetry(Simulation):
     - "exact": least squares among the maps that commute with S_n.
 
     The excess risk is E |estimate x - theta x|^2 / n, the equivariance error E_g E |estimate g x - g estimate x|^2 / n, both at
-    new x of N(0, I); the second is 2 / n times the squared distance to the maps that commute. Without symmetry, with one copy and with
-    exact symmetry both are known; with all copies the estimate is that with exact symmetry.
+    new x of N(0, I); the second is 2 / n times the squared distance to the maps that commute. Without symmetry, with one copy and
+    with exact symmetry both are known; with all copies the estimate is that with exact symmetry.
 
     Args:
         num_nodes: n, at most 7.
