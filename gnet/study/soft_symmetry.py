@@ -24,7 +24,7 @@ RISK, ERROR = "excess_risk", "equivariance_error"
 
 
 class SoftSymmetry(Simulation):
-    """y = theta x + noise, theta a map of R^n that commutes with S_n: least squares with no, with soft and with exact symmetry.
+    """y = theta x + noise, theta a map of R^n that commutes with S_n: least squares without, with soft and with exact symmetry.
 
     - "none": least squares.
     - "augment, K": least squares on K moved copies of each sample, ``Augmentation.copies``; "augment, all" on all n! of them.
@@ -32,8 +32,8 @@ class SoftSymmetry(Simulation):
     - "exact": least squares among the maps that commute with S_n.
 
     The excess risk is E |estimate x - theta x|^2 / n, the equivariance error E_g E |estimate g x - g estimate x|^2 / n, both at
-    new x of N(0, I); the second is 2 / n times the squared distance to the maps that commute. Without symmetry, with one copy,
-    and with exact symmetry both are known; with all copies the estimate is that with exact symmetry.
+    new x of N(0, I); the second is 2 / n times the squared distance to the maps that commute. Without symmetry, with one copy and
+    with exact symmetry both are known; with all copies the estimate is that with exact symmetry.
 
     Args:
         num_nodes: n, at most 7.
