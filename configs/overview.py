@@ -214,13 +214,13 @@ CONFIGS = (
     ),
     Config(
         "plugins/care/clouds.yaml",
-        "principal axis of synthetic chains from embeddings by CARE, InfoNCE and a random encoder: R^2 of a probe; symmetry",
+        "principal axis of synthetic chains from embeddings by CARE, InfoNCE and a random net: R^2 of a linear probe; symmetry",
         "a picture on other data",
         "drawn",
-        by_hand=("CARE .91 to .95, random .49 to .59, InfoNCE .32 to .43", "3", "29 min beside other work"),
+        by_hand=("CARE .91 to .95, random .49 to .59, InfoNCE .32 to .43", "3", "28 min beside other work"),
     ),
     Config(
-        "plugins/care/digits.yaml",
+        "plugins/care/images.yaml",
         "8 x 8 digits by InfoNCE with and without CARE's term: accuracy of a linear probe, relative equivariance",
         "none on these data",
         "embedded in scikit-learn",

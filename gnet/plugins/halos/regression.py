@@ -1,12 +1,14 @@
 """Stellar masses from halos: a ridge regression with scikit-learn, a perceptron with Lightning."""
 
+import tempfile
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -18,8 +20,6 @@ from torch_geometric.nn import MLP
 from gnet.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from gnet.plugins.halos.data import Halos
 from gnet.plugins.halos.features import geometric_features, halo_scalars
-from gnet.training.callbacks import BestWeights
-from gnet.training.trial import quiet
 
 QUANTILES = 100
 """Of the map from an input to a normal one."""
@@ -206,22 +206,25 @@ class Perceptron:
             raise ShapeError(f"expected tables of the same columns, got {len(train.names)} and {len(val.names)}")
         self.inputs = QuantileTransformer(n_quantiles=min(QUANTILES, len(train.y)), output_distribution="normal").fit(train.X)
         self.mean, self.deviation = float(train.y.mean()), float(train.y.std())
-        with torch.random.fork_rng(devices=[]), quiet():
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            warnings.filterwarnings("ignore", module="lightning")  # its advice about loaders of small data
             torch.manual_seed(self.seed)
             self.module = GalaxyModule(train.X.shape[1], **self.options)
+            best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
             trainer = pl.Trainer(
                 max_epochs=self.max_epochs,
                 accelerator="cpu",
                 devices=1,
                 logger=False,
-                enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                callbacks=[EarlyStopping("val_loss", patience=self.patience), BestWeights()],
+                callbacks=[EarlyStopping("val_loss", patience=self.patience), best],
             )
             # A last batch of one halo has no batch statistics.
             batches = DataLoader(self._data(train), self.batch_size, shuffle=True, drop_last=len(train.y) > self.batch_size)
             trainer.fit(self.module, batches, DataLoader(self._data(val), len(val.y)))
+            if best.best_model_path:
+                self.module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
         self.epochs = trainer.current_epoch
         return self
 

@@ -223,7 +223,7 @@ SMALL = {
         "num_points=8",
         "num_elements=2",
     ),
-    "digits": ("seeds=1", "epochs=1", "width=4", "num_elements=2", "held_out=val"),
+    "images": ("seeds=1", "epochs=1", "width=4", "num_elements=2", "held_out=val"),
 }
 
 
