@@ -33,6 +33,10 @@ class RepresentationError(GnetError, ValueError):
     """A type of tensors that does not exist, does not fit, or is too large to make."""
 
 
+class UnitsError(GnetError, ValueError):
+    """Units that cannot be added, compared or reached, or a number expected where a quantity has units."""
+
+
 class DegenerateInputError(GnetError, ValueError):
     """An input at which a formula is not defined: a zero vector, a tie, equal eigenvalues, a singular frame."""
 

@@ -1,0 +1,9 @@
+"""Patterns of vegetation: a model of three fields on a torus, its emulation, and its equations found back from data with units."""
+
+from gnet.plugins.vegetation.discovery import Equation, admitted_terms, discover, thresholded_least_squares
+from gnet.plugins.vegetation.emulation import LogRidge, Runs, draw_inputs, simulate_runs
+from gnet.plugins.vegetation.equations import LIBRARY, SCALES, expected_coefficients, pattern_data
+from gnet.plugins.vegetation.features import FEATURES, dimensionless_features, feature_exponents, in_other_units, unit_exponents
+from gnet.plugins.vegetation.model import BASE_UNITS, FIELD_UNITS, PHYSICAL, UNITS, Rietkerk
+from gnet.plugins.vegetation.pde import PDEData
+from gnet.plugins.vegetation.solver import planted, solve
