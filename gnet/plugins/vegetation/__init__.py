@@ -6,4 +6,38 @@ from gnet.plugins.vegetation.equations import LIBRARY, SCALES, expected_coeffici
 from gnet.plugins.vegetation.features import FEATURES, dimensionless_features, feature_exponents, in_other_units, unit_exponents
 from gnet.plugins.vegetation.model import BASE_UNITS, FIELD_UNITS, PHYSICAL, UNITS, Rietkerk
 from gnet.plugins.vegetation.pde import PDEData
+from gnet.plugins.vegetation.plots import plot_pattern
 from gnet.plugins.vegetation.solver import planted, solve
+from gnet.plugins.vegetation.typed import Quantity, evaluate, parse_units
+
+__all__ = [
+    "BASE_UNITS",
+    "FEATURES",
+    "FIELD_UNITS",
+    "LIBRARY",
+    "PHYSICAL",
+    "SCALES",
+    "UNITS",
+    "Equation",
+    "LogRidge",
+    "PDEData",
+    "Quantity",
+    "Rietkerk",
+    "Runs",
+    "admitted_terms",
+    "dimensionless_features",
+    "discover",
+    "draw_inputs",
+    "evaluate",
+    "expected_coefficients",
+    "feature_exponents",
+    "in_other_units",
+    "parse_units",
+    "pattern_data",
+    "planted",
+    "plot_pattern",
+    "simulate_runs",
+    "solve",
+    "thresholded_least_squares",
+    "unit_exponents",
+]

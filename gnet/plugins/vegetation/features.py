@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ShapeError
-from gnet.plugins.vegetation.model import BASE_UNITS, FIELD_UNITS, UNITS
-from gnet.plugins.vegetation.typed import of_model
+from gnet.plugins.vegetation.model import BASE_UNITS, FIELD_UNITS, UNITS, exponents_of
 
 FEATURES: Mapping[str, Mapping[str, int]] = {
     "c gm / alpha": {"c": 1, "gm": 1, "alpha": -1},
@@ -46,7 +45,7 @@ def unit_exponents() -> Tensor:
         >>> unit_exponents()[0].tolist()  # rain, l d^-1 m^-2
         [1, -1, -2, 0]
     """
-    return torch.tensor([of_model(text) for text in UNITS.values()])
+    return torch.tensor([exponents_of(text) for text in UNITS.values()])
 
 
 def dimensionless_features(inputs: Tensor) -> Tensor:
@@ -90,7 +89,7 @@ def vegetation_factor(units: Mapping[str, float]) -> float:
         >>> vegetation_factor({"l": 7.0, "d": 2.0, "m": 0.5, "g": 3.0})  # 3 / 0.5^2
         12.0
     """
-    return float(_factors(torch.tensor([of_model(FIELD_UNITS["v"])]), units)[0])
+    return float(_factors(torch.tensor([exponents_of(FIELD_UNITS["v"])]), units)[0])
 
 
 def _factors(exponents: Tensor, units: Mapping[str, float]) -> Tensor:

@@ -1,7 +1,7 @@
 """The Rietkerk model of vegetation: its sixteen numbers with their units, its right-hand side, and its uniform states."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.plugins.geometric_images import GeometricImage, laplacian
+from gnet.plugins.vegetation.typed import parse_units
 
 BASE_UNITS = ("l", "d", "m", "g")
 """Litres of water, days, metres, grams of vegetation."""
@@ -35,6 +36,16 @@ PHYSICAL = tuple(UNITS)[:12]
 """The inputs that are parameters of the equations; the other four say where and how long they are solved."""
 FIELD_UNITS: Mapping[str, str] = {"u": "l m^-2", "w": "l m^-2", "v": "g m^-2"}
 """Surface water, soil water and vegetation, in the order of the axis of fields."""
+
+
+def exponents_of(text: str) -> tuple[int, ...]:
+    """Exponents of litre, day, metre and gram.
+
+    Example:
+        >>> exponents_of(UNITS["R"])
+        (1, -1, -2, 0)
+    """
+    return parse_units(text, BASE_UNITS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +267,9 @@ class Rietkerk:
         w = self["dv"] * self["k1"] / (self["c"] * self["gm"] - self["dv"])
         v = (self["R"] - self["dw"] * w) * self["c"] / self["dv"]
         if bool(((w <= 0) | (v <= 0)).any()):
-            raise DegenerateInputError("there is no uniform state with vegetation: expected c gm > dv and R > dw dv k1 / (c gm - dv)")
+            raise DegenerateInputError(
+                "there is no uniform state with vegetation: expected c gm > dv and R > dw dv k1 / (c gm - dv)"
+            )
         u = self["R"] * (v + self["k2"]) / (self["alpha"] * (v + self["k2"] * self["W0"]))
         return torch.stack([u, w, v], 1)
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError, UnitsError
 from gnet.plugins.geometric_images import GeometricImage, gradient, laplacian
@@ -33,7 +32,8 @@ class PDEData:
 
     Example:
         >>> u = Quantity(torch.randn(5, 8, 8), (1, 0, 0))  # kg, m, s
-        >>> data = PDEData({"u": u}, {"u": u / second}, Quantity(torch.tensor(0.1), (0, 1, 0)))
+        >>> second = Quantity(torch.tensor(1.0), (0, 0, 1))
+        >>> data = PDEData({"u": u}, {"u": u / second}, Quantity(torch.tensor(0.1), (0, 1, 0)), {})
         >>> data
         PDEData(5 samples of 8x8 cells: u)
     """

@@ -16,7 +16,9 @@ NAMES = {"u": "surface water", "w": "soil water", "v": "vegetation"}
 COLOURS = {"u": "Blues", "w": "PuBu", "v": "YlGn"}
 
 
-def plot_pattern(model: Rietkerk, states: Tensor, steps: Sequence[int], *, run: int = 0, fields: Sequence[str] = ("v",)) -> "Figure":
+def plot_pattern(
+    model: Rietkerk, states: Tensor, steps: Sequence[int], *, run: int = 0, fields: Sequence[str] = ("v",)
+) -> "Figure":
     """Fields of one run as maps, a column for each moment and a row for each field, with one scale for each field.
 
     Args:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def solve(model: Rietkerk, start: Tensor, at: Sequence[int] | None = None, *, pr
     """
     at = [model.num_steps] if at is None else list(at)
     n, batch = model.num_cells, len(model)
-    if not at or at[0] < 0 or any(a >= b for a, b in zip(at, at[1:], strict=False)):
+    if not at or at[0] < 0 or any(a >= b for a, b in pairwise(at)):
         raise ConfigError(f"expected steps that ascend from 0 or more, got {at}")
     if start.shape not in ((batch, 3, n, n), (1, 3, n, n)):
         raise ShapeError(f"expected a start ({batch}, 3, {n}, {n}), got {tuple(start.shape)}")
@@ -93,8 +94,8 @@ class _Stepper:
         self.sums, self.soaked, self.drunk = torch.empty_like(self.here), *torch.empty(2, self.batch, length).double()
         p = {name: model[name][:, None] for name in ("R", "alpha", "k2", "W0", "gm", "k1", "c", "dt")}
         spread = torch.stack([model[name] for name in ("Du", "Dw", "Dv")]) * model["dt"] / model["dl"] ** 2
-        loss = torch.stack([0 * model["dw"], model["dw"], model["dv"]]) * model["dt"]
-        self.spread, self.kept = spread[..., None], (1 - loss - 4 * spread)[..., None]
+        loss = torch.stack([model["dw"], model["dw"], model["dv"]]) * model["dt"]
+        self.spread, self.loss = spread[..., None], loss[1:, :, None]
         self.rain, self.k1, self.k2 = p["dt"] * p["R"], p["k1"], p["k2"]
         self.soak, self.less = p["dt"] * p["alpha"], p["dt"] * p["alpha"] * p["k2"] * (1 - p["W0"])
         self.uptake, self.growth = p["dt"] * p["gm"], p["dt"] * p["gm"] * p["c"]
@@ -110,10 +111,13 @@ class _Stepper:
             torch.addcdiv(self.soak, self.less, self.drunk, value=-1, out=self.soaked).mul_(u)  # alpha dt f u
             torch.add(w, self.k1, out=self.drunk)
             torch.div(w, self.drunk, out=self.drunk).mul_(v)  # v w / (k1 + w)
-            self.here.mul_(self.kept).addcmul_(self.sums, self.spread)
-            u.sub_(self.soaked).add_(self.rain)
-            w.add_(self.soaked).addcmul_(self.drunk, self.uptake, value=-1)
-            v.addcmul_(self.drunk, self.growth)
+            # The change is gathered first: at rest it is zero, and rounding does not pile up over the steps.
+            self.sums.sub_(self.here, alpha=4).mul_(self.spread)
+            self.sums[1:].addcmul_(self.here[1:], self.loss, value=-1)
+            self.sums[0].add_(self.rain).sub_(self.soaked)
+            self.sums[1].add_(self.soaked).addcmul_(self.drunk, self.uptake, value=-1)
+            self.sums[2].addcmul_(self.drunk, self.growth)
+            self.here.add_(self.sums)
         self.done += steps
 
     def _wrap(self) -> None:

@@ -1,7 +1,9 @@
 """Expressions with units: what a text such as "alpha * u * k2 / (k2 + v)" is worth, and in which units."""
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,37 +12,76 @@ from gnet.errors import ConfigError, UnitsError
 from gnet.plugins.units import scaling_exponents
 
 
+@dataclass(frozen=True, eq=False)
 class Quantity:
-    """A stand-in."""
+    """Numbers with one unit, as exponents of base units: sums of equal units only, products add exponents.
 
-    def __init__(self, x, u):
-        self.x, self.u = x, tuple(u)
+    Args:
+        x: the numbers.
+        u: exponents, in an order of base units that is the same for all quantities of a problem.
 
-    def __add__(self, other):
+    Raises:
+        UnitsError: a sum or difference of unequal units, or quantities with different numbers of base units.
+
+    References:
+        Villar et al. (2023), arXiv:2204.00887, section 3.
+
+    Example:
+        >>> metre, second = Quantity(torch.tensor(6.0), (1, 0)), Quantity(torch.tensor(2.0), (0, 1))
+        >>> metre / second**2
+        Quantity(x=tensor(1.5000), u=(1, -2))
+    """
+
+    x: Tensor
+    u: tuple[int, ...]
+
+    def _like(self, other: "Quantity") -> None:
+        if len(self.u) != len(other.u):
+            raise UnitsError(f"expected as many base units in both quantities, got exponents {self.u} and {other.u}")
+
+    def _same(self, other: "Quantity") -> None:
         if self.u != other.u:
-            raise UnitsError(f"{self.u} + {other.u}")
+            raise UnitsError(f"only equal units are added, got exponents {self.u} and {other.u}")
+
+    def __add__(self, other: "Quantity") -> "Quantity":
+        self._same(other)
         return Quantity(self.x + other.x, self.u)
 
-    def __sub__(self, other):
-        return self + other * Quantity(-torch.ones((), dtype=torch.float64), [0] * len(self.u))
+    def __sub__(self, other: "Quantity") -> "Quantity":
+        self._same(other)
+        return Quantity(self.x - other.x, self.u)
 
-    def __mul__(self, other):
-        return Quantity(self.x * other.x, [a + b for a, b in zip(self.u, other.u)])
+    def __mul__(self, other: "Quantity") -> "Quantity":
+        self._like(other)
+        return Quantity(self.x * other.x, tuple(a + b for a, b in zip(self.u, other.u, strict=True)))
 
-    def __truediv__(self, other):
-        return Quantity(self.x / other.x, [a - b for a, b in zip(self.u, other.u)])
+    def __truediv__(self, other: "Quantity") -> "Quantity":
+        self._like(other)
+        return Quantity(self.x / other.x, tuple(a - b for a, b in zip(self.u, other.u, strict=True)))
 
-    def __pow__(self, k):
-        return Quantity(self.x**k, [a * k for a in self.u])
+    def __pow__(self, power: int) -> "Quantity":
+        return Quantity(self.x**power, tuple(power * each for each in self.u))
 
 
-def parse_units(text, base):
-    u = [0] * len(base)
+def parse_units(text: str, base: Sequence[str]) -> tuple[int, ...]:
+    """Exponents of base units in a text such as "l d^-1 m^-2"; "1" is without units.
+
+    Raises:
+        UnitsError: another unit, or a power that is no whole number.
+
+    Example:
+        >>> parse_units("l d^-1 m^-2", ("l", "d", "m", "g"))
+        (1, -1, -2, 0)
+    """
+    found = dict.fromkeys(base, 0)
     for word in text.split():
-        if word != "1":
-            name, _, power = word.partition("^")
-            u[base.index(name)] += int(power or 1)
-    return tuple(u)
+        name, _, power = word.partition("^")
+        if word == "1":
+            continue
+        if name not in found or not re.fullmatch(r"-?\d+", power or "1"):
+            raise UnitsError(f"expected whole powers of {', '.join(base)}, such as {base[0]}^-1, got {word!r}")
+        found[name] += int(power or 1)
+    return tuple(found.values())
 
 
 OPERATORS: dict[type[ast.operator], Callable[[Quantity, Quantity], Quantity]] = {
@@ -148,8 +189,3 @@ def in_brackets(text: str) -> str:
     tree = ast.parse(text.strip(), mode="eval").body
     is_sum = isinstance(tree, ast.UnaryOp) or (isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub))
     return f"({text.strip()})" if is_sum else text.strip()
-
-
-def of_model(text: str) -> tuple[int, ...]:
-    """Exponents of litre, day, metre and gram."""
-    return parse_units(text, ("l", "d", "m", "g"))

@@ -5,7 +5,15 @@ import torch
 
 from gnet.errors import ShapeError
 from gnet.plugins.units import dimensionless_basis, scaling_exponents
-from gnet.plugins.vegetation import FEATURES, UNITS, Rietkerk, dimensionless_features, feature_exponents, in_other_units, unit_exponents
+from gnet.plugins.vegetation import (
+    FEATURES,
+    UNITS,
+    Rietkerk,
+    dimensionless_features,
+    feature_exponents,
+    in_other_units,
+    unit_exponents,
+)
 from gnet.plugins.vegetation.features import vegetation_factor
 
 DEFAULTS = (5, 8 / 3, 2 / 15, 1, 1.25, 0.1, 1.25e-5, 0.0125, 40, 0.001, 1.25e-5, 0.01)

@@ -42,8 +42,10 @@ def test_without_differences_in_diffusion_no_wave_grows():
 
 
 def test_response_is_the_derivative(rng):
-    model = Rietkerk.of(MODEL.inputs * (0.8 + 0.4 * torch.rand(2, 16, generator=rng)) * (torch.arange(16) < 12)
-                        + MODEL.inputs * (torch.arange(16) >= 12))
+    model = Rietkerk.of(
+        MODEL.inputs * (0.8 + 0.4 * torch.rand(2, 16, generator=rng)) * (torch.arange(16) < 12)
+        + MODEL.inputs * (torch.arange(16) >= 12)
+    )
     state, step = model.vegetated(), 1e-6
     for axis in range(3):
         along = step * torch.eye(3, dtype=torch.float64)[axis]
@@ -56,12 +58,13 @@ def test_rates_in_other_units_are_the_rates(rng):
     state = torch.rand(1, 3, 5, 5, generator=rng, dtype=torch.float64)
     field = torch.tensor([28.0, 28.0, 12.0], dtype=torch.float64)[:, None, None]
     other = Rietkerk.of(in_other_units(Rietkerk(L=10.0).inputs, units))
-    torch.testing.assert_close(
-        other.rates(field * state), field / 2 * Rietkerk(L=10.0).rates(state), rtol=1e-13, atol=1e-13
-    )
+    torch.testing.assert_close(other.rates(field * state), field / 2 * Rietkerk(L=10.0).rates(state), rtol=1e-13, atol=1e-13)
     wrong = {**units, "m": 0.6}  # a field that is not changed alike
-    assert (Rietkerk.of(in_other_units(Rietkerk(L=10.0).inputs, wrong)).rates(field * state)
-            / (field / 2 * Rietkerk(L=10.0).rates(state)) - 1).abs().max() > 1e-2
+    assert (
+        Rietkerk.of(in_other_units(Rietkerk(L=10.0).inputs, wrong)).rates(field * state)
+        / (field / 2 * Rietkerk(L=10.0).rates(state))
+        - 1
+    ).abs().max() > 1e-2
 
 
 def test_rates_have_the_symmetry_of_the_grid(rng):

@@ -1,4 +1,4 @@
-"""Euler steps: the same as the right-hand side, of each set on its own, in any units, with the symmetry of the grid; known means."""
+"""Euler steps: the right-hand side, each set on its own, in any units, with the symmetry of the grid; known means."""
 
 import numpy as np
 import pytest
