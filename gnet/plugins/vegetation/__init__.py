@@ -1,4 +1,4 @@
-"""Patterns of vegetation: a model of three fields on a torus, its emulation, and its equations found back from data with units."""
+"""Patterns of vegetation: a model of three fields on a torus, its emulation, and equations found back from data with units."""
 
 from gnet.plugins.vegetation.discovery import Equation, admitted_terms, discover, thresholded_least_squares
 from gnet.plugins.vegetation.emulation import LogRidge, Runs, draw_inputs, simulate_runs

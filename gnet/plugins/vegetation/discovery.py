@@ -11,7 +11,7 @@ from gnet.plugins.vegetation.pde import PDEData
 from gnet.plugins.vegetation.typed import in_brackets, product_with_units
 
 THRESHOLD = 0.02
-"""Smallest share of the norm of the rate that a term must make; with a tenth of it noise of 1 % now and then keeps false terms."""
+"""Smallest share of the norm of the rate that a term makes; with a tenth of it, noise of 1 % now and then keeps false terms."""
 MAX_CONDITION = 1e6
 """Largest condition number of a library with columns of unit norm."""
 
@@ -74,6 +74,7 @@ def discover(
         differential equations; Villar et al. (2023), arXiv:2204.00887, for the units.
 
     Example:
+        >>> from gnet.plugins.vegetation import Quantity
         >>> u = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         >>> field, rate = Quantity(u, (1, 0)), Quantity(-0.5 * u, (1, -1))  # g, s
         >>> decay = Quantity(torch.tensor(2.0).double(), (0, -1))

@@ -1,4 +1,4 @@
-"""Mean vegetation at the end of a run, learned from its inputs: data made on demand, and ridge regression with and without units."""
+"""Mean vegetation at the end of a run, learned from its inputs: data on demand, and ridge regression with and without units."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

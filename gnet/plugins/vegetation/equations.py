@@ -55,15 +55,15 @@ def pattern_data(
     steps = sorted({each + more for each in at for more in (0, 1)})
     found = dict(zip(steps, solve(model, start, steps, progress=progress), strict=True))
     before, after = (torch.cat([found[each + more] for each in at]) for more in (0, 1))
-    states = [
+    now, later = (
         {f: Quantity(each[:, i], exponents_of(text)) for i, (f, text) in enumerate(FIELD_UNITS.items())}
         for each in (before, after)
-    ]
+    )
     parameters = {name: _for_samples(model[name], name, len(at)) for name in PHYSICAL}
     side = model["L"] if length is None else torch.full_like(model["L"], length)
     parameters["L"] = _for_samples(side, "L", len(at))
     step, spacing = _for_samples(model["dt"], "dt", len(at)), Quantity(model["dl"][0], exponents_of("m"))
-    return PDEData.from_pairs(*states, step, spacing, parameters)
+    return PDEData.from_pairs(now, later, step, spacing, parameters)
 
 
 def _for_samples(values: Tensor, name: str, times: int) -> Quantity:

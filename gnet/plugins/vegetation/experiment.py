@@ -1,4 +1,4 @@
-"""Vegetation over time, its emulation in any units, and its equations found back, each as a simulation of ``train.py simulate``."""
+"""Vegetation over time, its emulation in any units, its equations found back: three simulations of ``train.py simulate``."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class VegetationEmulation(Simulation):
             raise ConfigError("expected sizes, degrees, num_test, num_far and splits >= 1")
         self.num_test, self.num_far, self.splits, self.seed = num_test, num_far, splits, seed
         self.side, self.duration = side, duration
-        self.shown: dict[str, tuple[Tensor, Tensor]] = {}
+        self.shown: dict[Inputs, tuple[Tensor, Tensor]] = {}
         """Of each model true and predicted vegetation of the last test runs."""
 
     def runs(self) -> tuple[Runs, Runs]:
@@ -85,7 +85,7 @@ class VegetationEmulation(Simulation):
         near, far = self.runs()
         extinct = float((near.vegetation < EXTINCT).double().mean())
         lines = [Measured("extinct", {}, extinct, math.sqrt(extinct * (1 - extinct) / len(near)), math.nan, "unknown")]
-        found: dict[tuple[str, str, int, int], list[float]] = {}
+        found: dict[tuple[str, Inputs, int, int], list[float]] = {}
         for split in range(self.splits):
             order = torch.randperm(len(near), generator=torch.Generator().manual_seed(derive_seed(self.seed, "split", split)))
             test, train = near[order[: self.num_test]], near[order[self.num_test :]]
@@ -100,8 +100,8 @@ class VegetationEmulation(Simulation):
                         change = float(moved.abs().max() / test.vegetation.abs().max())
                         found.setdefault(("change_by_units", model, degree, n), []).append(change)
                         self.shown[model] = test.vegetation, fitted.predict(test.inputs)
-        for (quantity, model, degree, n), values in found.items():
-            settings = {"inputs": model, "degree": str(degree), "n": str(n)}
+        for (quantity, inputs, degree, n), values in found.items():
+            settings = {"inputs": inputs, "degree": str(degree), "n": str(n)}
             lines.append(Measured(quantity, settings, *_mean_and_error(values), math.nan, "unknown"))
         for degree in self.degrees:
             for n in self.sizes:
@@ -271,7 +271,7 @@ def discovery_rules(lines: Sequence[Measured]) -> list[tuple[str, bool]]:
 
 
 class PatternOverTime(Simulation):
-    """Mean vegetation over time from random cells, as pictures, and the wavelength of the pattern beside that which grows fastest.
+    """Vegetation over time from random cells, as pictures; the wavelength of the pattern beside that which grows fastest.
 
     Args:
         rain: R in litres per day and square metre.

@@ -303,8 +303,8 @@ class Rietkerk:
         """The wavelength that grows fastest on the uniform vegetated state, between dl and 10 L, (B,).
 
         Example:
-            >>> Rietkerk().fastest_wavelength()
-            tensor([42.0996], dtype=torch.float64)
+            >>> round(float(Rietkerk().fastest_wavelength()), 2)
+            42.1
         """
         state, steps = self.vegetated(), torch.linspace(-1, 1, 41, dtype=torch.float64)
         low, high = self["dl"].log(), (10 * self["L"]).log()
