@@ -1,0 +1,27 @@
+"""Units: typed quantities, dimensionless products in exact integers, and functions that every change of units carries along."""
+
+from collections.abc import Callable
+
+from gnet.groups import GeneratedGroup
+from gnet.plugins.units.equivariant import Products, Rescalings, UnitsEquivariant, rescale, units_action
+from gnet.plugins.units.lattices import dimensionless_basis, scaling_exponents
+from gnet.plugins.units.names import Units, product_text
+from gnet.plugins.units.quantities import Quantity, typed
+
+CATALOG: dict[str, Callable[[], GeneratedGroup]] = {"Rescalings(3)": lambda: Rescalings(3)}
+"""How each group is written -> a function that makes it: what this family adds to ``python -m gnet catalog``."""
+
+__all__ = [
+    "CATALOG",
+    "Products",
+    "Quantity",
+    "Rescalings",
+    "Units",
+    "UnitsEquivariant",
+    "dimensionless_basis",
+    "product_text",
+    "rescale",
+    "scaling_exponents",
+    "typed",
+    "units_action",
+]
