@@ -3,25 +3,24 @@
 from gnet.plugins.vegetation.discovery import Equation, admitted_terms, discover, thresholded_least_squares
 from gnet.plugins.vegetation.emulation import LogRidge, Runs, draw_inputs, simulate_runs
 from gnet.plugins.vegetation.equations import LIBRARY, SCALES, expected_coefficients, pattern_data
+from gnet.plugins.vegetation.expressions import evaluate
 from gnet.plugins.vegetation.features import FEATURES, dimensionless_features, feature_exponents, in_other_units, unit_exponents
-from gnet.plugins.vegetation.model import BASE_UNITS, FIELD_UNITS, PHYSICAL, UNITS, Rietkerk
+from gnet.plugins.vegetation.model import FIELD_UNITS, PHYSICAL, SYSTEM, UNITS, Rietkerk
 from gnet.plugins.vegetation.pde import PDEData
 from gnet.plugins.vegetation.plots import plot_pattern
 from gnet.plugins.vegetation.solver import planted, solve
-from gnet.plugins.vegetation.typed import Quantity, evaluate, parse_units
 
 __all__ = [
-    "BASE_UNITS",
     "FEATURES",
     "FIELD_UNITS",
     "LIBRARY",
     "PHYSICAL",
     "SCALES",
+    "SYSTEM",
     "UNITS",
     "Equation",
     "LogRidge",
     "PDEData",
-    "Quantity",
     "Rietkerk",
     "Runs",
     "admitted_terms",
@@ -32,7 +31,6 @@ __all__ = [
     "expected_coefficients",
     "feature_exponents",
     "in_other_units",
-    "parse_units",
     "pattern_data",
     "planted",
     "plot_pattern",

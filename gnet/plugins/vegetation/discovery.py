@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, ConvergenceError, DegenerateInputError, ShapeError
+from gnet.plugins.units.lattices import Exponent
+from gnet.plugins.vegetation.expressions import in_brackets, product_with_units
 from gnet.plugins.vegetation.pde import PDEData
-from gnet.plugins.vegetation.typed import in_brackets, product_with_units
 
 THRESHOLD = 0.02
 """Smallest share of the norm of the rate that a term makes; with a tenth of it, noise of 1 % now and then keeps false terms."""
@@ -74,11 +75,10 @@ def discover(
         differential equations; Villar et al. (2023), arXiv:2204.00887, for the units.
 
     Example:
-        >>> from gnet.plugins.vegetation import Quantity
-        >>> u = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        >>> field, rate = Quantity(u, (1, 0)), Quantity(-0.5 * u, (1, -1))  # g, s
-        >>> decay = Quantity(torch.tensor(2.0).double(), (0, -1))
-        >>> data = PDEData({"u": field}, {"u": rate}, Quantity(torch.tensor(1.0).double(), (0, 0)), {"k": decay})
+        >>> from gnet.plugins.units import Units
+        >>> system, u = Units("kg", "m", "s"), torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> fields, rates = {"u": system(u, "kg")}, {"u": system(-0.5 * u, "kg / s")}
+        >>> data = PDEData(fields, rates, system(1.0, "m"), {"k": system(2.0, "s^-1")})
         >>> print(discover(data, ["k * u", "u", "k", "k * lap(u)"])["u"])
         du/dt = -0.25 k * u
     """
@@ -97,7 +97,7 @@ def discover(
 
 
 def admitted_terms(
-    data: PDEData, candidates: Sequence[str], units: Sequence[int], scales: Sequence[str] | None = None
+    data: PDEData, candidates: Sequence[str], units: Sequence[Exponent], scales: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
     """Those terms that have these units, or get them by a product of scales, as they are written, with their values.
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from gnet.plugins.vegetation.model import FIELD_UNITS, PHYSICAL, UNITS, Rietkerk, exponents_of
+from gnet.plugins.units import Quantity
+from gnet.plugins.vegetation.model import FIELD_UNITS, PHYSICAL, SYSTEM, UNITS, Rietkerk
 from gnet.plugins.vegetation.pde import PDEData
 from gnet.plugins.vegetation.solver import solve
-from gnet.plugins.vegetation.typed import Quantity
 
 LIBRARY = (
     "1",
@@ -55,20 +55,17 @@ def pattern_data(
     steps = sorted({each + more for each in at for more in (0, 1)})
     found = dict(zip(steps, solve(model, start, steps, progress=progress), strict=True))
     before, after = (torch.cat([found[each + more] for each in at]) for more in (0, 1))
-    now, later = (
-        {f: Quantity(each[:, i], exponents_of(text)) for i, (f, text) in enumerate(FIELD_UNITS.items())}
-        for each in (before, after)
-    )
+    now, later = ({f: SYSTEM(each[:, i], text) for i, (f, text) in enumerate(FIELD_UNITS.items())} for each in (before, after))
     parameters = {name: _for_samples(model[name], name, len(at)) for name in PHYSICAL}
     side = model["L"] if length is None else torch.full_like(model["L"], length)
     parameters["L"] = _for_samples(side, "L", len(at))
-    step, spacing = _for_samples(model["dt"], "dt", len(at)), Quantity(model["dl"][0], exponents_of("m"))
+    step, spacing = _for_samples(model["dt"], "dt", len(at)), SYSTEM(model["dl"][0], "m")
     return PDEData.from_pairs(now, later, step, spacing, parameters)
 
 
 def _for_samples(values: Tensor, name: str, times: int) -> Quantity:
     same = bool((values == values[0]).all())
-    return Quantity(values[0] if same else values.repeat(times), exponents_of(UNITS[name]))
+    return SYSTEM(values[0] if same else values.repeat(times), UNITS[name])
 
 
 def expected_coefficients(model: Rietkerk, length: float | None = None) -> dict[str, dict[str, float]]:

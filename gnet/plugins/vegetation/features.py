@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gnet.errors import ShapeError
-from gnet.plugins.vegetation.model import BASE_UNITS, FIELD_UNITS, UNITS, exponents_of
+from gnet.errors import ConfigError, ShapeError
+from gnet.plugins.vegetation.model import FIELD_UNITS, SYSTEM, UNITS
 
 FEATURES: Mapping[str, Mapping[str, int]] = {
     "c gm / alpha": {"c": 1, "gm": 1, "alpha": -1},
@@ -45,7 +45,7 @@ def unit_exponents() -> Tensor:
         >>> unit_exponents()[0].tolist()  # rain, l d^-1 m^-2
         [1, -1, -2, 0]
     """
-    return torch.tensor([exponents_of(text) for text in UNITS.values()])
+    return SYSTEM.matrix(list(UNITS.values()))
 
 
 def dimensionless_features(inputs: Tensor) -> Tensor:
@@ -74,12 +74,15 @@ def in_other_units(inputs: Tensor, units: Mapping[str, float]) -> Tensor:
     Shapes:
         inputs: (*, 16)    returns: (*, 16)
 
+    Raises:
+        ConfigError: a name that is no base unit.
+
     Example:
         >>> from gnet.plugins.vegetation import Rietkerk
         >>> float(in_other_units(Rietkerk().inputs, {"m": 1000.0})[0, -1])  # 2 m are 2000 mm
         2000.0
     """
-    return inputs * _factors(unit_exponents(), units).to(inputs.dtype)
+    return inputs * torch.tensor([_factor(unit, units) for unit in UNITS.values()], dtype=inputs.dtype)
 
 
 def vegetation_factor(units: Mapping[str, float]) -> float:
@@ -89,9 +92,12 @@ def vegetation_factor(units: Mapping[str, float]) -> float:
         >>> vegetation_factor({"l": 7.0, "d": 2.0, "m": 0.5, "g": 3.0})  # 3 / 0.5^2
         12.0
     """
-    return float(_factors(torch.tensor([exponents_of(FIELD_UNITS["v"])]), units)[0])
+    return _factor(FIELD_UNITS["v"], units)
 
 
-def _factors(exponents: Tensor, units: Mapping[str, float]) -> Tensor:
-    sizes = torch.tensor([units.get(name, 1.0) for name in BASE_UNITS], dtype=torch.float64)
-    return (sizes ** exponents.double()).prod(-1)
+def _factor(unit: str, units: Mapping[str, float]) -> float:
+    """What numbers of a unit are multiplied by."""
+    if unknown := set(units) - set(SYSTEM.base):
+        raise ConfigError(f"expected base units among {', '.join(SYSTEM.base)}, got {unknown.pop()}")
+    one = SYSTEM(torch.ones((), dtype=torch.float64), unit)
+    return float(one.rescaled([units.get(name, 1.0) for name in SYSTEM.base]).x)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.plugins.geometric_images import GeometricImage, laplacian
-from gnet.plugins.vegetation.typed import parse_units
+from gnet.plugins.units import Units
 
-BASE_UNITS = ("l", "d", "m", "g")
+SYSTEM = Units("l", "d", "m", "g")
 """Litres of water, days, metres, grams of vegetation."""
 UNITS: Mapping[str, str] = {
     "R": "l d^-1 m^-2",
@@ -36,16 +36,6 @@ PHYSICAL = tuple(UNITS)[:12]
 """The inputs that are parameters of the equations; the other four say where and how long they are solved."""
 FIELD_UNITS: Mapping[str, str] = {"u": "l m^-2", "w": "l m^-2", "v": "g m^-2"}
 """Surface water, soil water and vegetation, in the order of the axis of fields."""
-
-
-def exponents_of(text: str) -> tuple[int, ...]:
-    """Exponents of litre, day, metre and gram.
-
-    Example:
-        >>> exponents_of(UNITS["R"])
-        (1, -1, -2, 0)
-    """
-    return parse_units(text, BASE_UNITS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError, UnitsError
 from gnet.plugins.geometric_images import GeometricImage, gradient, laplacian
-from gnet.plugins.vegetation.typed import Quantity, evaluate
+from gnet.plugins.units import Quantity
+from gnet.plugins.vegetation.expressions import evaluate
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +33,9 @@ class PDEData:
         UnitsError: rates over different times, or a spacing that differs between samples.
 
     Example:
-        >>> u = Quantity(torch.randn(5, 8, 8), (1, 0, 0))  # kg, m, s
-        >>> second = Quantity(torch.tensor(1.0), (0, 0, 1))
-        >>> data = PDEData({"u": u}, {"u": u / second}, Quantity(torch.tensor(0.1), (0, 1, 0)), {})
-        >>> data
+        >>> from gnet.plugins.units import Units
+        >>> SI, u = Units("kg", "m", "s"), torch.randn(5, 8, 8)
+        >>> PDEData({"u": SI(u, "kg")}, {"u": SI(-u, "kg / s")}, spacing=SI(0.1, "m"), parameters={})
         PDEData(5 samples of 8x8 cells: u)
     """
 
@@ -56,9 +57,14 @@ class PDEData:
                 raise ShapeError(f"expected {name} as a number or ({self.num_samples},), got {tuple(each.x.shape)}")
         if self.spacing.x.numel() != 1:
             raise ShapeError(f"expected one spacing for all samples, got {tuple(self.spacing.x.shape)}")
-        times = {(self.fields[name] / self.rates[name]).u for name in self.fields}
+        system = self.spacing.system
+        if any(each.system != system for part in (self.fields, self.rates, self.parameters) for each in part.values()):
+            raise UnitsError(f"expected all quantities in base units {', '.join(system.base)}")
+        times = {tuple(a - b for a, b in zip(self.fields[n].u, self.rates[n].u, strict=True)) for n in self.fields}
         if len(times) > 1:
-            raise UnitsError(f"expected every rate per the same unit of time, got {sorted(times)}")
+            raise UnitsError(
+                f"expected every rate per the same unit of time, got per {' and per '.join(map(system.text, times))}"
+            )
 
     # --- from snapshots ---
 
@@ -93,9 +99,8 @@ class PDEData:
         """
         if any(len(each.x) < 3 for each in series.values()):
             raise ShapeError("expected at least three snapshots for central differences")
-        two = _number(2.0, step) * step
-        rates = {name: Quantity(each.x[2:] - each.x[:-2], each.u) / two for name, each in series.items()}
-        return cls({name: Quantity(each.x[1:-1], each.u) for name, each in series.items()}, rates, spacing, parameters or {})
+        rates = {name: (each[2:] - each[:-2]) / (2 * step) for name, each in series.items()}
+        return cls({name: each[1:-1] for name, each in series.items()}, rates, spacing, parameters or {})
 
     # --- what terms are made of ---
 
@@ -124,20 +129,20 @@ class PDEData:
         """
         names = {**{name: _over_cells(each, self.num_axes) for name, each in self.parameters.items()}, **self.fields}
         found = evaluate(text, names, {"lap": self.laplacian, "slope2": self.slope2})
-        return Quantity(found.x.expand(next(iter(self.fields.values())).x.shape), found.u)
+        return _with(found, found.x.expand(next(iter(self.fields.values())).shape))
 
     def laplacian(self, field: Quantity) -> Quantity:
         """By the filter of 2 d + 1 cells; zero for what is the same in all cells."""
         if field.x.ndim <= self.num_axes or field.x.shape[-1] == 1:
-            return Quantity(torch.zeros_like(field.x), field.u) / self.spacing**2
-        return Quantity(laplacian(GeometricImage(field.x, self.num_axes)).data, field.u) / self.spacing**2
+            return 0 * field / self.spacing**2
+        return _with(field, laplacian(GeometricImage(field.x, self.num_axes)).data) / self.spacing**2
 
     def slope2(self, field: Quantity) -> Quantity:
         """|grad f|^2 by central differences."""
         if field.x.ndim <= self.num_axes or field.x.shape[-1] == 1:
-            return Quantity(torch.zeros_like(field.x), (field * field).u) / self.spacing**2
+            return 0 * field**2 / self.spacing**2
         slope = gradient(GeometricImage(field.x, self.num_axes)).data
-        return Quantity(slope.square().sum(-1), (field * field).u) / self.spacing**2
+        return _with(field**2, slope.square().sum(-1)) / self.spacing**2
 
     # --- other forms of the same data ---
 
@@ -162,14 +167,14 @@ class PDEData:
         spacing = _pure(self.spacing / of["length"], "length")
         if spacing.x.numel() > 1 and bool((spacing.x != spacing.x.flatten()[0]).any()):
             raise ShapeError("the scale of length differs between samples, so that the spacing would, too; take a common one")
-        return PDEData(found, rates, Quantity(spacing.x.flatten()[0], spacing.u), {})
+        return PDEData(found, rates, _with(spacing, spacing.x.flatten()[0]), {})
 
     def with_noise(self, share: float, generator: torch.Generator | None = None) -> "PDEData":
         """Gaussian noise on every rate, of ``share`` times its standard deviation."""
         noisy = {}
         for name, each in self.rates.items():
             noise = torch.randn(each.x.shape, dtype=each.x.dtype, generator=generator)
-            noisy[name] = Quantity(each.x + share * each.x.std() * noise, each.u)
+            noisy[name] = _with(each, each.x + share * each.x.std() * noise)
         return replace(self, rates=noisy)
 
     def __repr__(self) -> str:
@@ -178,18 +183,17 @@ class PDEData:
         return f"PDEData({self.num_samples} samples of {'x'.join(map(str, first.shape[1:]))} cells: {names})"
 
 
+def _with(like: Quantity, x: Tensor) -> Quantity:
+    """Other numbers in the same units."""
+    return Quantity(x, like.u, like.system)
+
+
 def _over_cells(given: Quantity, axes: int) -> Quantity:
     """A number for each sample, shaped so that it meets fields."""
-    if given.x.numel() == 1:
-        return Quantity(given.x.reshape(()), given.u)
-    return Quantity(given.x.reshape(-1, *[1] * axes), given.u)
-
-
-def _number(value: float, like: Quantity) -> Quantity:
-    return Quantity(torch.tensor(value, dtype=torch.float64), (0,) * len(like.u))
+    return _with(given, given.x.reshape(()) if given.x.numel() == 1 else given.x.reshape(-1, *[1] * axes))
 
 
 def _pure(given: Quantity, name: str) -> Quantity:
-    if any(given.u):
-        raise UnitsError(f"the scale of {name} has not its units: exponents {list(given.u)} are left")
+    if not given.is_dimensionless:
+        raise UnitsError(f"the scale of {name} has not its units: {given.unit} is left")
     return given

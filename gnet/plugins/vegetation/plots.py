@@ -51,7 +51,7 @@ def plot_pattern(
     figure = new_figure(PAGE, 0.3 + (PAGE / len(steps)) * len(fields))
     grid = figure.subplots(len(fields), len(steps), squeeze=False)
     side, day = float(model["L"][run]), float(model["dt"][run])
-    for row, name in zip(grid, fields, strict=True):
+    for number, (row, name) in enumerate(zip(grid, fields, strict=True)):
         shown = states[:, run, list(FIELD_UNITS).index(name)].detach().double()
         top = float(torch.quantile(shown, 0.995)) or 1.0  # a few first cells would hide the pattern
         for axes, picture, step in zip(row, shown, steps, strict=True):
@@ -60,7 +60,7 @@ def plot_pattern(
                 picture.mT.numpy(), origin="lower", extent=(0, side, 0, side), cmap=COLOURS[name], vmin=0, vmax=top
             )
             axes.set(xticks=[0, side], yticks=[0, side] if axes is row[0] else [])
-            if row is grid[0]:
+            if not number:
                 axes.set_title(f"{step * day:g} d")
         row[0].set_ylabel("m")
         figure.colorbar(image, ax=list(row), shrink=0.8, label=f"{NAMES[name]}, {FIELD_UNITS[name].replace('m^-2', '/ m²')}")

@@ -5,16 +5,15 @@ import torch
 
 from gnet.errors import ConfigError, ConvergenceError, DegenerateInputError, ShapeError, UnitsError
 from gnet.plugins.geometric_images import GeometricImage, ImageGroup, invariant_filters, laplacian_filter
+from gnet.plugins.units import Quantity, Units
 from gnet.plugins.vegetation import (
     LIBRARY,
     SCALES,
     PDEData,
-    Quantity,
     Rietkerk,
     admitted_terms,
     discover,
     expected_coefficients,
-    parse_units,
     pattern_data,
     planted,
     thresholded_least_squares,
@@ -22,11 +21,13 @@ from gnet.plugins.vegetation import (
 
 STEPS = range(600, 12_001, 600)
 TYPED = ("1", "w", "v", "k2 * u / (k2 + v)", "u * v / (k2 + v)", "v * w", "v * w / (k1 + w)", "lap(u)", "lap(w)", "lap(v)")
-OTHER = {"l": 7.0, "d": 2.0, "m": 0.5, "g": 3.0}
 
 
-def of(x, units, base=("kg", "m", "s")):
-    return Quantity(torch.as_tensor(x, dtype=torch.float64), parse_units(units, base))
+SI = Units("kg", "m", "s")
+
+
+def of(x, units):
+    return SI(torch.as_tensor(x, dtype=torch.float64), units)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_vegetation_with_noise_of_one_per_cent(model, data):
     for seed in range(8):
         found = discover(flat.with_noise(0.01, torch.Generator().manual_seed(seed)), LIBRARY)
         assert worst(found, expected) < 2e-3
-        assert found["u"].residual == pytest.approx(0.01, rel=0.2)
+        assert 0.005 < found["u"].residual < 0.0101  # of the whole rate, noise is a share of its deviation
 
 
 def test_a_low_threshold_keeps_what_is_not_there(model, data):
@@ -93,8 +94,7 @@ def in_units(data, sizes):
     """The same data with other numbers for the same things."""
 
     def other(given):
-        factor = torch.tensor([float(size) ** power for size, power in zip(sizes, given.u, strict=True)]).double().prod()
-        return Quantity(given.x.double() * factor, given.u)
+        return given.rescaled(sizes)
 
     parts = [{name: other(each) for name, each in part.items()} for part in (data.fields, data.rates, data.parameters)]
     return PDEData(parts[0], parts[1], other(data.spacing), parts[2])
@@ -102,7 +102,7 @@ def in_units(data, sizes):
 
 def untyped(data):
     def bare(given):
-        return Quantity(given.x, (0,) * len(given.u))
+        return Quantity(given.x, (0,) * len(given.u), given.system)
 
     parts = [{name: bare(each) for name, each in part.items()} for part in (data.fields, data.rates, data.parameters)]
     return PDEData(parts[0], parts[1], bare(data.spacing), parts[2])
@@ -132,7 +132,7 @@ def test_several_sets_of_parameters_say_which_parameter_stands_where(rng):
 def test_diffusion_in_three_dimensions_and_central_differences(rng):
     n, h, rate = 6, 0.5, 0.03
     wave = torch.tensor([1.0, 2.0, 1.0]) * 2 * torch.pi / n
-    cells = torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), -1) @ wave
+    cells = torch.stack(torch.meshgrid(*[torch.arange(n)] * 3, indexing="ij"), -1).float() @ wave
     series, x = [], cells.double().sin() + torch.randn(n, n, n, generator=rng, dtype=torch.float64)
     step = 1e-3
     for _ in range(6):

@@ -43,7 +43,7 @@ def test_without_differences_in_diffusion_no_wave_grows():
 
 def test_response_is_the_derivative(rng):
     model = Rietkerk.of(
-        MODEL.inputs * (0.95 + 0.1 * torch.rand(2, 16, generator=rng)) * (torch.arange(16) < 12)
+        MODEL.inputs * (0.99 + 0.02 * torch.rand(2, 16, generator=rng)) * (torch.arange(16) < 12)
         + MODEL.inputs * (torch.arange(16) >= 12)
     )
     state, step = model.vegetated(), 1e-6
