@@ -173,7 +173,7 @@ class Rietkerk:
         u = R / (alpha W0) and w = R / dw carry no dimensional constant of their own, so that a change of units changes nothing.
 
         Shapes:
-            is_planted: (n, n) or (B, n, n) bool    returns: (B, 3, n, n) float64
+            is_planted: (n, n), (1, n, n) or (B, n, n) bool    returns: (B, 3, n, n) float64
 
         Raises:
             ShapeError: another shape.
@@ -184,7 +184,7 @@ class Rietkerk:
             tensor([10.,  0.,  0.,  0.], dtype=torch.float64)
         """
         n = self.num_cells
-        if is_planted.shape not in ((n, n), (len(self), n, n)):
+        if is_planted.shape not in ((n, n), (1, n, n), (len(self), n, n)):
             raise ShapeError(f"expected planted cells ({n}, {n}) or ({len(self)}, {n}, {n}), got {tuple(is_planted.shape)}")
         water = self.bare()[:, :2, None, None].expand(-1, -1, n, n)
         plants = 2 * self["k2"][:, None, None] * is_planted.double()

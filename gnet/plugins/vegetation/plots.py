@@ -19,7 +19,7 @@ COLOURS = {"u": "Blues", "w": "PuBu", "v": "YlGn"}
 def plot_pattern(
     model: Rietkerk, states: Tensor, steps: Sequence[int], *, run: int = 0, fields: Sequence[str] = ("v",)
 ) -> "Figure":
-    """Fields of one run as maps, a column for each moment and a row for each field, with one scale for each field.
+    """Fields of one run as maps, a column for each moment and a row for each field, with the scale of its last moment for each field.
 
     Args:
         model: what was solved.
@@ -53,7 +53,7 @@ def plot_pattern(
     side, day = float(model["L"][run]), float(model["dt"][run])
     for number, (row, name) in enumerate(zip(grid, fields, strict=True)):
         shown = states[:, run, list(FIELD_UNITS).index(name)].detach().double()
-        top = float(torch.quantile(shown, 0.995)) or 1.0  # a few first cells would hide the pattern
+        top = float(shown[-1].max()) or 1.0  # single cells that flourish at the start would hide the pattern
         for axes, picture, step in zip(row, shown, steps, strict=True):
             # Axis 0 of a field goes to the right, as in the pictures of geometric images.
             image = axes.imshow(
