@@ -7,12 +7,14 @@ from gnet.plugins.units.equivariant import Products, Rescalings, UnitsEquivarian
 from gnet.plugins.units.lattices import dimensionless_basis, scaling_exponents
 from gnet.plugins.units.names import Units, product_text
 from gnet.plugins.units.quantities import Quantity, typed
+from gnet.plugins.units.transformer import DimensionlessFeatures
 
 CATALOG: dict[str, Callable[[], GeneratedGroup]] = {"Rescalings(3)": lambda: Rescalings(3)}
 """How each group is written -> a function that makes it: what this family adds to ``python -m gnet catalog``."""
 
 __all__ = [
     "CATALOG",
+    "DimensionlessFeatures",
     "Products",
     "Quantity",
     "Rescalings",

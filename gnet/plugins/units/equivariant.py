@@ -128,6 +128,21 @@ class Products(nn.Module):
             raise DegenerateInputError(f"expected no zeros, whose logarithm is infinite, got one in {_where((x == 0) & is_used)}")
         return torch.where(is_used, x, torch.ones_like(x)).abs().log() @ powers.mT
 
+    def check_signs(self, x: Tensor, signs: bool = False) -> None:
+        """Refuse numbers below zero whose sign logarithms would lose.
+
+        Args:
+            signs: they are seen elsewhere.
+
+        Raises:
+            DegenerateInputError: a number below zero under an exponent that is not even.
+
+        Example:
+            >>> Products([[2, 1]]).check_signs(torch.tensor([[-1.0, 2.0]]))
+        """
+        if not signs and bool(((x < 0) & (self.exponents % 2 != 0).any(0)).any()):
+            raise DegenerateInputError("logarithms do not see that an input is negative; take signs=True, or log=False")
+
     def _check(self, x: Tensor, powers: Tensor) -> None:
         if x.shape[-1:] != powers.shape[1:]:
             raise ShapeError(f"expected x of shape (..., {powers.shape[1]}), got {tuple(x.shape)}")
@@ -236,8 +251,8 @@ class UnitsEquivariant(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the module sees of x, (..., n) -> (..., ``num_features``)."""
-        if self.log and not self.signs and bool(((x < 0) & (self.basis % 2 != 0).any(0)).any()):
-            raise DegenerateInputError("logarithms do not see that an input is negative; take signs=True, or log=False")
+        if self.log:
+            self.products.check_signs(x, self.signs)
         found = self.products.logarithms(x) if self.log else self.products(x)
         return torch.cat([found, x.sign()], -1) if self.signs else found
 
