@@ -301,6 +301,27 @@ CONFIGS = (
         by_hand=("quick: GI-Net .065, .061; CNN .113, .091; full not run (about 1 h)", "1", "1 min of processor time"),
     ),
     Config(
+        "plugins/vegetation/emulation.yaml",
+        "mean vegetation of the Rietkerk model from raw and dimensionless inputs, also in other units and further away: R^2",
+        "pictures",
+        "made on demand",
+        by_hand=("not run yet", "", ""),
+    ),
+    Config(
+        "plugins/vegetation/equations.yaml",
+        "the equations of the Rietkerk model found back from a pattern, with and without noise: draws with exact support",
+        "none",
+        "made on demand",
+        by_hand=("1 of 1 (no noise), 60 of 60 (1 % of noise)", "seed 0", "11 s of processor time"),
+    ),
+    Config(
+        "plugins/vegetation/pattern.yaml",
+        "vegetation over 200 days from random plants: mean in g / m^2, wavelength of the pattern",
+        "none",
+        "made on demand",
+        by_hand=("8.75 +- .08 after 200 days", "3", "21 s of processor time"),
+    ),
+    Config(
         "custom/signals.yaml",
         "your own signals on your own graph; on the files of `sample.py`: test MSE of missing readings",
         "none",
