@@ -319,7 +319,7 @@ CONFIGS = (
         "vegetation over 200 days from random plants: mean in g / m^2, wavelength of the pattern",
         "none",
         "made on demand",
-        by_hand=("8.75 +- .08 after 200 days", "3", "21 s of processor time"),
+        by_hand=("8.75 ± .08 after 200 days", "3", "21 s of processor time"),
     ),
     Config(
         "custom/signals.yaml",
