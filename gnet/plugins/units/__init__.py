@@ -8,6 +8,7 @@ from gnet.plugins.units.lattices import dimensionless_basis, scaling_exponents
 from gnet.plugins.units.names import Units, product_text
 from gnet.plugins.units.quantities import Quantity, typed
 from gnet.plugins.units.transformer import DimensionlessFeatures
+from gnet.plugins.units.vectors import VectorUnitsEquivariant, scalar_products
 
 CATALOG: dict[str, Callable[[], GeneratedGroup]] = {"Rescalings(3)": lambda: Rescalings(3)}
 """How each group is written -> a function that makes it: what this family adds to ``python -m gnet catalog``."""
@@ -20,9 +21,11 @@ __all__ = [
     "Rescalings",
     "Units",
     "UnitsEquivariant",
+    "VectorUnitsEquivariant",
     "dimensionless_basis",
     "product_text",
     "rescale",
+    "scalar_products",
     "scaling_exponents",
     "typed",
     "units_action",
