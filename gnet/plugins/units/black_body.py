@@ -100,7 +100,8 @@ def log_scale(X: Array) -> Array:
         >>> scaling_exponents(UNITS, RADIANCE)
         (-4, 1, 1, 1)
     """
-    return np.log(X) @ np.array(scaling_exponents(UNITS, RADIANCE), dtype=float)
+    exponents = scaling_exponents(UNITS, [int(each) for each in RADIANCE])
+    return np.log(X) @ np.array([float(each) for each in exponents])
 
 
 def with_constant(X: Array, value: float) -> Array:
