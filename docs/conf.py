@@ -58,7 +58,7 @@ ARRAYS = {
 
 def lay_out(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Autodoc's hook: convert the docstrings of our own packages, and let napoleon lay out their sections."""
-    if what == "data" and type(obj).__module__.startswith("gnet."):
+    if what == "data" and name.split(".")[0] in ("gnet", "datasets"):
         lines[:] = rooms.note_below(name)  # not the docstring of its class
     if name.split(".")[0] in ("gnet", "datasets"):
         # Not told that it is a property: napoleon would take "First line: text" of one for a type and a text.

@@ -40,9 +40,13 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def constants(module: str) -> list[str]:
-    """Exported names of what is neither class nor function, which autodoc shows only where it is told to."""
+    """Exported values, no modules, without a text below them in that module: autodoc shows them only where it is told to."""
+    from sphinx.pycode import ModuleAnalyzer
+
     found = {name: getattr(import_module(module), name) for name in getattr(import_module(module), "__all__", ())}
-    return sorted(name for name, value in found.items() if not (inspect.isclass(value) or inspect.isroutine(value)))
+    shown = {name for _, name in ModuleAnalyzer.for_module(module).find_attr_docs()}
+    others = (inspect.isclass, inspect.isroutine, inspect.ismodule)
+    return sorted(name for name, value in found.items() if name not in shown and not any(kind(value) for kind in others))
 
 
 def note_below(name: str) -> list[str]:

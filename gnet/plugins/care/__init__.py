@@ -1,7 +1,7 @@
 """Contrastive learning whose embeddings turn with augmentations: CARE's losses, measures and training."""
 
 from gnet.plugins.care.clouds import Probe, Ridge, axis_entries, chains, principal_axis, probe_axis, turned, with_products
-from gnet.plugins.care.evaluate import Symmetry, measure_symmetry
+from gnet.plugins.care.evaluate import EmbeddingSymmetry, measure_symmetry
 from gnet.plugins.care.losses import CARELoss, alignment, care_equivariance, info_nce, info_nce_parts, uniformity
 from gnet.plugins.care.measures import GammaMetric, UniformityMetric, Wahba, WahbaMetric, gamma, wahba
 from gnet.plugins.care.models import CloudEncoder, ImageEncoder
@@ -18,7 +18,7 @@ __all__ = [
     "ImageEncoder",
     "Probe",
     "Ridge",
-    "Symmetry",
+    "EmbeddingSymmetry",
     "UniformityMetric",
     "Views",
     "Wahba",

@@ -12,7 +12,7 @@ from gnet.plugins.care.measures import GammaMetric, WahbaMetric
 from gnet.plugins.care.views import Augmentation
 
 
-class Symmetry(NamedTuple):
+class EmbeddingSymmetry(NamedTuple):
     """Measured over some augmentations, each shared by all samples.
 
     Attributes:
@@ -32,7 +32,7 @@ def measure_symmetry(
     augmentation: Augmentation,
     num_elements: int = 20,
     generator: torch.Generator | None = None,
-) -> Symmetry:
+) -> EmbeddingSymmetry:
     """Compare unit embeddings of samples with those of the samples moved, for each of some augmentations.
 
     Args:
@@ -72,4 +72,4 @@ def measure_symmetry(
             gammas.update(still, moved)
     if isinstance(embed, nn.Module):
         embed.train(was_training)
-    return Symmetry(sum(distances) / num_elements, float(wahbas.compute()), float(gammas.compute()))
+    return EmbeddingSymmetry(sum(distances) / num_elements, float(wahbas.compute()), float(gammas.compute()))

@@ -15,7 +15,6 @@ from torch import Tensor
 from gnet.errors import ShapeError, UnitsError
 
 Row = list[int]
-Exponent = int | Fraction
 
 
 def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True) -> Tensor:
@@ -55,7 +54,9 @@ def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True
     return torch.tensor(sorted(kernel, key=_smallness), dtype=torch.int64).reshape(len(kernel), n)
 
 
-def scaling_exponents(U: Tensor | Sequence[Sequence[int]], b: Sequence[int], rational: bool = False) -> tuple[Exponent, ...]:
+def scaling_exponents(
+    U: Tensor | Sequence[Sequence[int]], b: Sequence[int], rational: bool = False
+) -> tuple[int | Fraction, ...]:
     """The exponents of a product of the x_i with units b: smallest sum of sizes, then fewest factors, then the first ones.
 
     The minimum is found by integer programming over all solutions and checked in exact integers.
@@ -184,7 +185,7 @@ def _smallness(row: Row) -> tuple[int, int, Row]:
     return sum(map(abs, row)), sum(each != 0 for each in row), [-each for each in row]
 
 
-def _plain(value: Fraction) -> Exponent:
+def _plain(value: Fraction) -> int | Fraction:
     return int(value) if value.denominator == 1 else value
 
 

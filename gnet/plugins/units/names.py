@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gnet.errors import MissingExtraError, UnitsError
-from gnet.plugins.units.lattices import Exponent, rank, scaling_exponents
+from gnet.plugins.units.lattices import rank, scaling_exponents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class Units:
             raise UnitsError(f"expected names of base units, each once, got {', '.join(map(repr, base)) or 'none'}")
         object.__setattr__(self, "base", base)
 
-    def __call__(self, x: Any, unit: "str | Sequence[Exponent]") -> "Quantity":
+    def __call__(self, x: Any, unit: "str | Sequence[int | Fraction]") -> "Quantity":
         """A quantity of x such units; it is kept in base units."""
         from gnet.plugins.units.quantities import Quantity
 
@@ -55,7 +55,7 @@ class Units:
         found = Quantity(x, exponents, self)
         return found if factor == 1.0 else found * factor
 
-    def exponents(self, unit: "str | Sequence[Exponent]") -> tuple[Exponent, ...]:
+    def exponents(self, unit: "str | Sequence[int | Fraction]") -> tuple[int | Fraction, ...]:
         """The exponents of the base units of a product of theirs.
 
         Raises:
@@ -74,7 +74,7 @@ class Units:
             raise UnitsError(f"{unit!r} is {factor:.9g} {self.text(found)}; write base units, or multiply values by that")
         return found
 
-    def matrix(self, units: Sequence["str | Sequence[Exponent]"]) -> "Tensor":
+    def matrix(self, units: Sequence["str | Sequence[int | Fraction]"]) -> "Tensor":
         """The matrix U of several units, (n, k) int64.
 
         Example:
@@ -90,7 +90,7 @@ class Units:
             raise UnitsError(f"expected whole exponents, got {wrong[0]!r}")
         return torch.tensor([[int(each) for each in row] for row in rows], dtype=torch.int64).reshape(len(rows), len(self.base))
 
-    def parse(self, text: str) -> tuple[float, tuple[Exponent, ...]]:
+    def parse(self, text: str) -> tuple[float, tuple[int | Fraction, ...]]:
         """Factor and exponents of a text: names of units with powers, between them spaces, ``*`` or ``/``.
 
         Raises:
@@ -116,7 +116,7 @@ class Units:
         except Exception as error:  # pint has errors of many kinds: unknown names, syntax, offsets
             raise UnitsError(f"expected a unit, got {text!r}: {error}") from error
 
-    def text(self, exponents: Sequence[Exponent]) -> str:
+    def text(self, exponents: Sequence[int | Fraction]) -> str:
         """How a product of base units is written here.
 
         Example:
@@ -125,7 +125,7 @@ class Units:
         """
         return product_text(self.base, exponents)
 
-    def pretty(self, exponents: Sequence[Exponent], spec: str = "~P") -> str:
+    def pretty(self, exponents: Sequence[int | Fraction], spec: str = "~P") -> str:
         """How pint writes it, in a format of its own; as ``text`` where pint is not installed or does not know a base unit.
 
         Example:
@@ -151,7 +151,7 @@ class Units:
         factor, exponents = self._through_pint(registry, dict(own.unit_items()))
         return Quantity(quantity.magnitude, exponents, self) * factor
 
-    def _parsed(self, text: str) -> tuple[Exponent, ...] | None:
+    def _parsed(self, text: str) -> tuple[int | Fraction, ...] | None:
         """The exponents if all names are of base units, else None."""
         found: dict[str, Fraction] = {}
         sign, at, is_open = 1, 0, True
@@ -180,7 +180,7 @@ class Units:
             found += items
         return found
 
-    def _through_pint(self, registry: Any, named: Mapping[str, Any]) -> tuple[float, tuple[Exponent, ...]]:
+    def _through_pint(self, registry: Any, named: Mapping[str, Any]) -> tuple[float, tuple[int | Fraction, ...]]:
         """Base units are taken by name, units of the dimension of one by that, and others where there is but one way."""
         base = self._canonical(registry)
         kinds = [dict(registry.Unit(name).dimensionality) for name in base]
@@ -198,7 +198,7 @@ class Units:
         return factor, tuple(_plain(each) for each in found)
 
 
-def product_text(names: Sequence[str], exponents: Sequence[Exponent]) -> str:
+def product_text(names: Sequence[str], exponents: Sequence[int | Fraction]) -> str:
     """A product of powers; "1" where there are none.
 
     Example:
@@ -242,7 +242,7 @@ def _knows(registry: Any, names: Sequence[str]) -> bool:
     )
 
 
-def _combination(kinds: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], name: str) -> tuple[Exponent, ...]:
+def _combination(kinds: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], name: str) -> tuple[int | Fraction, ...]:
     """Exponents of base units that make the dimensions of a unit."""
     if not kind:
         return (0,) * len(kinds)
@@ -255,5 +255,5 @@ def _combination(kinds: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], na
     return scaling_exponents(rows, [int(kind.get(each, 0)) for each in dimensions], rational=True)
 
 
-def _plain(value: Fraction) -> Exponent:
+def _plain(value: Fraction) -> int | Fraction:
     return int(value) if value.denominator == 1 else value

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gnet.errors import DegenerateInputError, ShapeError, UnitsError
-from gnet.plugins.units.lattices import Exponent
 from gnet.plugins.units.names import Units, required_registry
 
 
@@ -41,7 +40,7 @@ class Quantity:
         gnet.errors.UnitsError: kg m s^-1 + kg
     """
 
-    def __init__(self, x: Any, u: Sequence[Exponent], system: Units | None = None) -> None:
+    def __init__(self, x: Any, u: Sequence[int | Fraction], system: Units | None = None) -> None:
         self.system = system or Units(*(f"u{i + 1}" for i in range(len(u))))
         self.u = tuple(_plain(each) for each in u)
         if len(self.u) != len(self.system.base):
@@ -259,7 +258,7 @@ class Quantity:
     def _like(self, x: Tensor) -> "Quantity":
         return Quantity(x, self.u, self.system)
 
-    def _parts(self, other: Any) -> tuple[Any, tuple[Exponent, ...]]:
+    def _parts(self, other: Any) -> tuple[Any, tuple[int | Fraction, ...]]:
         if not isinstance(other, Quantity):
             return other, (0,) * len(self.u)
         if other.system != self.system:
@@ -360,7 +359,7 @@ def _plain_argument(given: Any, name: str) -> Any:
     return type(given)(_plain_argument(each, name) for each in given) if isinstance(given, list | tuple) else given
 
 
-def _plain(value: Any) -> Exponent:
+def _plain(value: Any) -> int | Fraction:
     exact = Fraction(value).limit_denominator(1000)
     return int(exact) if exact.denominator == 1 else exact
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, ConvergenceError, DegenerateInputError, ShapeError
-from gnet.plugins.units.lattices import Exponent
 from gnet.plugins.vegetation.expressions import in_brackets, product_with_units
 from gnet.plugins.vegetation.pde import PDEData
 
@@ -97,7 +96,7 @@ def discover(
 
 
 def admitted_terms(
-    data: PDEData, candidates: Sequence[str], units: Sequence[Exponent], scales: Sequence[str] | None = None
+    data: PDEData, candidates: Sequence[str], units: Sequence[int | Fraction], scales: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
     """Those terms that have these units, or get them by a product of scales, as they are written, with their values.
 

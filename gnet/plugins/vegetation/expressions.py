@@ -7,7 +7,6 @@ import torch
 
 from gnet.errors import ConfigError, UnitsError
 from gnet.plugins.units import Quantity, scaling_exponents
-from gnet.plugins.units.lattices import Exponent
 
 OPERATORS: dict[type[ast.operator], Callable[[Quantity, Quantity], Quantity]] = {
     ast.Add: lambda a, b: a + b,
@@ -92,7 +91,7 @@ def product_expression(powers: Mapping[str, int]) -> str:
     return " / ".join([" * ".join(above) or "1", *below])
 
 
-def product_with_units(quantities: Mapping[str, Quantity], units: Sequence[Exponent]) -> str | None:
+def product_with_units(quantities: Mapping[str, Quantity], units: Sequence[int | Fraction]) -> str | None:
     """The smallest product of whole powers with these units, as an expression; None where there is none.
 
     Example:
@@ -121,7 +120,7 @@ def in_brackets(text: str) -> str:
     return f"({text.strip()})" if is_sum else text.strip()
 
 
-def _whole_units(units: Sequence[Exponent]) -> list[int]:
+def _whole_units(units: Sequence[int | Fraction]) -> list[int]:
     if any(each != int(each) for each in units):
         raise UnitsError(f"expected whole exponents of units, got {', '.join(map(str, units))}")
     return [int(each) for each in units]
