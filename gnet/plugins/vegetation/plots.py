@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from gnet.errors import ShapeError
@@ -19,7 +18,7 @@ COLOURS = {"u": "Blues", "w": "PuBu", "v": "YlGn"}
 def plot_pattern(
     model: Rietkerk, states: Tensor, steps: Sequence[int], *, run: int = 0, fields: Sequence[str] = ("v",)
 ) -> "Figure":
-    """Fields of one run as maps, a column for each moment and a row for each field, with the scale of its last moment for each field.
+    """Fields of one run as maps, a column for each moment and a row for each field, on the scale of the last moment.
 
     Args:
         model: what was solved.
