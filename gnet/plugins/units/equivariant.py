@@ -148,7 +148,8 @@ class UnitsEquivariant(nn.Module):
     """y = sum_j s_j(x) F_j(z): z all independent dimensionless products, s_j products with the units of y, F any regressor.
 
     Every function of positive x that changes of units carry along has this form with one s; for x of either sign F needs
-    ``signs``, too (|x_1| of two lengths is not x_1 F(x_1 / x_2)). Predictions are right in every system of units. Standardise z as you like; of x only multiples may be taken, since a subtracted mean has units.
+    ``signs``, too (|x_1| of two lengths is not x_1 F(x_1 / x_2)). Predictions are right in every
+    system of units. Standardise z as you like; of x only multiples may be taken, since a subtracted mean has units.
 
     Args:
         module: F, from (..., ``num_features``) to one output for each scaling (of several outputs: for each output and scaling).

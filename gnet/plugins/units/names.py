@@ -129,8 +129,8 @@ class Units:
         """How pint writes it, in a format of its own; as ``text`` where pint is not installed or does not know a base unit.
 
         Example:
-            >>> Units("u").pretty((2,))  # no unit of pint's has that name
-            'u^2'
+            >>> Units("widget").pretty((2,))  # no unit of pint's
+            'widget^2'
         """
         registry = pint_registry()
         if registry is None or not _knows(registry, self.base):
@@ -236,7 +236,7 @@ def required_registry() -> Any:
 
 
 def _knows(registry: Any, names: Sequence[str]) -> bool:
-    """Whether each is a unit by itself: pint reads "u" as an atomic mass, which is one of its names, too."""
+    """Whether each is a unit of pint's by itself."""
     return all(
         name in registry and len(dict(registry.Quantity(1.0, registry.parse_units(name)).unit_items())) == 1 for name in names
     )

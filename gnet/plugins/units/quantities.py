@@ -17,9 +17,8 @@ from gnet.plugins.units.names import Units, required_registry
 class Quantity:
     """x with units u: all components of a vector or tensor x share them.
 
-    Sums and comparisons are of equal units, products add exponents, ``q ** p`` multiplies them. Functions of torch are known where
-    units go through them (sums, norms, ``torch.sqrt`` ...); all others, exp and networks among them, take pure numbers alone and
-    return plain tensors.
+    Sums and comparisons are of equal units, products add exponents, ``q ** p`` multiplies them. Some functions of torch
+    are known (sums, ``torch.sqrt`` ...); all others, exp and networks among them, take pure numbers alone and return tensors.
 
     Args:
         x: a number or tensor.

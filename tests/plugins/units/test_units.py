@@ -52,7 +52,7 @@ def test_a_change_of_units_carries_the_function_along(rng):
     actions = units_action(SEVEN), units_action([ENERGY])
     model = UnitsEquivariant(net, SEVEN, ENERGY)
     assert equivariance_error(model, x, Rescalings(3), *actions, generator=rng).relative < 1e-12
-    liar = lambda x: model(x - 0.1)  # noqa: E731 - a subtracted number has units
+    liar = lambda x: model(x + 0.1)  # noqa: E731 - an added number has units
     assert equivariance_error(liar, x, Rescalings(3), *actions, generator=rng).relative > 1e-3
 
 
