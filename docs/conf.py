@@ -78,7 +78,8 @@ nitpicky = True
 # What other packages document on sites of their own, which an offline build cannot look up.
 nitpick_ignore_regex = [
     ("py:class", r"(?!gnet\.|datasets\.)\w+\..*"),
-    ("py:class", "Tensor|Data|ArrayLike|ArgumentParser|Axes|Figure|Fraction|Irreps|Metric|Part"),  # the same, in annotations that are text
+    # the same, in annotations that are text
+    ("py:class", "Tensor|Data|ArrayLike|ArgumentParser|Axes|Figure|Fraction|Irreps|Metric|Part"),
     ("py:class", r"gnet\.study\.pool\.(Task|Result)"),  # type variables
     ("py:class", r"gnet\.groups\.(automorphism\._Coloured|search\.Level)"),  # what the search hands to the group it finds
 ]

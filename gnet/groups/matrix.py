@@ -387,7 +387,7 @@ def orthonormal(algebra: Tensor) -> Tensor:
     """An orthonormal (real) basis of the span of matrices, (D, d, d).
 
     Example:
-        >>> orthonormal(torch.tensor([[[0.0, -5.0], [5.0, 0.0]]])).norm()
+        >>> orthonormal(torch.tensor([[[0.0, -5.0], [5.0, 0.0]]])).norm().round(decimals=4)
         tensor(1.)
     """
     flat = torch.view_as_real(algebra).flatten(1) if algebra.is_complex() else algebra.flatten(1)

@@ -96,8 +96,8 @@ def project(  # type: ignore[no-untyped-def]
 
     Raises:
         ShapeError: a tensor that is none of these, or what is neither tensor nor function.
-        GroupError: no group; a tensor with one of which neither nodes, generators nor a Lie algebra are known;
-            ``num_samples=None`` with more than 10 000 elements.
+        GroupError: no group; a tensor with one of which neither nodes, generators nor a Lie algebra are known.
+        NotFiniteError: ``num_samples=None`` with more than 10 000 elements.
         NotCompactError: a group without a uniform law; of a function over drawn elements one may be chosen (``sampled_by``).
         ConfigError: an unknown ``output``, or num_samples that is no whole number >= 1.
 

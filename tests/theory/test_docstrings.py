@@ -9,7 +9,7 @@ import torch
 
 import gnet.measures
 import gnet.theory
-from gnet.errors import ConfigError, DataError, GnetError, GraphError, GroupError, PartitionError, ShapeError
+from gnet.errors import ConfigError, DataError, GnetError, GraphError, GroupError, NotFiniteError, PartitionError, ShapeError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup, TrivialGroup
 from gnet.measures import equivariance_error
@@ -76,7 +76,7 @@ RAISED = [
     ("residual_gram", ShapeError, lambda f: f([np.ones(2)], np.ones(3))),
     ("channel_equivariance_errors", ConfigError, lambda f: f(torch.eye(3), S3, output="both")),
     ("moment_shift", DataError, lambda f: f([[NAN, 0.0], [0.0, 0.0]], SymmetricGroup(2))),
-    ("project", GroupError, lambda f: f(torch.tanh, SymmetricGroup(9), num_samples=None)),
+    ("project", NotFiniteError, lambda f: f(torch.tanh, SymmetricGroup(9), num_samples=None)),
     ("stabiliser_of", ConfigError, lambda f: f(gnet.measures.model_error(torch.tanh, torch.ones(2, 3, 1), S3), -1.0)),
     ("data_error", DataError, lambda f: f(np.full((9, 3), NAN), np.ones(9), S3)),
     ("energy_shift", DataError, lambda f: f(torch.full((4, 3, 1), NAN), S3)),

@@ -113,7 +113,7 @@ def nfw_radii(shares: Tensor, concentration: Tensor) -> Tensor:
 
     Example:
         >>> nfw_radii(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), torch.tensor(10.0))
-        tensor([0.0000, 0.3472, 1.0000], dtype=torch.float64)
+        tensor([0.0000, 0.3606, 1.0000], dtype=torch.float64)
     """
     c = concentration.to(shares.dtype)
     wanted = shares * (torch.log1p(c) - c / (1.0 + c))

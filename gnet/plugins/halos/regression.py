@@ -77,7 +77,7 @@ def half_width(errors: np.ndarray) -> float:
         DataError: no errors, or some that are not finite.
 
     Example:
-        >>> half_width(np.linspace(-1.0, 1.0, 101))
+        >>> round(half_width(np.linspace(-1.0, 1.0, 101)), 6)
         0.68
     """
     if not len(errors) or not np.isfinite(errors).all():
