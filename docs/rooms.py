@@ -5,12 +5,14 @@ In a page of the reference, ``.. names:: gnet`` stands for the list of a package
 the site is built, so that a new name or module appears without an edit.
 """
 
+import ast
 import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,24 +41,31 @@ def public_names(module: ModuleType) -> list[str]:
     )
 
 
+def notes(module: str) -> dict[str, str]:
+    """The text below each assignment of a module, by name."""
+    found = {}
+    body = ast.parse(inspect.getsource(import_module(module))).body
+    for each, after in pairwise(body):
+        targets = each.targets if isinstance(each, ast.Assign) else [each.target] if isinstance(each, ast.AnnAssign) else []
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            found |= {target.id: inspect.cleandoc(after.value.value) for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
 def constants(module: str) -> list[str]:
     """Exported values, no modules, without a text below them in that module: autodoc shows them only where it is told to."""
-    from sphinx.pycode import ModuleAnalyzer
-
     found = {name: getattr(import_module(module), name) for name in getattr(import_module(module), "__all__", ())}
-    shown = {name for _, name in ModuleAnalyzer.for_module(module).find_attr_docs()}
     others = (inspect.isclass, inspect.isroutine, inspect.ismodule)
+    shown = notes(module)
     return sorted(name for name, value in found.items() if name not in shown and not any(kind(value) for kind in others))
 
 
 def note_below(name: str) -> list[str]:
     """The text below the assignment of an exported value, in the module of its room that makes it."""
-    from sphinx.pycode import ModuleAnalyzer
-
     room, _, own = name.rpartition(".")
     for module in [room, *submodules(room)] if hasattr(import_module(room), "__path__") else [room]:
-        if note := ModuleAnalyzer.for_module(module).find_attr_docs().get(("", own)):
-            return note
+        if note := notes(module).get(own):
+            return [*note.splitlines(), ""]
     return []
 
 
