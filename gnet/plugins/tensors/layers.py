@@ -192,7 +192,7 @@ class GatedNonlinearity(nn.Module):
         for part, place in self.action_in.slices(d):
             places.setdefault(part, []).append(place)
         order, spread = list[int](), list[int]()  # where each entry is, and which of the gates it has
-        for part, place in rep.slices(d):
+        for part, _ in rep.slices(d):
             copy = taken.get(part, 0)
             taken[part] = copy + 1
             there = range(places[part][copy].start, places[part][copy].stop)
