@@ -15,6 +15,7 @@ from gnet.plugins.pendulum.metric import momentum_error, state_error
 from gnet.plugins.pendulum.models import GROUPS, PUBLISHED_CENTRES, field_of
 from gnet.plugins.pendulum.physics import Pendulum
 from gnet.plugins.pendulum.solvers import Method, integrate
+from gnet.plugins.tensors import shared_maps
 from gnet.randomness import derive_seed
 from gnet.study.simulate import Measured, Simulation
 
@@ -139,7 +140,7 @@ class PendulumTable(Simulation):
 
     def path(self, field: nn.Module, data: PendulumData) -> Tensor:
         """Predicted paths from the test states, (num, 150, 12) float64; NaN from where one diverges."""
-        with torch.no_grad():
+        with torch.no_grad(), shared_maps(field):
             try:
                 found = integrate(field, data.test[:, 0], data.times, self.method, substeps=self.substeps, check=False)
             except ConvergenceError:  # of dopri5, whose steps all paths share
