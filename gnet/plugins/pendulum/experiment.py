@@ -19,7 +19,7 @@ from gnet.plugins.pendulum.models import GROUPS, PUBLISHED_CENTRES, field_of
 from gnet.plugins.pendulum.physics import Pendulum
 from gnet.plugins.pendulum.solvers import Method, integrate
 from gnet.randomness import derive_seed
-from gnet.study.simulate import Measured, Simulation
+from gnet.study.simulate import Measured, Simulation, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,8 +116,8 @@ class PendulumTable(Simulation):
                 settings = {"kind": kind, "model": model, "seeds": str(self.seeds), "epochs": str(self.epochs)}
                 known = PUBLISHED[kind, model][0]
                 lines += [
-                    Measured("state_error", settings, *_mean_and_error(states), known, "unknown"),
-                    Measured("momentum_error", settings, *_mean_and_error(momenta), math.nan, "unknown"),
+                    Measured("state_error", settings, *mean_and_error(states), known, "unknown"),
+                    Measured("momentum_error", settings, *mean_and_error(momenta), math.nan, "unknown"),
                     Measured("seconds_per_run", settings, seconds, math.nan, math.nan, "unknown"),
                 ]
         return lines
@@ -251,8 +251,3 @@ def _quietly() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    drawn = torch.tensor(values, dtype=torch.float64)
-    return float(drawn.mean()), float(drawn.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan

@@ -26,7 +26,7 @@ from gnet.plugins.units.pendulums import (
     pendulum_scalars,
 )
 from gnet.randomness import derive_seed, streams
-from gnet.study.simulate import Measured, Simulation
+from gnet.study.simulate import Measured, Simulation, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,9 +240,9 @@ class DimensionlessPendulum(Simulation):
         for (model, name), errors in found.items():
             known = PUBLISHED[model][EXPERIMENTS.index(name)][0]
             settings = {"model": model, "experiment": name, "seeds": str(self.seeds)}
-            lines.append(Measured("state_error", settings, *_mean_and_error(errors), known, "unknown"))
+            lines.append(Measured("state_error", settings, *mean_and_error(errors), known, "unknown"))
         for model in self.models:
-            lines.append(Measured("val_loss", {"model": model}, *_mean_and_error(losses[model]), math.nan, "unknown"))
+            lines.append(Measured("val_loss", {"model": model}, *mean_and_error(losses[model]), math.nan, "unknown"))
             lines.append(Measured("seconds_per_run", {"model": model}, seconds[model], math.nan, math.nan, "unknown"))
         return lines
 
@@ -328,8 +328,3 @@ def pass_rules(found: dict[tuple[str, str], float]) -> list[tuple[str, bool]]:
             is_met = ratio <= limit if word == "at most" else ratio >= limit
             rules.append((f"{model}: {EXPERIMENTS[1]} {word} {limit:.0f} times {EXPERIMENTS[0]}", is_met))
     return rules
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    drawn = torch.tensor(values, dtype=torch.float64)
-    return float(drawn.mean()), float(drawn.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
