@@ -200,10 +200,15 @@ class Units:
 def product_text(names: Sequence[str], exponents: Sequence[int | Fraction]) -> str:
     """A product of powers; "1" where there are none.
 
+    Raises:
+        UnitsError: other than one exponent for each name.
+
     Example:
         >>> product_text(["k1", "alpha"], (1, -2))
         'k1 alpha^-2'
     """
+    if len(names) != len(exponents):
+        raise UnitsError(f"expected one exponent for each of {', '.join(names)}, got {len(exponents)}")
     parts = []
     for name, exponent in zip(names, exponents, strict=True):
         if exponent:
