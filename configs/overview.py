@@ -278,9 +278,9 @@ CONFIGS = (
         "6.35 (without), .64 (MLP), .39 (found constant)",
         "drawn",
         by_hand=(
-            "`--quick`: 6.35, .68, .36 (.40 with h given); in full not run to its end: about 3 min",
-            "1",
-            "31 s of processor time",
+            "6.35, .63 to .68, .36 to .41 (.37 to .41 with h given); `--quick`: 6.35, .68, .36 (.40)",
+            "3",
+            "169 s of processor time; `--quick` 31 s",
         ),
     ),
     Config(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import time
 from abc import ABC, abstractmethod
 from argparse import ArgumentError
@@ -11,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import yaml
 
 from gnet.errors import ConfigError
@@ -43,6 +45,16 @@ class Measured:
         """The cells of its csv line."""
         numbers = [f"{value:.9g}" for value in (self.measured, self.standard_error, self.expected)]
         return [self.quantity, *(self.settings.get(name, "") for name in names), *numbers, self.kind]
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of repetitions and its standard error, NaN for one.
+
+    Example:
+        >>> mean_and_error([1.0, 3.0]), mean_and_error([2.0])
+        ((2.0, 1.0), (2.0, nan))
+    """
+    return float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 class Simulation(ABC):

@@ -25,6 +25,7 @@ QUICK = {  # smaller numbers for the parameter cells, so that all notebooks toge
     "gnet_in_a_pyg_pipeline": "NUM_EPOCHS = 12",
     "what_a_gnn_cannot_tell_apart": "STEPS = 60",
     "what_the_published_code_computes": "NUM_STEPS = 30",
+    "what_units_buy": "MAX_ITER, NUM_STEPS = 200, 50",
 }
 SOLUTIONS = {
     "coarsening 1": "chosen.num_clusters**2 + int((chosen.sizes > 1).sum())",
@@ -54,6 +55,9 @@ SOLUTIONS = {
     "files 1": "selection.path_[0].difference / selection.path_[0].difference_error",
     "files 2": "selection.merge_path_.partition(selection.merge_path_.best + 1)",
     "files 3": "net.predict(row.masked_fill(torch.arange(row.shape[1])[:, None] < 2, float('nan')))[0, 0, 0]",
+    "units 1": 'len(dimensionless_basis(SI.matrix(["m", "m/s", "kg m^-3", "kg m^-1 s^-1", "kg m s^-2"])))',
+    "units 2": 'scaling_exponents(SI.matrix(["kg m^-3", "m", "s"]), ENERGY)',
+    "units 3": "max(np.linspace(0.05, 1, 2000), key=lambda z: planck(np.array([[z * C * H / (KB * 5e3), 5e3, C, KB]]))[0])",
 }
 WRONG = {  # near misses
     "coarsening 1": "chosen.num_clusters**2",
@@ -80,6 +84,9 @@ WRONG = {  # near misses
     "files 1": "selection.path_[0].difference / selection.path_[0].standard_error",  # as if the rows were others
     "files 2": "selection.merge_path_.best_partition",
     "files 3": "net(net.standardise(row.masked_fill(torch.arange(row.shape[1])[:, None] < 2, float('nan'))))[0, 0, 0]",  # units
+    "units 1": "1",  # without the force
+    "units 2": "(1, 5, 2)",
+    "units 3": "0.354",  # per frequency
 }
 
 
@@ -126,7 +133,7 @@ def test_form(path: Path) -> None:
 
 def test_every_exercise_has_a_right_and_a_wrong_answer() -> None:
     asked = {name for path in NOTEBOOKS for name in re.findall(r'check\("([^"]+)"', text_of(path).replace('\\"', '"'))}
-    assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 24
+    assert asked == set(SOLUTIONS) == set(WRONG) and len(asked) == 27
 
 
 @pytest.fixture(scope="module")

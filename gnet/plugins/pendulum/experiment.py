@@ -17,7 +17,7 @@ from gnet.plugins.pendulum.physics import Pendulum
 from gnet.plugins.pendulum.solvers import Method, integrate
 from gnet.plugins.tensors import shared_maps
 from gnet.randomness import derive_seed
-from gnet.study.simulate import Measured, Simulation
+from gnet.study.simulate import Measured, Simulation, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,8 +114,8 @@ class PendulumTable(Simulation):
                 settings = {"kind": kind, "model": model, "seeds": str(self.seeds), "epochs": str(self.epochs)}
                 known = PUBLISHED[kind, model][0]
                 lines += [
-                    Measured("state_error", settings, *_mean_and_error(states), known, "unknown"),
-                    Measured("momentum_error", settings, *_mean_and_error(momenta), math.nan, "unknown"),
+                    Measured("state_error", settings, *mean_and_error(states), known, "unknown"),
+                    Measured("momentum_error", settings, *mean_and_error(momenta), math.nan, "unknown"),
                     Measured("seconds_per_run", settings, seconds, math.nan, math.nan, "unknown"),
                 ]
         return lines
@@ -224,8 +224,3 @@ def pass_rules(found: dict[tuple[str, str], float]) -> list[tuple[str, bool]]:
                     (f"{NAMES[kind]} by {model} within a factor {WITHIN} of the published", 1 / WITHIN <= ratio <= WITHIN)
                 )
     return rules
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    drawn = torch.tensor(values, dtype=torch.float64)
-    return float(drawn.mean()), float(drawn.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan

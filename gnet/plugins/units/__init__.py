@@ -6,8 +6,9 @@ from gnet.groups import GeneratedGroup
 from gnet.plugins.units.equivariant import Products, Rescalings, UnitsEquivariant, rescale, units_action
 from gnet.plugins.units.lattices import dimensionless_basis, scaling_exponents
 from gnet.plugins.units.names import Units, product_text
-from gnet.plugins.units.quantities import Quantity, typed
+from gnet.plugins.units.quantities import Quantity
 from gnet.plugins.units.transformer import DimensionlessFeatures
+from gnet.plugins.units.typed import typed
 from gnet.plugins.units.vectors import VectorUnitsEquivariant, scalar_products
 
 CATALOG: dict[str, Callable[[], GeneratedGroup]] = {"Rescalings(3)": lambda: Rescalings(3)}

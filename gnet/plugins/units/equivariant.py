@@ -128,6 +128,21 @@ class Products(nn.Module):
             raise DegenerateInputError(f"expected no zeros, whose logarithm is infinite, got one in {_where((x == 0) & is_used)}")
         return torch.where(is_used, x, torch.ones_like(x)).abs().log() @ powers.mT
 
+    def features(self, x: Tensor, log: bool = False, signs: bool = False) -> Tensor:
+        """What a regressor sees: z or ln |z|, and with ``signs`` those of x behind, (..., n) -> (..., m) or (..., m + n).
+
+        Raises:
+            DegenerateInputError: a number below zero whose sign logarithms alone would lose.
+
+        Example:
+            >>> Products([[1, 1]]).features(torch.tensor([[-1.0, 2.0]]), signs=True)
+            tensor([[-2., -1.,  1.]])
+        """
+        if log:
+            self.check_signs(x, signs)
+        found = self.logarithms(x) if log else self(x)
+        return torch.cat([found, x.sign()], -1) if signs else found
+
     def check_signs(self, x: Tensor, signs: bool = False) -> None:
         """Refuse numbers below zero whose sign logarithms would lose.
 
@@ -251,10 +266,7 @@ class UnitsEquivariant(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the module sees of x, (..., n) -> (..., ``num_features``)."""
-        if self.log:
-            self.products.check_signs(x, self.signs)
-        found = self.products.logarithms(x) if self.log else self.products(x)
-        return torch.cat([found, x.sign()], -1) if self.signs else found
+        return self.products.features(x, self.log, self.signs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the function."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def scaling_exponents(
     found = _smallest(rows, [denominator * each for each in target], particular, kernel)
     if denominator == 1:
         return tuple(found)
-    return tuple(_plain(Fraction(each, denominator)) for each in found)
+    return tuple(exact(Fraction(each, denominator)) for each in found)
 
 
 def exponent_rows(U: Tensor | Sequence[Sequence[int]] | np.ndarray[Any, Any]) -> list[Row]:
@@ -185,8 +186,15 @@ def _smallness(row: Row) -> tuple[int, int, Row]:
     return sum(map(abs, row)), sum(each != 0 for each in row), [-each for each in row]
 
 
-def _plain(value: Fraction) -> int | Fraction:
-    return int(value) if value.denominator == 1 else value
+def exact(value: float | Fraction) -> int | Fraction:
+    """An exponent as integer or fraction; a float is taken for the nearest fraction with a denominator of at most 1000.
+
+    Example:
+        >>> exact(2.0), exact(0.5), exact(1 / 3), exact(Fraction(4, 2))
+        (2, Fraction(1, 2), Fraction(1, 3), 2)
+    """
+    found = Fraction(value) if isinstance(value, Rational) else Fraction(float(value)).limit_denominator(1000)
+    return int(found) if found.denominator == 1 else found
 
 
 def _in_rows(echelon: Sequence[Row], target: Row) -> list[Fraction] | None:

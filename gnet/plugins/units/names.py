@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gnet.errors import MissingExtraError, UnitsError
-from gnet.plugins.units.lattices import rank, scaling_exponents
+from gnet.plugins.units.lattices import exact, rank, scaling_exponents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +110,7 @@ class Units:
                 "with pip install 'gnet[units]' pint knows others"
             )
         try:
-            return self._through_pint(registry, dict(registry.Quantity(1.0, registry.parse_units(text)).unit_items()))
+            return self._through_pint(registry, _factors(registry, text))
         except UnitsError:
             raise
         except Exception as error:  # pint has errors of many kinds: unknown names, syntax, offsets
@@ -147,8 +147,7 @@ class Units:
         from gnet.plugins.units.quantities import Quantity
 
         registry = required_registry()
-        own = registry.Quantity(1.0, registry.parse_units(str(quantity.units)))
-        factor, exponents = self._through_pint(registry, dict(own.unit_items()))
+        factor, exponents = self._through_pint(registry, _factors(registry, str(quantity.units)))
         return Quantity(quantity.magnitude, exponents, self) * factor
 
     def _parsed(self, text: str) -> tuple[int | Fraction, ...] | None:
@@ -168,13 +167,13 @@ class Units:
             at = factor.end()
         if is_open or text[at:].strip() or not set(found) <= set(self.base):
             return None
-        return tuple(_plain(found.get(name, Fraction(0))) for name in self.base)
+        return tuple(exact(found.get(name, Fraction(0))) for name in self.base)
 
     def _canonical(self, registry: Any) -> list[str]:
         """Pint's names of the base units."""
         found: list[str] = []
         for name in self.base:
-            items = dict(registry.Quantity(1.0, registry.parse_units(name)).unit_items())
+            items = _factors(registry, name)
             if list(items.values()) != [1]:
                 raise UnitsError(f"pint knows no single unit {name!r}")
             found += items
@@ -186,7 +185,7 @@ class Units:
         kinds = [dict(registry.Unit(name).dimensionality) for name in base]
         found, factor = [Fraction(0)] * len(base), 1.0
         for name, given in named.items():
-            power, kind = Fraction(given).limit_denominator(1000), dict(registry.Unit(name).dimensionality)
+            power, kind = exact(given), dict(registry.Unit(name).dimensionality)
             if name in base:
                 found[base.index(name)] += power
                 continue
@@ -195,16 +194,21 @@ class Units:
                 found[i] += power * exponent
             made = registry.UnitsContainer({base[i]: float(e) for i, e in enumerate(row) if e})
             factor *= float(registry.Quantity(1.0, name).to(registry.Unit(made)).magnitude) ** float(power)
-        return factor, tuple(_plain(each) for each in found)
+        return factor, tuple(exact(each) for each in found)
 
 
 def product_text(names: Sequence[str], exponents: Sequence[int | Fraction]) -> str:
     """A product of powers; "1" where there are none.
 
+    Raises:
+        UnitsError: other than one exponent for each name.
+
     Example:
         >>> product_text(["k1", "alpha"], (1, -2))
         'k1 alpha^-2'
     """
+    if len(names) != len(exponents):
+        raise UnitsError(f"expected one exponent for each of {', '.join(names)}, got {len(exponents)}")
     parts = []
     for name, exponent in zip(names, exponents, strict=True):
         if exponent:
@@ -237,9 +241,12 @@ def required_registry() -> Any:
 
 def _knows(registry: Any, names: Sequence[str]) -> bool:
     """Whether each is a unit of pint's by itself."""
-    return all(
-        name in registry and len(dict(registry.Quantity(1.0, registry.parse_units(name)).unit_items())) == 1 for name in names
-    )
+    return all(name in registry and len(_factors(registry, name)) == 1 for name in names)
+
+
+def _factors(registry: Any, text: str) -> dict[str, Any]:
+    """Pint's units in a text, with their powers."""
+    return dict(registry.Quantity(1.0, registry.parse_units(text)).unit_items())
 
 
 def _combination(kinds: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], name: str) -> tuple[int | Fraction, ...]:
@@ -253,7 +260,3 @@ def _combination(kinds: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], na
     if rank(rows) < len(rows):
         raise UnitsError(f"there is more than one way to write {name} in the base units; write it in these")
     return scaling_exponents(rows, [int(kind.get(each, 0)) for each in dimensions], rational=True)
-
-
-def _plain(value: Fraction) -> int | Fraction:
-    return int(value) if value.denominator == 1 else value

@@ -1,23 +1,36 @@
 """Numbers and tensors with units: sums of equal units, products of any, functions of pure numbers."""
 
-import functools
-import inspect
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gnet.errors import DegenerateInputError, ShapeError, UnitsError
+from gnet.plugins.units.functions import INSTEAD, POWERS, PURE, RULES, SAME_AS, Call, check_inverse
+from gnet.plugins.units.lattices import exact
 from gnet.plugins.units.names import Units, required_registry
+
+
+def _operator(function: Callable[..., Any], is_reflected: bool = False) -> Callable[["Quantity", Any], Any]:
+    def apply(self: "Quantity", other: Any) -> Any:
+        if not isinstance(other, NUMBERS):
+            return NotImplemented
+        return _applied(function, (other, self) if is_reflected else (self, other), {})
+
+    return apply
 
 
 class Quantity:
     """x with units u: all components of a vector or tensor x share them.
 
-    Sums and comparisons are of equal units, products add exponents, ``q ** p`` multiplies them. Some functions of torch
-    are known (sums, ``torch.sqrt`` ...); all others, exp and networks among them, take pure numbers alone and return tensors.
+    Sums and comparisons are of equal units, products add exponents, ``q ** p`` multiplies them. Functions of torch with a
+    rule (sums, ``torch.cat``, ``torch.einsum`` ..., all in ``gnet.plugins.units.functions``) act likewise; all others, exp and
+    networks among them, take pure numbers alone and return tensors. Numbers and arrays beside a quantity are pure numbers.
 
     Args:
         x: a number or tensor.
@@ -42,7 +55,7 @@ class Quantity:
 
     def __init__(self, x: Any, u: Sequence[int | Fraction], system: Units | None = None) -> None:
         self.system = system or Units(*(f"u{i + 1}" for i in range(len(u))))
-        self.u = tuple(_plain(each) for each in u)
+        self.u = tuple(exact(each) for each in u)
         if len(self.u) != len(self.system.base):
             raise UnitsError(f"expected one exponent for each of {', '.join(self.system.base)}, got {tuple(u)}")
         if isinstance(x, Quantity):
@@ -58,6 +71,10 @@ class Quantity:
     def shape(self) -> torch.Size:
         """Of x."""
         return self.x.shape
+
+    def dim(self) -> int:
+        """The number of axes of x."""
+        return self.x.dim()
 
     @property
     def unit(self) -> str:
@@ -75,7 +92,8 @@ class Quantity:
             tensor(1.5000)
         """
         if not self.is_dimensionless:
-            raise UnitsError(f"{what} takes pure numbers, got {self.unit}; divide by something in {self.unit} first")
+            way_out = f"take {INSTEAD[what]}" if what in INSTEAD else f"divide by something in {self.unit} first"
+            raise UnitsError(f"{what} takes pure numbers, got {self.unit}; {way_out}")
         return self.x
 
     def value_in(self, unit: str) -> Tensor:
@@ -125,18 +143,29 @@ class Quantity:
         """``spec`` is a format of pint's, such as ``~P``, ``~L`` or ``C``."""
         return f"{_numbers(self.x)} {self.system.pretty(self.u, spec)}" if spec else str(self)
 
-    # --- sums of equal units ---
+    # --- operators ---
 
-    def __add__(self, other: Any) -> "Quantity":
-        return self._like(self.x + self._same(other, "+"))
+    __array_ufunc__ = None  # so that numpy leaves array * q to __rmul__
+    __hash__ = None  # type: ignore[assignment]
 
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> "Quantity":
-        return self._like(self.x - self._same(other, "-"))
-
-    def __rsub__(self, other: Any) -> "Quantity":
-        return self._like(self._same(other, "-") - self.x)
+    __add__ = _operator(operator.add)
+    __radd__ = _operator(operator.add, is_reflected=True)
+    __sub__ = _operator(operator.sub)
+    __rsub__ = _operator(operator.sub, is_reflected=True)
+    __mul__ = _operator(operator.mul)
+    __rmul__ = _operator(operator.mul, is_reflected=True)
+    __truediv__ = _operator(operator.truediv)
+    __rtruediv__ = _operator(operator.truediv, is_reflected=True)
+    __matmul__ = _operator(operator.matmul)
+    __rmatmul__ = _operator(operator.matmul, is_reflected=True)
+    __pow__ = _operator(operator.pow)
+    __rpow__ = _operator(operator.pow, is_reflected=True)
+    __lt__ = _operator(operator.lt)
+    __le__ = _operator(operator.le)
+    __gt__ = _operator(operator.gt)
+    __ge__ = _operator(operator.ge)
+    __eq__ = _operator(operator.eq)
+    __ne__ = _operator(operator.ne)
 
     def __neg__(self) -> "Quantity":
         return self._like(-self.x)
@@ -147,23 +176,6 @@ class Quantity:
     def __getitem__(self, index: Any) -> "Quantity":
         return self._like(self.x[index])
 
-    def __lt__(self, other: Any) -> Tensor:
-        return self.x < self._same(other, "<")
-
-    def __le__(self, other: Any) -> Tensor:
-        return self.x <= self._same(other, "<=")
-
-    def __gt__(self, other: Any) -> Tensor:
-        return self.x > self._same(other, ">")
-
-    def __ge__(self, other: Any) -> Tensor:
-        return self.x >= self._same(other, ">=")
-
-    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return self.x == self._same(other, "==")
-
-    __hash__ = None  # type: ignore[assignment]
-
     def sum(self, dim: int | None = None) -> "Quantity":
         """Along an axis, or of all."""
         return self._like(self.x.sum() if dim is None else self.x.sum(dim))
@@ -171,35 +183,6 @@ class Quantity:
     def mean(self, dim: int | None = None) -> "Quantity":
         """Along an axis, or of all."""
         return self._like(self.x.mean() if dim is None else self.x.mean(dim))
-
-    # --- products ---
-
-    def __mul__(self, other: Any) -> "Quantity":
-        x, u = self._parts(other)
-        return Quantity(self.x * x, [a + b for a, b in zip(self.u, u, strict=True)], self.system)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> "Quantity":
-        x, u = self._parts(other)
-        _check_inverse(x)
-        return Quantity(self.x / x, [a - b for a, b in zip(self.u, u, strict=True)], self.system)
-
-    def __rtruediv__(self, other: Any) -> "Quantity":
-        x, u = self._parts(other)
-        _check_inverse(self.x)
-        return Quantity(x / self.x, [b - a for a, b in zip(self.u, u, strict=True)], self.system)
-
-    def __matmul__(self, other: Any) -> "Quantity":
-        x, u = self._parts(other)
-        return Quantity(self.x @ x, [a + b for a, b in zip(self.u, u, strict=True)], self.system)
-
-    def __rmatmul__(self, other: Any) -> "Quantity":
-        x, u = self._parts(other)
-        return Quantity(x @ self.x, [a + b for a, b in zip(self.u, u, strict=True)], self.system)
-
-    def __pow__(self, power: float | Fraction) -> "Quantity":
-        return self.power(power)
 
     def power(self, power: float | Fraction, rational: bool = False) -> "Quantity":
         """x^p with units p u.
@@ -217,15 +200,15 @@ class Quantity:
             >>> area.power(0.5), area[None].power(Fraction(1, 4), rational=True)
             (Quantity(3., 'm'), Quantity([1.7321], 'm^(1/2)'))
         """
-        exact = Fraction(power).limit_denominator(1000)
-        u = [_plain(exact * each) for each in self.u]
+        p = Fraction(exact(power))
+        u = [exact(p * each) for each in self.u]
         if not rational and (wrong := [each for each in u if isinstance(each, Fraction)]):
-            raise UnitsError(f"({self.unit})^({exact}) has the fractional exponent {wrong[0]}; power(p, rational=True) allows it")
-        if exact < 0:
-            _check_inverse(self.x)
-        if exact.denominator > 1 and bool((self.x < 0).any()):
-            raise DegenerateInputError(f"expected no negative number under the power {exact}, got {float(self.x.min()):.6g}")
-        return Quantity(self.x ** (int(exact) if exact.denominator == 1 else float(exact)), u, self.system)
+            raise UnitsError(f"({self.unit})^({p}) has the fractional exponent {wrong[0]}; power(p, rational=True) allows it")
+        if p < 0:
+            check_inverse(self.x)
+        if p.denominator > 1 and bool((self.x < 0).any()):
+            raise DegenerateInputError(f"expected no negative number under the power {p}, got {float(self.x.min()):.6g}")
+        return Quantity(self.x ** (int(p) if p.denominator == 1 else float(p)), u, self.system)
 
     def sqrt(self, rational: bool = False) -> "Quantity":
         """The root."""
@@ -249,124 +232,72 @@ class Quantity:
     def __torch_function__(
         cls, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Functions of torch on quantities: those of ``THROUGH`` as they are meant, others on pure numbers."""
-        name = getattr(function, "__name__", str(function))
-        if name in THROUGH:
-            return THROUGH[name](*args, **(kwargs or {}))
-        return function(*(_plain_argument(each, name) for each in args), **(kwargs or {}))
+        """Functions of torch on quantities: those with a rule as it says, others on pure numbers."""
+        return _applied(function, args, kwargs or {})
 
     def _like(self, x: Tensor) -> "Quantity":
         return Quantity(x, self.u, self.system)
 
-    def _parts(self, other: Any) -> tuple[Any, tuple[int | Fraction, ...]]:
-        if not isinstance(other, Quantity):
-            return other, (0,) * len(self.u)
-        if other.system != self.system:
-            raise UnitsError(f"base units {', '.join(self.system.base)} and {', '.join(other.system.base)}")
-        return other.x, other.u
 
-    def _same(self, other: Any, sign: str) -> Any:
-        x, u = self._parts(other)
-        if u != self.u:
-            raise UnitsError(f"{self.unit} {sign} {self.system.text(u)}")
-        return x
+NUMBERS = Quantity | Tensor | np.ndarray | Number
 
 
-def typed(system: Units, returns: str | None = None, **units: str) -> Callable[[Callable[..., Any]], Callable[..., Quantity]]:
-    """Decorates a function with the units of its arguments: what comes with other units is refused, and so is a wrong result.
+def _applied(function: Callable[..., Any], args: Sequence[Any], settings: Mapping[str, Any]) -> Any:
+    """A function of quantities by the rule of its name: of units first, then of numbers."""
+    name = SAME_AS.get(function.__name__, function.__name__)
+    if name == "pow" or name in POWERS:
+        return _raised(function, name, **dict(zip(("input", "exponent"), args, strict=False)), **settings)
+    rule = RULES.get(name, PURE)
+    operands: list[Any] = []
 
-    Plain numbers are taken to be in the units said. The function itself gets quantities, so that its body is checked.
+    def bare(given: Any, is_operand: bool) -> Any:
+        if isinstance(given, list | tuple):
+            parts = [bare(each, is_operand) for each in given]
+            return parts if isinstance(given, list) else tuple(parts)
+        if is_operand and isinstance(given, NUMBERS):
+            operands.append(given)
+            return given.x if isinstance(given, Quantity) else _as_tensor(given)
+        return given.number(name) if isinstance(given, Quantity) else given
 
-    Args:
-        system: base units.
-        returns: units of the result; None takes any.
-        units: those of the arguments, by name; the others are passed on as they are.
-
-    Raises:
-        UnitsError: a name that is no argument; (when called) units that do not fit, with the name of the argument.
-
-    Example:
-        >>> SI = Units("kg", "m", "s")
-        >>> @typed(SI, "kg m^2 s^-2", m="kg", v="m/s")
-        ... def kinetic(m, v):
-        ...     return m * v**2 / 2
-        >>> kinetic(2.0, v=SI(3.0, "m/s"))
-        Quantity(9., 'kg m^2 s^-2')
-        >>> kinetic(SI(2.0, "m"), 3.0)
-        Traceback (most recent call last):
-        gnet.errors.UnitsError: kinetic: expected m in kg, got m
-    """
-    wanted = {name: system.exponents(unit) for name, unit in units.items()}
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Quantity]:
-        signature = inspect.signature(function)
-        if unknown := set(wanted) - set(signature.parameters):
-            raise UnitsError(f"{function.__name__} has no argument {', '.join(sorted(unknown))}")
-
-        @functools.wraps(function)
-        def checked(*args: Any, **kwargs: Any) -> Quantity:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            for name, u in wanted.items():
-                given = bound.arguments[name]
-                quantity = given if isinstance(given, Quantity) else Quantity(given, u, system)
-                if quantity.u != u or quantity.system != system:
-                    raise UnitsError(f"{function.__name__}: expected {name} in {system.text(u)}, got {quantity.unit}")
-                bound.arguments[name] = quantity
-            found = function(*bound.args, **bound.kwargs)
-            found = found if isinstance(found, Quantity) else Quantity(found, (0,) * len(system.base), system)
-            if returns is not None and found.u != system.exponents(returns):
-                raise UnitsError(f"{function.__name__}: expected a result in {returns}, got {found.unit}")
-            return found
-
-        return checked
-
-    return decorate
+    args = [bare(each, rule.takes(i)) for i, each in enumerate(args)]
+    settings = {key: bare(each, rule.takes(key)) for key, each in settings.items()}
+    systems = list(dict.fromkeys(each.system for each in operands if isinstance(each, Quantity)))
+    if len(systems) > 1:
+        raise UnitsError("base units " + " and ".join(", ".join(each.base) for each in systems))
+    if not systems:
+        return function(*args, **settings)
+    system = systems[0]
+    values = [each.x if isinstance(each, Quantity) else each for each in operands]
+    units = [each.u if isinstance(each, Quantity) else (0,) * len(system.base) for each in operands]
+    u = rule.units(Call(name, values, units, system.text, settings, args))
+    if u is None:
+        return function(*args, **settings)
+    if settings.get("out") is not None:
+        raise UnitsError(f"what {name} writes to out= would have no units; take what it returns")
+    found = function(*args, **settings)
+    return Quantity(found, u, system) if isinstance(found, Tensor) else type(found)(Quantity(each, u, system) for each in found)
 
 
-def _joined(function: Callable[..., Tensor]) -> Callable[..., Quantity]:
-    def join(parts: Sequence[Any], *args: Any, **kwargs: Any) -> Quantity:
-        first = next(each for each in parts if isinstance(each, Quantity))
-        return first._like(function([first._same(each, "beside") for each in parts], *args, **kwargs))
-
-    return join
-
-
-THROUGH: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b if isinstance(a, Quantity) else b.__radd__(a),
-    "sub": lambda a, b: a - b if isinstance(a, Quantity) else b.__rsub__(a),
-    "rsub": lambda a, b: b - a if isinstance(b, Quantity) else a.__rsub__(b),
-    "mul": lambda a, b: a * b if isinstance(a, Quantity) else b.__rmul__(a),
-    "div": lambda a, b: a / b if isinstance(a, Quantity) else b.__rtruediv__(a),
-    "true_divide": lambda a, b: a / b if isinstance(a, Quantity) else b.__rtruediv__(a),
-    "matmul": lambda a, b: a @ b if isinstance(a, Quantity) else b.__rmatmul__(a),
-    "neg": lambda a: -a,
-    "abs": abs,
-    "sqrt": Quantity.sqrt,
-    "square": lambda a: a**2,
-    "pow": lambda a, power: a**power,
-    "sum": Quantity.sum,
-    "mean": Quantity.mean,
-    "cat": _joined(torch.cat),
-    "stack": _joined(torch.stack),
-}
-"""Functions of torch that units go through, by name."""
+def _raised(function: Callable[..., Any], name: str, input: Any, exponent: Any = None) -> Any:
+    """A power; the exponent is a pure number."""
+    if isinstance(exponent, Quantity):
+        exponent = exponent.number("an exponent")
+    if not isinstance(input, Quantity):
+        return function(_as_tensor(input), exponent)
+    if name in POWERS:
+        return input.power(POWERS[name])
+    if isinstance(exponent, Tensor | np.ndarray):
+        exponent = torch.as_tensor(exponent)
+        if input.is_dimensionless:
+            return input._like(input.x**exponent)
+        if exponent.numel() != 1:
+            raise UnitsError(f"expected one power of what is in {input.unit}, got powers of shape {tuple(exponent.shape)}")
+        exponent = exponent.item()
+    return input.power(exponent)
 
 
-def _plain_argument(given: Any, name: str) -> Any:
-    if isinstance(given, Quantity):
-        return given.number(name)
-    return type(given)(_plain_argument(each, name) for each in given) if isinstance(given, list | tuple) else given
-
-
-def _plain(value: Any) -> int | Fraction:
-    exact = Fraction(value).limit_denominator(1000)
-    return int(exact) if exact.denominator == 1 else exact
-
-
-def _check_inverse(x: Any) -> None:
-    if bool(torch.as_tensor(x == 0).any()):
-        raise DegenerateInputError("expected no zero under a negative exponent, got one")
+def _as_tensor(given: Any) -> Any:
+    return torch.as_tensor(given) if isinstance(given, np.ndarray) else given
 
 
 def _numbers(x: Tensor) -> str:

@@ -68,11 +68,7 @@ class DimensionlessFeatures(TransformerMixin, BaseEstimator):
         """Multiply."""
         check_is_fitted(self)
         x = torch.tensor(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
-        products = Products(torch.tensor(self.exponents_))
-        if self.log:
-            products.check_signs(x, self.signs)
-        found = products.logarithms(x) if self.log else products(x)
-        return (torch.cat([found, x.sign()], -1) if self.signs else found).numpy()
+        return Products(torch.tensor(self.exponents_)).features(x, self.log, self.signs).numpy()
 
     def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray[Any, Any]:
         """The products, as text.

@@ -16,7 +16,7 @@ from gnet.plugins.vegetation.model import Rietkerk
 from gnet.plugins.vegetation.plots import plot_pattern
 from gnet.plugins.vegetation.solver import planted, solve
 from gnet.randomness import derive_seed, streams
-from gnet.study.simulate import Measured, Simulation
+from gnet.study.simulate import Measured, Simulation, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,13 +102,13 @@ class VegetationEmulation(Simulation):
                         self.shown[model] = test.vegetation, fitted.predict(test.inputs)
         for (quantity, inputs, degree, n), values in found.items():
             settings = {"inputs": inputs, "degree": str(degree), "n": str(n)}
-            lines.append(Measured(quantity, settings, *_mean_and_error(values), math.nan, "unknown"))
+            lines.append(Measured(quantity, settings, *mean_and_error(values), math.nan, "unknown"))
         for degree in self.degrees:
             for n in self.sizes:
                 pairs = zip(*(found["r2_test", model, degree, n] for model in reversed(MODELS)), strict=True)
                 ahead = [a - b for a, b in pairs]
                 settings = {"degree": str(degree), "n": str(n)}
-                lines.append(Measured("gain", settings, *_mean_and_error(ahead), 0.0, "lower bound"))
+                lines.append(Measured("gain", settings, *mean_and_error(ahead), 0.0, "lower bound"))
                 lines.append(Measured("splits_ahead", settings, sum(each >= 0 for each in ahead), 0.0, self.splits, "unknown"))
         return lines
 
@@ -222,7 +222,7 @@ class EquationDiscovery(Simulation):
                     found = [fit[field].support.get(term, 0.0) for fit in fits]
                     worst = max(worst, *(abs(each / value - 1) for each in found))
                     named = {"noise": f"{noise:g}", "draws": str(draws), "field": field, "term": term}
-                    lines.append(Measured("coefficient", named, *_mean_and_error(found), value, "exact"))
+                    lines.append(Measured("coefficient", named, *mean_and_error(found), value, "exact"))
             lines.append(Measured("largest_error", settings, worst, 0.0, LARGEST_ERROR.get(noise, math.nan), "upper bound"))
         return lines
 
@@ -298,10 +298,10 @@ class PatternOverTime(Simulation):
         self.states = solve(self.model, self.model.start(cells), self.steps, progress=True)
         lines = []
         for time, mean in zip(self.times, self.states[:, :, 2].mean((2, 3)), strict=True):
-            lines.append(Measured("mean_vegetation", {"day": f"{time:g}"}, *_mean_and_error(mean.tolist()), math.nan, "unknown"))
+            lines.append(Measured("mean_vegetation", {"day": f"{time:g}"}, *mean_and_error(mean.tolist()), math.nan, "unknown"))
         found = wavelength(self.states[-1, :, 2], float(self.model["L"][0]))
         fastest = float(self.model.fastest_wavelength()[0])
-        lines.append(Measured("wavelength", {"day": f"{self.times[-1]:g}"}, *_mean_and_error(found.tolist()), fastest, "unknown"))
+        lines.append(Measured("wavelength", {"day": f"{self.times[-1]:g}"}, *mean_and_error(found.tolist()), fastest, "unknown"))
         return lines
 
     def summary(self, lines: Sequence[Measured]) -> str:
@@ -341,8 +341,3 @@ def _by_settings(lines: Sequence[Measured]) -> dict[tuple[str, str, str, str], f
         key = (line.quantity, *(line.settings.get(name, "") for name in ("inputs", "degree", "n")))
         found[key[0], key[1], key[2], key[3]] = line.measured
     return found
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    drawn = torch.tensor(values, dtype=torch.float64)
-    return float(drawn.mean()), float(drawn.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan

@@ -77,6 +77,12 @@ def test_sums_and_functions_of_units_that_do_not_fit():
     assert (torch.tensor(3.0) / q).unit == "kg^-1 m^-1 s"
 
 
+def test_texts_need_an_exponent_for_each_name():
+    assert SI.text((1, 0, -2)) == "kg s^-2"
+    with pytest.raises(UnitsError, match=r"^expected one exponent for each of kg, m, s, got 2$"):
+        SI.text((1, 0))
+
+
 def test_pint_reads_other_units():
     pytest.importorskip("pint")
     assert SI.parse("N") == (1.0, (1, 1, -2))
