@@ -7,12 +7,14 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from gnet.training.trial import QUIET, quiet
 
 
-def fit(module: LightningModule, *loaders: Any, datamodule: LightningDataModule | None = None, **options: Any) -> Trainer:
+def fit(
+    module: LightningModule, train: Any = None, val: Any = None, *, datamodule: LightningDataModule | None = None, **options: Any
+) -> Trainer:
     """Train a module of any kind where it is, and return the trainer; the caller's seed decides about every draw.
 
     Args:
         module: with its own optimiser.
-        loaders: of training, and of validation where there is one; or else a ``datamodule``.
+        train, val: loaders of training, and of validation where there is one; or else a ``datamodule`` has them.
         options: of Lightning's ``Trainer``. Without any there is no logger, no checkpoint, no bar and no summary.
 
     Example:
@@ -23,5 +25,5 @@ def fit(module: LightningModule, *loaders: Any, datamodule: LightningDataModule 
     """
     with quiet():
         trainer = Trainer(**{"accelerator": "cpu", "devices": 1, **QUIET, **options})
-        trainer.fit(module, *loaders, datamodule=datamodule)
+        trainer.fit(module, train, val, datamodule=datamodule)
     return trainer
