@@ -45,7 +45,8 @@ class DeepSet(nn.Module):
         if min(in_channels, hidden_channels) < 1 or aggr not in ("mean", "sum"):
             raise ConfigError(f"expected channels >= 1 and aggr 'mean' or 'sum', got {in_channels}, {hidden_channels}, {aggr!r}")
         self.aggr = aggr
-        self.local_nn = silu_mlp(in_channels, hidden_channels, 2 * hidden_channels)
+        # SiLU after the last layer, too: rho would else be one linear map with it, whatever its width.
+        self.local_nn = MLP([in_channels, hidden_channels, 2 * hidden_channels], act="silu", norm=None, plain_last=False)
         self.global_nn = silu_mlp(2 * hidden_channels, hidden_channels)
 
     def forward(self, x: Tensor, index: Tensor | None = None, num_sets: int | None = None) -> Tensor:
