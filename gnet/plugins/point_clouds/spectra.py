@@ -26,6 +26,9 @@ TARGETS = ("largest", "gap", "roots")
 FOLDS = 10
 """Of QM7b."""
 
+LARGEST_ERROR = 0.1
+"""What the mean error of "all" may be, fixed after a first run on other molecules (.068)."""
+
 Batch = tuple[Any, Tensor]
 
 
@@ -65,8 +68,8 @@ class CoulombSpectra(Simulation):
         num_test: int = 1000,
         num_atoms: int = 8,
         hidden: int = 64,
-        expansion: float = 0.1,
-        epochs: int = 200,
+        expansion: float = 0.0,
+        epochs: int = 100,
         batch_size: int = 128,
         lr: float = 3e-3,
         patience: int = 10,
@@ -149,7 +152,12 @@ class CoulombSpectra(Simulation):
             ]
             rows.append(f"| {NAMES[model]} | {' | '.join(cells)} |")
         below = f"Mean absolute error over that of the median of the training targets, mean of {self.seeds} seeds."
-        return "\n".join([*rows, "", below])
+        verdicts = []
+        if "all" in self.models and not self.qm7b:
+            found = _mean(lines, "all", "mean")
+            verdict = "met" if found <= LARGEST_ERROR else "not met"
+            verdicts = ["", f"mean error of {NAMES['all']} at most {LARGEST_ERROR}: {found:.3f}, {verdict}"]
+        return "\n".join([*rows, "", below, *verdicts])
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
         """Errors of every model and seed, by target."""

@@ -18,7 +18,7 @@ def test_entries():
     torch.testing.assert_close(X.diagonal(), 0.5 * charges**2.4)
     assert X[0, 1].item() == pytest.approx(3.0) and X[0, 2].item() == pytest.approx(48 / 5)
     assert X[1, 2].item() == pytest.approx(8 / 29**0.5) and torch.equal(X, X.mT)
-    assert 0.5 * 6**2.4 == pytest.approx(36.858, abs=1e-3)
+    assert X[0, 0].item() == pytest.approx(36.858, abs=1e-3)  # of carbon, as in every table of Coulomb matrices
 
 
 def test_motions_change_nothing_and_orders_of_atoms_conjugate(rng):
@@ -52,7 +52,7 @@ def test_molecules_have_their_law(rng):
 def test_what_has_no_matrix():
     with pytest.raises(DegenerateInputError, match="two at one"):
         coulomb_matrix(torch.ones(2), torch.zeros(2, 3))
-    with pytest.raises(ShapeError, match=r"got \(2,\) and \(3, 3\)|got \(2,\), \(3, 3\)"):
+    with pytest.raises(ShapeError, match=r"got \(2,\), \(3, 3\)"):
         coulomb_matrix(torch.ones(2), torch.zeros(3, 3))
 
 

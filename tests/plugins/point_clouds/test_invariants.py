@@ -151,10 +151,11 @@ def test_rows_that_tie_are_ordered_by_the_next_column():
         assert _lexicographic(rows[list(perm)]).tolist() == [[0, 4], [0, 5], [1, 2], [1, 3]]
 
 
-def test_gradients_pass(rng):
-    V = torch.randn(6, 2, dtype=torch.float64, generator=rng, requires_grad=True)
-    for mode in ("gram", "kmeans", "generators"):
-        assert torch.autograd.gradcheck(lambda V, mode=mode: numbers(cloud_invariants(V, mode)), V)
+@pytest.mark.parametrize("mode", ["gram", "kmeans", "generators"])
+def test_gradients_pass(mode):
+    V = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    V = V / V.norm(dim=1).max()  # or powers of lengths drown the differences
+    assert torch.autograd.gradcheck(lambda V: numbers(cloud_invariants(V, mode)), V.requires_grad_())
 
 
 def test_clouds_that_have_no_invariants():

@@ -7,7 +7,7 @@ from torch_geometric.nn import DeepSetsAggregation, GCNConv, GraphConv
 
 from gnet import SymmetricGroup, equivariance_error
 from gnet.errors import ConfigError, ShapeError
-from gnet.groups import Action
+from gnet.groups import TRIVIAL_ACTION, Action
 from gnet.plugins.point_clouds import (
     CloudDeepSet,
     ConjInvariantDeepSet,
@@ -21,8 +21,7 @@ from gnet.plugins.point_clouds import (
 from gnet.plugins.point_clouds.sets import FeatureScale, ScalarExpansion
 from gnet.plugins.tensors import O as Orthogonal
 
-CONJUGATION = Action("conjugation", lambda g, X: torch.empty_like(X).index_put_((..., g[:, None], g), X))
-TRIVIAL = Action("trivial", lambda g, x: x)
+CONJUGATION = Action("conjugation", lambda g, X: X[..., g.argsort(), :][..., g.argsort()])
 
 
 def seeded(rng: torch.Generator, make, *args, **options) -> nn.Module:
@@ -62,7 +61,7 @@ def test_pyg_sums_whatever_the_size(rng):
     twice, once = torch.cat([x, x]), torch.zeros(12, dtype=torch.long)
     torch.testing.assert_close(ours(twice), ours(x))
     pyg = DeepSetsAggregation(ours.local_nn, ours.global_nn)
-    assert float((pyg(twice, once) - pyg(x, once[:6])).abs().max()) > 1e-6
+    assert bool(((pyg(twice, once) - pyg(x, once[:6])).abs() > 1e-6).any())
 
 
 def test_expansion_and_scale():
@@ -87,9 +86,9 @@ def test_expansion_and_scale():
 def test_matrices_under_permutations(expansion, aggr, rng):
     X = symmetric(4, 5, rng)
     f = seeded(rng, ConjInvariantDeepSet, 6, 3, aggr, expansion).fit_scales(X)
-    error = equivariance_error(f, X, SymmetricGroup(5), action_in=CONJUGATION, action_out=TRIVIAL, generator=rng)
+    error = equivariance_error(f, X, SymmetricGroup(5), action_in=CONJUGATION, action_out=TRIVIAL_ACTION, generator=rng)
     assert error.relative < 1e-12
-    assert float(f(X).std(0).min()) > 1e-9
+    assert bool((f(X).std(0) > 1e-9).all())
     torch.testing.assert_close(f.of_invariants(matrix_invariants(X)), f(X))
     f(X).square().sum().backward()
     assert all(p.grad is not None for p in f.parameters())
@@ -100,7 +99,7 @@ def test_a_row_that_is_named_breaks_it(rng):
     X = symmetric(4, 5, rng)
     f = seeded(rng, ConjInvariantDeepSet, 6, 3)
     error = equivariance_error(
-        lambda X: f(X) + X[:, 0, :3], X, SymmetricGroup(5), action_in=CONJUGATION, action_out=TRIVIAL, generator=rng
+        lambda X: f(X) + X[:, 0, :3], X, SymmetricGroup(5), action_in=CONJUGATION, action_out=TRIVIAL_ACTION, generator=rng
     )
     assert error.relative > 0.1
 
@@ -112,7 +111,7 @@ def test_without_the_mixed_sum_shuffles_are_not_seen(rng):
     lying[2, 3] = lying[3, 2] = X[0, 1]
     blind, seeing = (seeded(rng, ConjInvariantDeepSet, 6, 3, mixed=mixed) for mixed in (False, True))
     torch.testing.assert_close(blind(X), blind(lying))
-    assert float((seeing(X) - seeing(lying)).abs().max()) > 1e-9
+    assert bool(((seeing(X) - seeing(lying)).abs() > 1e-9).any())
 
 
 def test_matrices_of_different_sizes(rng):
@@ -137,14 +136,19 @@ def test_matrices_of_different_sizes(rng):
 def test_clouds_under_rotations_and_orders(make, rng):
     V = torch.randn(3, 9, 3, dtype=torch.float64, generator=rng)
     f = seeded(rng, make).fit_scales(V)
-    assert equivariance_error(f, V, Orthogonal(3), action_out=TRIVIAL, generator=rng).relative < 1e-10
+    assert equivariance_error(f, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng, num_samples=8).relative < 1e-10
     perm = torch.randperm(9, generator=rng)
     torch.testing.assert_close(f(V[:, perm]), f(V), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(f(V[None])[0, 1], f(V[1]), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(f.of_invariants(f.invariants(V)), f(V))
     # The liar sees a coordinate.
-    assert equivariance_error(lambda V: f(V) + V[:, 0, :1], V, Orthogonal(3), action_out=TRIVIAL, generator=rng).relative > 0.01
-    assert float((f(V[:, perm] + V[:, :1]) - f(V)).abs().max()) > 1e-6
+    assert (
+        equivariance_error(
+            lambda V: f(V) + V[:, 0, :1], V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng, num_samples=8
+        ).relative
+        > 0.01
+    )
+    assert bool(((f(V[:, perm] + V[:, :1]) - f(V)).abs() > 1e-6).any())
 
 
 def test_scales_are_those_of_the_clouds(rng):
@@ -182,14 +186,16 @@ def test_any_graph_model_becomes_invariant(rng):
     for readout in ("mean", "sum"):
         found = gram_gnn(V, conv, readout)
         assert (
-            equivariance_error(lambda V, r=readout: gram_gnn(V, conv, r), V, Orthogonal(3), action_out=TRIVIAL).relative < 1e-12
+            equivariance_error(lambda V, r=readout: gram_gnn(V, conv, r), V, Orthogonal(3), action_out=TRIVIAL_ACTION).relative
+            < 1e-12
         )
         torch.testing.assert_close(gram_gnn(V[:, [5, 3, 1, 0, 2, 4]], conv, readout), found)
         torch.testing.assert_close(gram_gnn(V[1], conv, readout), found[1])
     per_point = gram_gnn(V, conv, None)
     assert per_point.shape == (3, 6, 4)
     torch.testing.assert_close(gram_gnn(V.flip(1), conv, None), per_point.flip(1))
-    assert not bool(gram_gnn(V, seeded(rng, GCNConv, 1, 4)).isfinite().all()), "degrees are negative, as the docstring says"
+    opposite = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)  # degrees of -3, as the docstring warns
+    assert bool(gram_gnn(opposite, seeded(rng, GCNConv, 1, 4)).isnan().any())
     with pytest.raises(ConfigError, match="expected readout"):
         gram_gnn(V, conv, "max")
     with pytest.raises(ShapeError, match="one output for each of 18 points"):
