@@ -260,14 +260,14 @@ CONFIGS = (
     ),
     Config(
         "plugins/point_clouds/distances.yaml",
-        "distances of tori and boxes from 1600 pairs, by all products, by centroids, by a graph net: test Spearman, median of seeds",
+        "distances of tori and boxes from 1600 pairs, by all products, centroids, a graph net: test Spearman, median of seeds",
         "all .855, centroids .749, on ModelNet40",
         "drawn",
         by_hand=("not run yet", "", ""),
     ),
     Config(
         "plugins/point_clouds/coulomb.yaml",
-        "functions of the spectrum of made up Coulomb matrices, from sets of entries, sorted rows, eigenvalues: error, constant = 1",
+        "functions of spectra of made up Coulomb matrices, from sets of entries, sorted rows, eigenvalues: error, constant = 1",
         "none",
         "drawn",
         by_hand=("not run yet", "", ""),

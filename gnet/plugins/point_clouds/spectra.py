@@ -154,9 +154,9 @@ class CoulombSpectra(Simulation):
         below = f"Mean absolute error over that of the median of the training targets, mean of {self.seeds} seeds."
         verdicts = []
         if "all" in self.models and not self.qm7b:
-            found = _mean(lines, "all", "mean")
-            verdict = "met" if found <= LARGEST_ERROR else "not met"
-            verdicts = ["", f"mean error of {NAMES['all']} at most {LARGEST_ERROR}: {found:.3f}, {verdict}"]
+            error = _mean(lines, "all", "mean")
+            verdict = "met" if error <= LARGEST_ERROR else "not met"
+            verdicts = ["", f"mean error of {NAMES['all']} at most {LARGEST_ERROR}: {error:.3f}, {verdict}"]
         return "\n".join([*rows, "", below, *verdicts])
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
