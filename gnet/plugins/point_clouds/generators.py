@@ -65,7 +65,7 @@ def gram_from_generators(generators: FieldGenerators) -> Tensor:
 
     Newton's identities and the roots of a polynomial give the squared lengths, a Vandermonde system the products <v_i, m_j>, and
     these the rest: G = A B^-1 A^T with A_ij = <v_i, m_j> and B_jl = <m_j, m_l>. The error grows fast with n: of normal clouds
-    the median is 1e-12 for 4 points in the plane, 1e-6 for 8 in space.
+    the median is 4e-13 for 4 points in the plane, 9e-7 for 8 in space (200 draws), and the largest 5e-8 and .02.
 
     Shapes:
         powers: (n,)    moments: (d, n)    returns: (n, n)
