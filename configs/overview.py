@@ -256,7 +256,11 @@ CONFIGS = (
         "springy double pendulum, N-ODE and HNN by scalars, EMLPs and MLP: geometric mean of relative errors of states",
         "scalars .009 (N-ODE), .005 (HNN); O(2) .020, .012; MLP .048, .028",
         "made on demand",
-        by_hand=("`--quick`: scalars .022 (N-ODE), .050 (HNN); MLP .085, .059; in full not run: about 12 h", "1", "3 min"),
+        by_hand=(
+            "`--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) not run yet; MLP .085, .059; in full not run: about 12 h",
+            "1",
+            "11 min",
+        ),
     ),
     Config(
         "plugins/point_clouds/distances.yaml",

@@ -185,7 +185,8 @@ class PoseLifting(GraphDataModule):
 
     The input is 2 u / w - (1, h / w) of the middle frame, or of ``num_frames`` consecutive ones, one after the other in the
     channels; the target is the middle frame in millimetres, of which a thousand are one model unit: the net works in metres.
-    The root, joint 0, is the origin of the targets.
+    The root, joint 0, is the origin of the targets. A net need not put it there: predictions are as the net makes them, and MPJPE
+    subtracts their joint 0 first (``gnet.training.pose.rerooted``).
 
     ``draw`` 0 trains on the frames as they are, every other one on a bootstrap sample of the clips (frames of one clip are too
     alike to be drawn one by one); with ``num_train`` each draw is another subset of that size.

@@ -91,6 +91,9 @@ class Traffic:
 def sensor_graph(adj: Tensor, pos: Tensor, threshold: float = 0.0, symmetric: bool = False) -> Data:
     """The graph of a weight matrix with row = from and column = to, so that ``edge_index[0]`` are the senders; loops stay.
 
+    Raises:
+        DataError: no two sensors are joined.
+
     Example:
         >>> adj = torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
         >>> sensor_graph(adj, torch.zeros(3, 2), threshold=0.3).edge_index
@@ -98,6 +101,12 @@ def sensor_graph(adj: Tensor, pos: Tensor, threshold: float = 0.0, symmetric: bo
                 [0, 1, 2, 2]])
     """
     edges = ((adj > 0) & (adj >= threshold)).nonzero().T
+    if len(adj) > 1 and not (edges[0] != edges[1]).any():
+        largest = float((adj - adj.diag().diag()).max())
+        fix = f"take a threshold of at most {largest:g}" if largest > 0 else "its rows are from, its columns to"
+        raise DataError(
+            f"expected edges of weight >= {threshold:g} between sensors, got loops alone: the largest is {largest:g}; {fix}"
+        )
     make = symmetric_graph if symmetric else directed_graph
     return make(edges, adj[edges[0], edges[1]], len(adj), pos)
 

@@ -21,7 +21,7 @@ LOCAL = 0.3
 """Deviation of the Lie coefficients of local elements, as in the published code of Finzi, Welling and Wilson (2021)."""
 
 EDGE = 2**-0.5 - 0.5
-"""Where cells of ``keys`` begin."""
+"""The offset of the cells of ``keys``, in cells."""
 
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 Quadrature = Callable[[int], tuple[Tensor, Tensor]]
@@ -352,9 +352,13 @@ def closure(generators: Tensor, identity: Tensor, limit: int) -> Tensor | None:
 
 
 def keys(matrices: Tensor) -> list[bytes]:
-    """What equal matrices share, whatever the rounding of the products that made them, but beside an edge of cells of 1e-6.
+    """One key for each matrix, its entries rounded to cells of width 1e-6: matrices with the same key count as equal.
 
-    The edges lie where no entry of a usual group does: at multiples of 1e-6 and an irrational number of them.
+    The same element made by different products differs by rounding, and has one key unless an entry lies that near the edge of a
+    cell. Edges are an irrational offset away from the multiples of 1e-6, where no entry of a usual group is.
+
+    Shapes:
+        matrices: (K, d, d)    returns: K keys
 
     Example:
         >>> one, other = keys(torch.tensor([[[0.5]], [[0.5 + 1e-9]]], dtype=torch.float64))

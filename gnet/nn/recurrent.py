@@ -262,6 +262,13 @@ class GNetGRU(nn.Module):
         """Trained scalars of the whole net."""
         return sum(p.numel() for p in self.parameters())
 
+    def extra_repr(self) -> str:
+        """Group, steps and channels of each, and when the truth stops being shown."""
+        steps, channels = (self.horizon_in, self.horizon_out), (self.in_channels, self.out_channels)
+        seen, made = (f"{each} x {many // each}" for each, many in zip(steps, channels, strict=True))
+        shown = "" if self.sampling_decay is None else f", sampling_decay={self.sampling_decay:g}"
+        return f"{self.group}, {seen} -> {made}{shown} | {self.num_weights} weights"
+
     @property
     def teacher_probability(self) -> float:
         """How likely the decoder is shown the truth now."""

@@ -258,9 +258,8 @@ class GNetModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout and coins from (seed, epoch), so that a resumed run draws the noise of an undisturbed one."""
-        if self.hparams["dropout"] > 0 or isinstance(
-            self.net, GNetGRU
-        ):  # seeding takes 1 ms: torch records a stack trace for devices not yet started
+        draws = self.hparams["dropout"] > 0 or isinstance(self.net, GNetGRU)
+        if draws:  # seeding takes 1 ms: torch records a stack trace for devices not yet started
             # Dropout of each share is its own; the coins of a recurrent net fall alike for all.
             share = (self.global_rank,) if self.hparams["dropout"] > 0 and self.global_rank else ()
             torch.manual_seed(derive_seed(self.hparams["seed"], "noise", self.current_epoch, *share))

@@ -191,7 +191,7 @@ class GroupAugmentation(AroundNet):
 class Anneal(Callback):
     """Moves a number inside the layers along a schedule, piecewise linear over the whole fit.
 
-    With ``strength`` of ``ResidualPathway`` and [0, 1, 0] a net is relaxed and becomes exactly equivariant at the end; with
+    With ``strength`` of ``ResidualPathway`` or ``Relaxed`` and [0, 1, 0] a net is relaxed and exactly equivariant at the end; with
     ``temperature`` of ``SoftClusters`` and [1.0, 0.01] its clusters harden. After every step the number stands where the steps
     done so far put it, so that the last validation, and the net the fit leaves behind, have the last value; so does a fit that
     stops early.

@@ -232,6 +232,13 @@ class TestGraph:
         assert len(make(graph="sparse", threshold=0.7).graph.edge_weight) == 1 + N
         assert len(sensor_graph(torch.as_tensor(ADJ), torch.zeros(N, 2), threshold=0.6).edge_weight) == 2 + N
 
+    def test_a_graph_without_an_edge_is_refused(self, make):
+        with pytest.raises(DataError, match=r"weight >= 0.95 between sensors, got loops alone: the largest is 0.9; take a thres"):
+            make(graph="sparse", threshold=0.95).setup()
+        with pytest.raises(DataError, match="its rows are from, its columns to"):
+            sensor_graph(torch.eye(3), torch.zeros(3, 2))
+        assert sensor_graph(torch.eye(1), torch.zeros(1, 2)).edge_index.tolist() == [[0], [0]]
+
     def test_positions_are_metres(self, make):
         module = make()
         assert module.node_ids == IDS

@@ -314,6 +314,12 @@ def test_the_graph_comes_as_edges_or_as_data(rng):
     assert torch.equal(first(x), again(x))
 
 
+def test_it_says_its_group_and_its_steps():
+    text = repr(net(THREE, sampling_decay=500.0))
+    assert text.startswith(f"GNetGRU(\n  {THREE}, 3 x 2 -> 2 x 1, sampling_decay=500 | 488 weights\n")
+    assert "sampling_decay" not in repr(net(THREE, sampling_decay=None))
+
+
 def test_compiles_in_one_graph_without_truth(rng):
     torch._dynamo.reset()
     layers = net(THREE, generator=rng).eval()

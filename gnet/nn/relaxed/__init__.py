@@ -11,6 +11,7 @@ from gnet.nn.relaxed.residual import ResidualPathway
 from gnet.nn.relaxed.soft import SoftClusters
 from gnet.nn.relaxed.sums import GroupSum
 from gnet.nn.relaxed.symmetric import RelaxedLinear
+from gnet.nn.relaxed.two_paths import Relaxed
 from gnet.nn.relaxed.wrappers import Augmentation, Augmented, Penalised
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LowRankBreaking",
     "Penalised",
     "Refinement",
+    "Relaxed",
     "RelaxedLinear",
     "RelaxedMixing",
     "ResidualPathway",

@@ -36,7 +36,9 @@ def equivariance_penalty(
         action_in, action_out: None is the group's own; ``gnet.groups.TRIVIAL_ACTION`` for an invariant f.
         y: f(x), where it is known already.
         num_samples: random elements, of which the mean is taken.
-        stop_gradient: f(x) is a target without gradients: the gradient pulls f(g x) to it, half of the whole for linear f.
+        stop_gradient: f(x) is a target without gradients, and the gradient pulls f(g x) to it. For orthogonal actions, and inputs
+            that the group does not change in distribution, the mean over g of that gradient is half of the whole one, whatever f;
+            of a single g, or for other inputs, it has another direction.
 
     Shapes:
         x: (B, ...), or (N, C) or PyG's flat (B N, C) for a group of nodes    returns: ()

@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError
-from gnet.groups.base import NodeGroup
+from gnet.errors import ConfigError, GroupError
+from gnet.groups.base import Group, NodeGroup
 from gnet.groups.cluster import TrivialGroup
 from gnet.nn.base import Bias
 from gnet.nn.linear import EquivariantLinear, Parametrization
@@ -45,7 +45,7 @@ class ResidualPathway(ApproximateLinear):
         x: (*, N, C)    returns: (*, N, C')
 
     Raises:
-        GroupError: ``beside`` is no subgroup of the group.
+        GroupError: ``beside`` is no subgroup of the group, or no group of nodes (``Relaxed`` takes any group).
         ConfigError: a sigma <= 0, or a negative scale.
 
     References:
@@ -82,8 +82,12 @@ class ResidualPathway(ApproximateLinear):
         rho: float = 0.5,
         generator: torch.Generator | None = None,
     ) -> None:
+        if isinstance(group, Group) and not isinstance(group, NodeGroup):
+            raise GroupError(
+                f"expected a node group, got {group.name}; of other groups take gnet.nn.relaxed.Relaxed(equivariant, free, w)"
+            )
         super().__init__(group, in_channels, out_channels, None)
-        self.sigma = _check_sigma(sigma)
+        self.sigma = check_sigma(sigma)
         check_at_least(0.0, scale=scale)
         self.identifiable, self.scale, self.bias_kind = identifiable, scale, bias
         start = {"init": init, "gain": gain, "rho": rho, "generator": generator}
@@ -191,7 +195,16 @@ class ResidualPathway(ApproximateLinear):
         return f"ResidualPathway({self.in_channels} -> {self.out_channels} | {groups} | {counts} weights per channel pair)"
 
 
-def _check_sigma(sigma: Sequence[float | None]) -> tuple[float, float]:
+def check_sigma(sigma: Sequence[float | None]) -> tuple[float, float]:
+    """Two widths of priors, None as infinity.
+
+    Raises:
+        ConfigError: another number of them, or one that is not > 0.
+
+    Example:
+        >>> check_sigma((None, 0.5))
+        (inf, 0.5)
+    """
     try:
         wide, narrow = (math.inf if each is None else float(each) for each in sigma)
     except (TypeError, ValueError):

@@ -95,6 +95,16 @@ class Averaged(nn.Module):
         self.register_buffer("elements", elements)
         self.register_buffer("weights", weights)
 
+    @property
+    def action_in(self) -> Action:
+        """How the group acts on inputs."""
+        return self.rep_in or self.group.action
+
+    @property
+    def action_out(self) -> Action:
+        """How the group acts on outputs."""
+        return self.rep_out or TRIVIAL_ACTION
+
     def _rule(self) -> tuple[Tensor | None, Tensor | None]:
         """Elements and weights; None where they are drawn at every call."""
         if self.mode == "quadrature":

@@ -1,14 +1,9 @@
-"""One quiet run of Lightning, shared by the experiments."""
+"""A fit of the contrastive module, shared by the experiments."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import lightning.pytorch as pl
 from torch import Tensor
 
 from gnet.plugins.care.module import CAREModule, Samples
+from gnet.study.fitting import fit
 
 
 def train(module: CAREModule, x: Tensor, epochs: int, batch_size: int, seed: int) -> CAREModule:
@@ -21,34 +16,6 @@ def train(module: CAREModule, x: Tensor, epochs: int, batch_size: int, seed: int
         >>> train(module, chains(16, 8), epochs=1, batch_size=8, seed=0).global_step
         2
     """
-    with _quietly():
-        trainer = pl.Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-        )
-        trainer.fit(module, datamodule=Samples(x, batch_size=batch_size, chunks=module.loss.chunks, seed=seed))
+    samples = Samples(x, batch_size=batch_size, chunks=module.loss.chunks, seed=seed)
+    fit(module, datamodule=samples, max_epochs=epochs, limit_val_batches=0)
     return module.eval()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Lightning's notes on devices and workers, of which a table would print one for each run."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            warnings.filterwarnings("ignore", ".*LeafSpec.*")
-            warnings.filterwarnings("ignore", ".*logging interval.*")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

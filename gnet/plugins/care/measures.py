@@ -102,7 +102,29 @@ def gamma_sums(F: Tensor, Fa: Tensor) -> tuple[Tensor, Tensor]:
     return ratios.sum((-2, -1)), defined.sum((-2, -1))
 
 
-class WahbaMetric(Metric):
+class _Mean(Metric):
+    """A mean of sums in float64 and numbers of terms, over batches and processes; NaN before any."""
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), "sum")
+
+    def add(self, total: Tensor, count: int | Tensor) -> None:
+        """Count the terms of a batch."""
+        self.total += total.double()
+        self.count += count
+
+    def compute(self) -> Tensor:
+        """The mean of all that was added; NaN before any update."""
+        return self.total / self.count if self.count else torch.full_like(self.total, math.nan)
+
+
+class WahbaMetric(_Mean):
     """Mean of ``wahba(F, Fa).error`` / sqrt(n) over all augmentations: 0 is exact equivariance, invariance included.
 
     Args:
@@ -116,28 +138,17 @@ class WahbaMetric(Metric):
         True
     """
 
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
     def __init__(self, special: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.special = special
-        self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), "sum")
 
     def update(self, F: Tensor, Fa: Tensor) -> None:
         """Add augmentations, each shared by all its samples: (..., n, D)."""
         errors = wahba(F.double(), Fa.double(), self.special).error / math.sqrt(F.shape[-2])
-        self.total += errors.sum()
-        self.count += errors.numel()
-
-    def compute(self) -> Tensor:
-        """The mean; NaN before any update."""
-        return self.total / self.count if self.count else torch.full_like(self.total, math.nan)
+        self.add(errors.sum(), errors.numel())
 
 
-class GammaMetric(Metric):
+class GammaMetric(_Mean):
     """``gamma`` over all pairs of all augmentations; NaN where it is undefined for every one.
 
     Args:
@@ -150,27 +161,13 @@ class GammaMetric(Metric):
         tensor(0., dtype=torch.float64)
     """
 
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), "sum")
-
     def update(self, F: Tensor, Fa: Tensor) -> None:
         """Add augmentations, each shared by all its samples: (..., n, D)."""
         total, count = gamma_sums(F, Fa)  # in the dtype of the embeddings, whose rounding decides what is defined
-        self.total += total.sum().double()
-        self.count += count.sum()
-
-    def compute(self) -> Tensor:
-        """The mean over pairs."""
-        return self.total / self.count if self.count else torch.full_like(self.total, math.nan)
+        self.add(total.sum(), count.sum())
 
 
-class UniformityMetric(Metric):
+class UniformityMetric(_Mean):
     """``uniformity`` over batches: the log of the mean over all pairs within a batch.
 
     Args:
@@ -183,24 +180,14 @@ class UniformityMetric(Metric):
         tensor(0.4338, dtype=torch.float64)
     """
 
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("total", torch.zeros((), dtype=torch.float64), "sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), "sum")
-
     def update(self, z: Tensor) -> None:
         """Add a batch of unit rows, (n, D)."""
         check_unit(z)
-        self.total += (z.double() @ z.double().mT).exp().sum()
-        self.count += len(z) ** 2
+        self.add((z.double() @ z.double().mT).exp().sum(), len(z) ** 2)
 
     def compute(self) -> Tensor:
         """The log of the mean; NaN before any update."""
-        return (self.total / self.count).log() if self.count else torch.full_like(self.total, math.nan)
+        return super().compute().log()
 
 
 def _square_distances(z: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from gnet.plugins.halos.data import Halos, nfw_radii, read_halos, synthetic_halos
 from gnet.plugins.halos.features import GeometricFeatures, geometric_features, halo_scalars
-from gnet.plugins.halos.regression import GalaxyModule, HaloTable, half_width, ridge_pipeline
+from gnet.plugins.halos.regression import GalaxyModule, HaloTable, Perceptron, half_width, ridge_pipeline
 
 __all__ = [
     "GalaxyModule",
     "GeometricFeatures",
     "HaloTable",
     "Halos",
+    "Perceptron",
     "geometric_features",
     "half_width",
     "halo_scalars",

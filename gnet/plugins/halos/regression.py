@@ -1,7 +1,6 @@
 """Stellar masses from halos: a ridge regression with scikit-learn, a perceptron with Lightning."""
 
 import tempfile
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch_geometric.nn import MLP
 from gnet.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from gnet.plugins.halos.data import Halos
 from gnet.plugins.halos.features import geometric_features, halo_scalars
+from gnet.study.fitting import fit
 
 QUANTILES = 100
 """Of the map from an input to a normal one."""
@@ -206,23 +206,20 @@ class Perceptron:
             raise ShapeError(f"expected tables of the same columns, got {len(train.names)} and {len(val.names)}")
         self.inputs = QuantileTransformer(n_quantiles=min(QUANTILES, len(train.y)), output_distribution="normal").fit(train.X)
         self.mean, self.deviation = float(train.y.mean()), float(train.y.std())
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-            warnings.filterwarnings("ignore", module="lightning")  # its advice about loaders of small data
+        with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(self.seed)
             self.module = GalaxyModule(train.X.shape[1], **self.options)
             best = ModelCheckpoint(folder, monitor="val_loss", save_weights_only=True)
-            trainer = pl.Trainer(
-                max_epochs=self.max_epochs,
-                accelerator="cpu",
-                devices=1,
-                logger=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                callbacks=[EarlyStopping("val_loss", patience=self.patience), best],
-            )
             # A last batch of one halo has no batch statistics.
             batches = DataLoader(self._data(train), self.batch_size, shuffle=True, drop_last=len(train.y) > self.batch_size)
-            trainer.fit(self.module, batches, DataLoader(self._data(val), len(val.y)))
+            trainer = fit(
+                self.module,
+                batches,
+                DataLoader(self._data(val), len(val.y)),
+                max_epochs=self.max_epochs,
+                enable_checkpointing=True,
+                callbacks=[EarlyStopping("val_loss", patience=self.patience), best],
+            )
             if best.best_model_path:
                 self.module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
         self.epochs = trainer.current_epoch

@@ -1,11 +1,8 @@
 """Table 1 of arXiv:2110.03761: errors of learned motion by scalars, equivariant and plain perceptrons, beside those published."""
 
-import logging
 import math
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +15,7 @@ from gnet.plugins.pendulum.metric import momentum_error, state_error
 from gnet.plugins.pendulum.models import GROUPS, PUBLISHED_CENTRES, field_of
 from gnet.plugins.pendulum.physics import Pendulum
 from gnet.plugins.pendulum.solvers import Method, integrate
+from gnet.plugins.tensors import shared_maps
 from gnet.randomness import derive_seed
 from gnet.study.simulate import Measured, Simulation
 
@@ -124,33 +122,25 @@ class PendulumTable(Simulation):
 
     def fit(self, kind: str, model: str, data: PendulumData, seed: int) -> nn.Module:
         """The trained field."""
-        import lightning.pytorch as pl
-
         from gnet.plugins.pendulum.module import PendulumChunks, PendulumModule, schedule_of
+        from gnet.study.fitting import fit
 
         generator = torch.Generator().manual_seed(derive_seed(seed, kind, model))
         field = field_of(kind, model, states=data.train, centres=self.centres, ch=self.ch, generator=generator)
         module = PendulumModule(field, data.chunk_times, schedule_of(kind, model), self.method, self.substeps)
-        with _quietly():
-            trainer = pl.Trainer(
-                max_epochs=self.epochs,
-                accelerator="cpu",
-                devices=1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                limit_val_batches=0,
-                log_every_n_steps=1,
-                gradient_clip_val=self.clip if (kind, model) == ("node", "scalars") else None,
-            )
-        with _quietly():
-            trainer.fit(module, datamodule=PendulumChunks(data, batch_size=len(data.train), seed=seed))
+        fit(
+            module,
+            datamodule=PendulumChunks(data, batch_size=len(data.train), seed=seed),
+            max_epochs=self.epochs,
+            limit_val_batches=0,
+            log_every_n_steps=1,
+            gradient_clip_val=self.clip if (kind, model) == ("node", "scalars") else None,
+        )
         return field
 
     def path(self, field: nn.Module, data: PendulumData) -> Tensor:
         """Predicted paths from the test states, (num, 150, 12) float64; NaN from where one diverges."""
-        with torch.no_grad():
+        with torch.no_grad(), shared_maps(field):
             try:
                 found = integrate(field, data.test[:, 0], data.times, self.method, substeps=self.substeps, check=False)
             except ConvergenceError:  # of dopri5, whose steps all paths share
@@ -234,23 +224,6 @@ def pass_rules(found: dict[tuple[str, str], float]) -> list[tuple[str, bool]]:
                     (f"{NAMES[kind]} by {model} within a factor {WITHIN} of the published", 1 / WITHIN <= ratio <= WITHIN)
                 )
     return rules
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Lightning's notes on devices and workers, of which a table would print one for each run."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric")
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            warnings.filterwarnings("ignore", ".*LeafSpec.*")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from gnet.errors import ConfigError, ConvergenceError
 from gnet.plugins.pendulum.data import PendulumData
 from gnet.plugins.pendulum.solvers import Method, integrate
+from gnet.plugins.tensors import shared_maps
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,17 @@ class PendulumModule(pl.LightningModule):
     def forward(self, z: Tensor, times: Tensor | None = None) -> Tensor:
         """The path from a state, (B, 12) -> (B, T, 12)."""
         chosen = self.times if times is None else times
-        return integrate(
-            self.field,
-            z,
-            chosen,
-            self.method,
-            substeps=self.substeps,
-            rtol=self.rtol,
-            atol=self.atol,
-            check=False,  # the loss tells, with the epoch
-        )
+        with shared_maps(self.field):
+            return integrate(
+                self.field,
+                z,
+                chosen,
+                self.method,
+                substeps=self.substeps,
+                rtol=self.rtol,
+                atol=self.atol,
+                check=False,  # the loss tells, with the epoch
+            )
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from gnet.errors import ConfigError
 from gnet.plugins.point_clouds.distances import CloudPairs, DistanceModule, third_lower_bound
-from gnet.plugins.point_clouds.fitting import fit
 from gnet.plugins.point_clouds.graphs import GramGNN
 from gnet.plugins.point_clouds.models import CloudDeepSet, ConjInvariantDeepSet
 from gnet.plugins.point_clouds.shapes import boxes, modelnet, tori
 from gnet.plugins.scalars import products
 from gnet.randomness import derive_seed
+from gnet.study.fitting import fit
 from gnet.study.simulate import Measured, Simulation
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ class CloudDistances(Simulation):
         seen = products if model == "all" else lambda V: V
         encoder.fit_scales(seen(torch.cat(train)))
         parts = [[encoder.invariants(seen(each)) for each in part] for part in (train, test)]
-        fit(module, [CloudPairs(parts[0][0], parts[0][1], distance)], self.epochs)
+        pairs: Any = [CloudPairs(parts[0][0], parts[0][1], distance)]
+        fit(module, DataLoader(pairs, batch_size=None), max_epochs=self.epochs)
+        module.eval()
         with torch.no_grad():
             return [module(*each) for each in parts]
 

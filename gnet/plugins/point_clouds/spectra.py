@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 
 from gnet.errors import ConfigError
 from gnet.plugins.point_clouds.coulomb import coulomb_matrix, random_molecules, read_qm7b, spectral_targets
-from gnet.plugins.point_clouds.fitting import fit
 from gnet.plugins.point_clouds.models import ConjInvariantDeepSet
 from gnet.plugins.point_clouds.sets import FeatureScale, silu_mlp
 from gnet.randomness import derive_seed
+from gnet.study.fitting import fit
 from gnet.study.simulate import Measured, Simulation
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class CoulombSpectra(Simulation):
             module = SpectrumModule(net, train[1], self.lr, self.patience)
         shuffled = torch.Generator().manual_seed(derive_seed(seed, "batches"))
         loader = DataLoader(_items(train), self.batch_size, shuffle=True, collate_fn=together, generator=shuffled)
-        fit(module, loader, self.epochs, DataLoader(_items(val), 500, collate_fn=together))
+        fit(module, loader, DataLoader(_items(val), 500, collate_fn=together), max_epochs=self.epochs)
+        module.eval()
         with torch.no_grad():
             return torch.cat([(module(X) - y).abs() for X, y in DataLoader(_items(test), 500, collate_fn=together)]).mean(0)
 

@@ -7,7 +7,8 @@ from gnet.plugins.tensors.composed import BlockSum, Embed, OnProduct, Realified
 from gnet.plugins.tensors.groups import GL, SL, SO, SU, B, C, D, DPerm, Lorentz, O, S, Sp, Trivial, U, Z
 from gnet.plugins.tensors.hom import HomSpace, hom_basis, invariant_dim
 from gnet.plugins.tensors.irreps import irreps_of, to_irreps
-from gnet.plugins.tensors.layers import EMLP, Bilinear, EMLPBlock, GatedNonlinearity, RepLinear, gated, uniform_rep
+from gnet.plugins.tensors.layers import Bilinear, GatedNonlinearity, RepLinear, gated, shared_maps
+from gnet.plugins.tensors.networks import EMLP, EMLPBlock, uniform_rep
 from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, regular
 from gnet.plugins.tensors.solvers import Descent, chosen_solver, count_orbits, descend, invariant_tensors, orbit_basis, sparsify
 
@@ -85,6 +86,7 @@ __all__ = [
     "irreps_of",
     "orbit_basis",
     "regular",
+    "shared_maps",
     "sparsify",
     "to_irreps",
     "uniform_rep",

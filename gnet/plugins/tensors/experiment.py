@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError
 from gnet.nn.relaxed import Augmented
-from gnet.plugins.tensors.layers import EMLP
+from gnet.plugins.tensors.networks import EMLP
 from gnet.plugins.tensors.tasks import Task, task
 from gnet.study.simulate import Measured, Simulation
 

@@ -1,12 +1,14 @@
-"""Layers between types of tensors, and networks of them: linear maps, gates, products, equivariant multilayer perceptrons."""
+"""Layers between types of tensors: linear maps, gates, products of what a signal holds."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, RepresentationError, ShapeError
+from gnet.errors import RepresentationError, ShapeError
 from gnet.groups import GeneratedGroup
 from gnet.plugins.tensors.hom import HomSpace, axis_order
 from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, is_permutation_type
@@ -55,6 +57,7 @@ class RepLinear(nn.Module):
         self.maps, self.constants = HomSpace(rep_in, rep_out, group, solver), HomSpace(T(0), rep_out, group, solver)
         self.weight = nn.Parameter(torch.empty(self.maps.dim))
         self.register_parameter("bias", nn.Parameter(torch.empty(self.constants.dim)) if bias else None)
+        self._shared: tuple[Tensor, Tensor | None] | None = None
         self.reset_parameters(generator)
 
     @property
@@ -106,12 +109,42 @@ class RepLinear(nn.Module):
         """Apply the map."""
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}) for {self.rep_in.name}, got {tuple(x.shape)}")
-        return nn.functional.linear(x, self.dense(), self.dense_bias())
+        weight, bias = self._shared or (self.dense(), self.dense_bias())
+        return nn.functional.linear(x, weight, bias)
 
     def __repr__(self) -> str:
         plural = "" if self.num_weights == 1 else "s"
         types = f"{self.rep_in.name} -> {self.rep_out.name}"
         return f"RepLinear({types} | {self.group.name} | {self.num_weights} weight{plural})"
+
+
+@contextmanager
+def shared_maps(net: Callable[..., object]) -> Iterator[None]:
+    """Within it each ``RepLinear`` of a net makes W and b once, and not at every call: for nets that a solver calls many times.
+
+    Gradients of all calls meet in that W. Weights that change within are not seen until the end. Other functions than modules
+    have no such layers.
+
+    Example:
+        >>> from gnet.plugins.tensors import O, T
+        >>> layer, x = RepLinear(2 * T(1), T(0) + T(1), O(3)), torch.randn(5, 6)
+        >>> with shared_maps(layer):
+        ...     first, second = layer(x), layer(2 * x)
+        >>> torch.equal(first, layer(x))
+        True
+    """
+    parts = net.modules() if isinstance(net, nn.Module) else ()
+    layers = [each for each in parts if isinstance(each, RepLinear) and each._shared is None]
+    is_trained = torch.is_grad_enabled()
+    try:
+        # Not as tensors of inference mode, in which a gradient with respect to x could not be taken.
+        with torch.inference_mode(False), torch.set_grad_enabled(is_trained):
+            for layer in layers:
+                layer._shared = layer.dense(), layer.dense_bias()
+        yield
+    finally:
+        for layer in layers:
+            layer._shared = None
 
 
 def gated(rep: Rep, group: GeneratedGroup) -> Rep:
@@ -158,25 +191,28 @@ class GatedNonlinearity(nn.Module):
         taken: dict[Simple, int] = {}
         for part, place in self.action_in.slices(d):
             places.setdefault(part, []).append(place)
-        order: list[int] = []
-        for part, place in rep.slices(d):
+        order, spread = list[int](), list[int]()  # where each entry is, and which of the gates it has
+        for part, _ in rep.slices(d):
             copy = taken.get(part, 0)
             taken[part] = copy + 1
-            there = places[part][copy]
-            order += range(there.start, there.stop)
+            there = range(places[part][copy].start, places[part][copy].stop)
+            order += there
             is_own = is_permutation_type(part, group)
-            sources += list(range(there.start, there.stop)) if is_own else [gates.pop(0)] * (place.stop - place.start)
-        self.register_buffer("order", torch.tensor(order, dtype=torch.long), persistent=False)
-        self.register_buffer("sources", torch.tensor(sources, dtype=torch.long), persistent=False)
+            spread += [len(sources) + (index if is_own else 0) for index in range(len(there))]
+            sources += there if is_own else [gates.pop(0)]
+        for name, found in (("order", order), ("sources", sources), ("spread", spread)):
+            self.register_buffer(name, torch.tensor(found, dtype=torch.long), persistent=False)
 
     order: Tensor
     sources: Tensor
+    spread: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the gates."""
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}), got {tuple(x.shape)}")
-        return x[..., self.order] * torch.sigmoid(x[..., self.sources])
+        factors = torch.sigmoid(x.index_select(-1, self.sources)).index_select(-1, self.spread)
+        return x.index_select(-1, self.order) * factors
 
 
 class Bilinear(nn.Module):
@@ -246,141 +282,33 @@ class Bilinear(nn.Module):
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}), got {tuple(x.shape)}")
         d, batch = self.group.dim, x.shape[:-1]
-        copies = []
+        copies, rows = [], x.reshape(-1, x.shape[-1])
         for (n, part), start in zip(self.rep.parts, self._starts, strict=True):
-            copies.append(x[..., start : start + n * part.size(d)].reshape(-1, n, part.size(d)))
-        found = [torch.zeros_like(each) for each in copies]
+            size = part.size(d)
+            copies.append(rows[:, start : start + n * size].unflatten(1, (n, size)).mT)  # (B, size, copies)
+        found: list[list[Tensor]] = [[] for _ in copies]
         for weight, (out, given, kind, places) in zip(self.weights, self._pairs, strict=True):
             place, chosen = self._chosen[kind]
-            maps = copies[place][:, chosen.to(x.device)]
-            cubes = maps.reshape(*maps.shape[:2], *[d] * kind.rank).permute(0, 1, *[2 + each for each in places])
-            sizes = self.rep.parts[out][1].size(d), self.rep.parts[given][1].size(d)
-            products = torch.einsum("bkij,bmj->bkmi", cubes.reshape(*maps.shape[:2], *sizes), copies[given])
-            found[out] = found[out] + torch.einsum("nmk,bkmi->bni", weight, products)
-        return 0.1 * torch.cat([each.flatten(1) for each in found], -1).reshape(*batch, -1)
+            maps = copies[place].index_select(2, chosen.to(x.device)).unflatten(1, [d] * kind.rank)
+            found[out].append(self._product(weight, maps.permute(0, *[1 + each for each in places], -1), copies[given]))
+        sums = [functools.reduce(torch.add, some) if some else torch.zeros_like(c) for some, c in zip(found, copies, strict=True)]
+        return 0.1 * torch.cat([each.mT.flatten(1) for each in sums], -1).reshape(*batch, -1)
 
+    @staticmethod
+    def _product(weight: Tensor, maps: Tensor, signals: Tensor) -> Tensor:
+        """sum_mk w_nmk M_k x_m, in the order that takes fewer products: maps times signals first, or weights times signals.
 
-class EMLPBlock(nn.Module):
-    """x -> gate(L x + Bilinear(L x)) with L: rep_in -> gated(rep_out).
-
-    Shapes:
-        x: (..., size in)    returns: (..., size out)
-
-    References:
-        Finzi, Welling and Wilson (2021), arXiv:2104.09459, figure 3.
-
-    Example:
-        >>> from gnet.plugins.tensors import O, T
-        >>> EMLPBlock(4 * T(1), uniform_rep(128, O(3)), O(3))(torch.randn(2, 12)).shape
-        torch.Size([2, 128])
-    """
-
-    def __init__(self, rep_in: Rep, rep_out: Rep, group: GeneratedGroup, *, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        hidden = gated(rep_out, group)
-        self.group, self.action_in, self.action_out = group, rep_in, rep_out
-        self.linear = RepLinear(rep_in, hidden, group, generator=generator)
-        self.bilinear = Bilinear(hidden, group, generator=generator)
-        self.gate = GatedNonlinearity(rep_out, group)
-        self.in_shape = self.linear.in_shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
-        y = self.linear(x)
-        return self.gate(y + self.bilinear(y))
-
-
-class EMLP(nn.Module):
-    """The equivariant multilayer perceptron: blocks between hidden types of a given width, then a linear map.
-
-    Args:
-        ch: width of the hidden type, ``uniform_rep(ch, group)``; or a type, or one for each layer.
-        layers: number of blocks.
-
-    Shapes:
-        x: (..., size in)    returns: (..., size out)
-
-    Raises:
-        ConfigError: no layers, or another number of hidden types.
-
-    References:
-        Finzi, Welling and Wilson (2021), arXiv:2104.09459.
-
-    Example:
-        >>> from gnet.plugins.tensors import O, Embed, T
-        >>> net = EMLP(4 * T(1), T(0), Embed(O(2), 3), ch=128, layers=3)
-        >>> sum(p.numel() for p in net.parameters())
-        27523
-    """
-
-    def __init__(
-        self,
-        rep_in: Rep,
-        rep_out: Rep,
-        group: GeneratedGroup,
-        ch: int | Rep | Sequence[Rep] = 384,
-        layers: int = 3,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        if layers < 1:
-            raise ConfigError(f"expected layers >= 1, got {layers}")
-        hidden = [uniform_rep(ch, group)] * layers if isinstance(ch, int) else [ch] * layers if isinstance(ch, Rep) else list(ch)
-        if len(hidden) != layers:
-            raise ConfigError(f"expected one hidden type for each of {layers} layers, got {len(hidden)}")
-        self.group, self.action_in, self.action_out = group, rep_in, rep_out
-        steps = zip([rep_in, *hidden], hidden, strict=False)
-        self.blocks = nn.ModuleList(EMLPBlock(a, b, group, generator=generator) for a, b in steps)
-        self.last = RepLinear(hidden[-1], rep_out, group, generator=generator)
-        self.in_shape = (rep_in.size(group.dim),)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the network."""
-        for block in self.blocks:
-            x = block(x)
-        return self.last(x)
-
-
-def uniform_rep(ch: int, group: GeneratedGroup) -> Rep:
-    """A hidden type of ``ch`` entries, about as many in each rank.
-
-    While entries are left: r is the largest rank with (r + 1) d^r of them, and d^(r - s) copies of every rank s <= r are added.
-    Of groups whose dual is another type the copies of a rank are split over T(p, r - p) by binomial shares.
-
-    Raises:
-        ConfigError: ch < 1.
-
-    References:
-        The published code of Finzi, Welling and Wilson (2021), arXiv:2104.09459.
-
-    Example:
-        >>> from gnet.plugins.tensors import O
-        >>> uniform_rep(128, O(3))
-        Rep(38 T(0) + 12 T(1) + 3 T(2) + T(3))
-    """
-    if ch < 1:
-        raise ConfigError(f"expected ch >= 1, got {ch}")
-    d, copies = group.dim, dict[int, int]()
-    if d == 1:
-        return ch * T(0)  # all ranks have one entry
-    while ch > 0:
-        r = max(rank for rank in range(ch) if (rank + 1) * d**rank <= ch)
-        for s in range(r + 1):
-            copies[s] = copies.get(s, 0) + d ** (r - s)
-        ch -= (r + 1) * d**r
-    return sum((_split(copies[rank], rank, group) for rank in sorted(copies)), 0 * T(0))
-
-
-def _split(num: int, rank: int, group: GeneratedGroup) -> Rep:
-    """``num`` tensors of a rank over T(p, rank - p); what does not divide goes to the largest remainders."""
-    if rank == 0 or group.is_orthogonal:
-        return num * T(rank)
-    shares = [num * math.comb(rank, p) / 2**rank for p in range(rank, -1, -1)]
-    counts = [math.floor(share) for share in shares]
-    for place in sorted(range(rank + 1), key=lambda i: counts[i] - shares[i])[: num - sum(counts)]:
-        counts[place] += 1
-    return sum((counts[i] * T(rank - i, i) for i in range(rank + 1)), 0 * T(0))
+        Shapes:
+            weight: (n, m, k)    maps: (B, axes out, axes in, k)    signals: (B, size in, m)    returns: (B, size out, n)
+        """
+        (n, m, k), (num, size_in) = weight.shape, signals.shape[:2]
+        size_out = maps.numel() // max(num * size_in * k, 1) if num else 0
+        if m * (size_in + n) * size_out < n * (m + size_out) * size_in:
+            rows = maps.reshape(num, size_out, size_in, k).transpose(2, 3).reshape(num, size_out * k, size_in)
+            products = torch.bmm(rows, signals).reshape(num, size_out, k * m)
+            return products @ weight.permute(2, 1, 0).reshape(k * m, n)
+        mixed = (signals @ weight.permute(1, 2, 0).reshape(m, k * n)).reshape(num, size_in * k, n)
+        return torch.bmm(maps.reshape(num, size_out, size_in * k), mixed)
 
 
 def _starts(rep: Rep, d: int) -> list[int]:

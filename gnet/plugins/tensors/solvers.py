@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -281,12 +281,17 @@ def _dense(group: GeneratedGroup, part: Simple, solver: str) -> Tensor:
             f"svd takes constraints of up to {SVD_ENTRIES} entries, {part} of {group.name} has {count}; take 'eigh'"
         )
     unit = torch.eye(n, dtype=group.dtype)
-    rows = [weight * (part.act(g, unit).mT - unit) for g, weight in weighted]
-    rows += [derived(part, A, unit).mT for A in algebra]
+
+    def rows() -> Iterator[Tensor]:  # one after the other: all of them together are that many times larger than their Gram matrix
+        for g, weight in weighted:
+            yield weight * (part.act(g, unit).mT - unit)
+        for A in algebra:
+            yield derived(part, A, unit).mT
+
     if solver == "svd":
-        return null_space(rows, n, group.dtype).mT
+        return null_space(list(rows()), n, group.dtype).mT
     gram = torch.zeros(n, n, dtype=group.dtype)
-    for row in rows:
+    for row in rows():
         gram += row.mH @ row
     values, vectors = torch.linalg.eigh(gram)
     return vectors[:, values <= EIGENVALUE_CUT * max(float(values[-1]), 1.0)]

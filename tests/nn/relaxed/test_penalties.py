@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, GroupError, ShapeError
-from gnet.groups import TRIVIAL_ACTION, MatrixGroup, PermutationGroup, SymmetricGroup
+from gnet.groups import TRIVIAL_ACTION, GeneratedGroup, MatrixGroup, PermutationGroup, SymmetricGroup
 from gnet.measures import equivariance_error
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear, Propagate
 from gnet.nn.relaxed import Penalised, equivariance_penalty, linear_penalty, penalty
 from gnet.nn.relaxed.moving import error_at
-from gnet.plugins.tensors import U
+from gnet.plugins.tensors import D, U
 from tests.nn.relaxed.cases import DIHEDRAL, EDGES, FINER, GROUP, TRIVIAL, WHOLE, by_elements, made, scrambled, signals
 
 
@@ -98,6 +98,49 @@ def test_a_gradient_can_be_stopped(rng):
     assert float((both - one).norm()) > 0.1 * float(both.norm())
     target = error_at(net, g, x, (), net(x).detach(), GROUP, None, None)
     torch.testing.assert_close(gradients[1], torch.autograd.grad(target, list(net.parameters())))
+
+
+def gradients_of_both(net: nn.Module, x: Tensor, group, elements: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the mean over given elements: of the whole penalty, and of the stopped one."""
+    chosen = group.sampled_by(lambda num, generator: elements)
+    found = []
+    for stops in (False, True):
+        loss = equivariance_penalty(net, x, chosen, num_samples=len(elements), stop_gradient=stops)
+        found.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, list(net.parameters()))]))
+    return found[0], found[1]
+
+
+def unlike(half: Tensor, whole: Tensor) -> float:
+    return float((half - whole / 2).norm() / whole.norm())
+
+
+@pytest.mark.parametrize("is_linear", [True, False], ids=["linear", "tanh"])
+@pytest.mark.parametrize("name", ["turns and mirrors", "nodes"])
+def test_a_stopped_gradient_is_half_of_the_whole_in_mean(name, is_linear, rng):
+    """With (T_g f)(x) = g^-1 f(g x) unitary: 2 (2 f - T_g f - T_g^* f) and 2 (f - T_g^* f), in mean 4 and 2 (f - Q f)."""
+    if name == "nodes":
+        group, points, sizes = DIHEDRAL, signals(3, 6, 1, rng=rng), (1, 4, 1)
+        crooked = EquivariantLinear(TRIVIAL, 1, 1, generator=rng).double()
+        net = crooked if is_linear else GNet(TRIVIAL, *sizes, act="tanh").double()
+    else:
+        group, points = D(5), signals(3, 2, rng=rng)
+        net = nn.Linear(2, 2).double() if is_linear else nn.Sequential(nn.Linear(2, 7), nn.Tanh(), nn.Linear(7, 2)).double()
+    net, elements = scrambled(net, rng), torch.stack(list(group.elements()))
+    x = torch.cat([group.action(g, points) for g in elements])  # which no element changes, as a set
+    whole, half = gradients_of_both(net, x, group, elements)
+    assert unlike(half, whole) < 1e-12 and float(whole.norm()) > 1e-3
+    # Neither of one element that is not its own inverse, nor on inputs that the group changes.
+    single = next(g for g in elements if not torch.allclose(group.compose(g, g), group.identity))
+    assert unlike(*reversed(gradients_of_both(net, x, group, single[None]))) > 1e-3
+    assert unlike(*reversed(gradients_of_both(net, points, group, elements))) > 1e-3
+
+
+def test_a_stopped_gradient_is_not_half_of_it_for_other_actions(rng):
+    """The liar: a skewed basis, in which the action keeps no lengths."""
+    skewed = GeneratedGroup("C3, skewed", [torch.tensor([[0.0, -1.0], [1.0, -1.0]])])
+    x = torch.cat([signals(3, 2, rng=rng) @ g.mT for g in skewed.elements()])
+    net = scrambled(nn.Linear(2, 2).double(), rng)
+    assert unlike(*reversed(gradients_of_both(net, x, skewed, skewed.elements()))) > 1e-3
 
 
 def test_complex_outputs_have_real_penalties(rng):

@@ -282,13 +282,6 @@ def test_settings_that_cannot_be():
         invariant_tensors(SO(5), 5, 0, "svd")
 
 
-def test_maps_of_pairs_are_quick_for_every_group():
-    for name, row in TABLE.items():
-        assert HomSpace(T(2), T(2), group(name)).dim == (
-            row.ranks[4] if group(name).is_orthogonal and not group(name).dtype.is_complex else row.double
-        )
-
-
 def test_sparse_bases_span_the_same_space():
     basis = invariant_tensors(O(3), 4)
     sparse = sparsify(basis)
