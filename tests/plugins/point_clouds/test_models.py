@@ -1,0 +1,219 @@
+"""Models of the invariants: exactly invariant, equal to plain references, and the liars that are not."""
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import DeepSetsAggregation, GCNConv, GraphConv
+
+from gnet import SymmetricGroup, equivariance_error
+from gnet.errors import ConfigError, ShapeError
+from gnet.groups import TRIVIAL_ACTION, Action
+from gnet.plugins.point_clouds import (
+    CloudDeepSet,
+    ConjInvariantDeepSet,
+    DeepSet,
+    GramGNN,
+    cloud_invariants,
+    gram_gnn,
+    gram_graph,
+    matrix_invariants,
+)
+from gnet.plugins.point_clouds.sets import FeatureScale, ScalarExpansion
+from gnet.plugins.tensors import O as Orthogonal
+
+CONJUGATION = Action("conjugation", lambda g, X: X[..., g.argsort(), :][..., g.argsort()])
+
+
+def seeded(rng: torch.Generator, make, *args, **options) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(10**6, (), generator=rng)))
+        return make(*args, **options).double()
+
+
+def symmetric(num: int, n: int, rng: torch.Generator) -> torch.Tensor:
+    X = torch.randn(num, n, n, dtype=torch.float64, generator=rng)
+    return X + X.mT
+
+
+# --- sets ---
+
+
+@pytest.mark.parametrize("aggr", ["mean", "sum"])
+def test_a_deep_set_is_the_one_of_pyg(aggr, rng):
+    """PyG's sums; with the mean it is PyG's on a sum divided by the size."""
+    ours = seeded(rng, DeepSet, 3, 5, aggr)
+    x = torch.randn(7, 3, dtype=torch.float64, generator=rng)
+    index = torch.tensor([0, 1, 1, 0, 2, 1, 0])
+    sizes = index.bincount()[:, None]
+    if aggr == "sum":
+        theirs = DeepSetsAggregation(ours.local_nn, ours.global_nn)(x, index)
+    else:
+        theirs = ours.global_nn(DeepSetsAggregation(ours.local_nn)(x, index) / sizes)
+    torch.testing.assert_close(ours(x, index, 3), theirs)
+    for number in range(3):
+        torch.testing.assert_close(ours(x[index == number]), theirs[number])
+
+
+def test_pyg_sums_whatever_the_size(rng):
+    """Why there is a set network of our own: twice the same set has another sum, and the same mean."""
+    ours = seeded(rng, DeepSet, 1, 4)
+    x = torch.randn(6, 1, dtype=torch.float64, generator=rng)
+    twice, once = torch.cat([x, x]), torch.zeros(12, dtype=torch.long)
+    torch.testing.assert_close(ours(twice), ours(x))
+    pyg = DeepSetsAggregation(ours.local_nn, ours.global_nn)
+    assert bool(((pyg(twice, once) - pyg(x, once[:6])).abs() > 1e-6).any())
+
+
+def test_expansion_and_scale():
+    found = ScalarExpansion(0.5)(torch.tensor([[1.0]]))
+    assert found.shape == (1, 99)
+    torch.testing.assert_close(found[0, [0, 49, 51, 98]], torch.sigmoid(torch.tensor([51.0, 2.0, 0.0, -47.0])))
+    scale = FeatureScale(2).fit(torch.tensor([[[1.0, 5.0], [3.0, 5.0]]]))
+    assert scale(torch.tensor([[3.0, 6.0]])).tolist() == [[1.0, 1.0]]  # the second did not vary
+    with pytest.raises(ShapeError, match=r"expected data \(\.\.\., 2\), got \(4, 3\)"):
+        scale.fit(torch.zeros(4, 3))
+    with pytest.raises(ConfigError, match="theta > 0"):
+        ScalarExpansion(0.0)
+    with pytest.raises(ConfigError, match="aggr 'mean' or 'sum'"):
+        DeepSet(1, 4, "max")
+
+
+# --- symmetric matrices ---
+
+
+@pytest.mark.parametrize("expansion", [None, 0.3])
+@pytest.mark.parametrize("aggr", ["mean", "sum"])
+def test_matrices_under_permutations(expansion, aggr, rng):
+    X = symmetric(4, 5, rng)
+    f = seeded(rng, ConjInvariantDeepSet, 6, 3, aggr, expansion).fit_scales(X)
+    error = equivariance_error(f, X, SymmetricGroup(5), action_in=CONJUGATION, action_out=TRIVIAL_ACTION, generator=rng)
+    assert error.relative < 1e-12
+    assert bool((f(X).std(0) > 1e-9).all())
+    torch.testing.assert_close(f.of_invariants(matrix_invariants(X)), f(X))
+    f(X).square().sum().backward()
+    assert all(p.grad is not None for p in f.parameters())
+
+
+def test_a_row_that_is_named_breaks_it(rng):
+    """The liar: the first row is read apart."""
+    X = symmetric(4, 5, rng)
+    f = seeded(rng, ConjInvariantDeepSet, 6, 3)
+    error = equivariance_error(
+        lambda X: f(X) + X[:, 0, :3], X, SymmetricGroup(5), action_in=CONJUGATION, action_out=TRIVIAL_ACTION, generator=rng
+    )
+    assert error.relative > 0.1
+
+
+def test_without_the_mixed_sum_shuffles_are_not_seen(rng):
+    X = symmetric(1, 4, rng)[0]
+    lying = X.clone()
+    lying[0, 1] = lying[1, 0] = X[2, 3]
+    lying[2, 3] = lying[3, 2] = X[0, 1]
+    blind, seeing = (seeded(rng, ConjInvariantDeepSet, 6, 3, mixed=mixed) for mixed in (False, True))
+    torch.testing.assert_close(blind(X), blind(lying))
+    assert bool(((seeing(X) - seeing(lying)).abs() > 1e-9).any())
+
+
+def test_matrices_of_different_sizes(rng):
+    matrices = [symmetric(1, n, rng)[0] for n in (3, 2, 5, 1)]
+    f = seeded(rng, ConjInvariantDeepSet, 6, 2).fit_scales(matrices)
+    together = f(matrices)
+    for X, found in zip(matrices[:3], together, strict=False):
+        torch.testing.assert_close(f(X), found)
+    assert together.shape == (4, 2) and bool(together.isfinite().all())
+    entries = torch.cat([torch.diagonal(X) for X in matrices])
+    torch.testing.assert_close(f.scales[0].mean, entries.mean()[None], check_dtype=False)
+    with pytest.raises(ShapeError, match="at least one matrix"):
+        f([])
+    with pytest.raises(ConfigError, match="out_channels >= 1"):
+        ConjInvariantDeepSet(4, 0)
+
+
+# --- clouds ---
+
+
+@pytest.mark.parametrize("make", [lambda: CloudDeepSet(6, 4, k=2), lambda: GramGNN(6, 4)], ids=["centroids", "graph"])
+def test_clouds_under_rotations_and_orders(make, rng):
+    V = torch.randn(3, 9, 3, dtype=torch.float64, generator=rng)
+    f = seeded(rng, make).fit_scales(V)
+    assert equivariance_error(f, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng, num_samples=8).relative < 1e-10
+    perm = torch.randperm(9, generator=rng)
+    torch.testing.assert_close(f(V[:, perm]), f(V), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(f(V[None])[0, 1], f(V[1]), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(f.of_invariants(f.invariants(V)), f(V))
+    # The liar sees a coordinate.
+    assert (
+        equivariance_error(
+            lambda V: f(V) + V[:, 0, :1], V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng, num_samples=8
+        ).relative
+        > 0.01
+    )
+    assert bool(((f(V[:, perm] + V[:, :1]) - f(V)).abs() > 1e-6).any())
+
+
+def test_scales_are_those_of_the_clouds(rng):
+    V = 5 * torch.randn(20, 9, 3, dtype=torch.float64, generator=rng)
+    f = seeded(rng, CloudDeepSet, 6, 4).fit_scales(V)
+    gram, rows = cloud_invariants(V, "kmeans")
+    for scale, values in zip(f.scales, (gram.flatten(-2), rows), strict=True):
+        scaled = scale(values).reshape(-1, values.shape[-1])
+        assert float(scaled.mean(0).abs().max()) < 1e-6 and float((scaled.std(0, correction=0) - 1).abs().max()) < 1e-6
+    with pytest.raises(ShapeError, match="invariants of k=3 centroids, got 2"):
+        f.of_invariants(cloud_invariants(V, "kmeans", 2))
+    with pytest.raises(ConfigError, match="out_channels and k >= 1"):
+        CloudDeepSet(4, 2, k=0)
+
+
+# --- graphs ---
+
+
+def test_the_graph_has_products_on_its_edges(rng):
+    V = torch.randn(2, 5, 3, dtype=torch.float64, generator=rng)
+    graph = gram_graph(V)
+    assert (graph.num_graphs, graph.num_nodes, graph.num_edges) == (2, 10, 40)
+    torch.testing.assert_close(graph.x[:, 0], V.square().sum(-1).flatten())
+    points = V.reshape(10, 3)
+    sources, targets = graph.edge_index
+    torch.testing.assert_close(graph.edge_weight, (points[sources] * points[targets]).sum(-1))
+    assert bool((sources != targets).all()) and torch.equal(graph.batch[sources], graph.batch[targets])
+    with pytest.raises(ShapeError, match=r"\(n, d\) or \(B, n, d\)"):
+        gram_graph(V[None])
+
+
+def test_any_graph_model_becomes_invariant(rng):
+    V = torch.randn(3, 6, 3, dtype=torch.float64, generator=rng)
+    conv = seeded(rng, GraphConv, 1, 4)
+    for readout in ("mean", "sum"):
+        found = gram_gnn(V, conv, readout)
+        assert (
+            equivariance_error(lambda V, r=readout: gram_gnn(V, conv, r), V, Orthogonal(3), action_out=TRIVIAL_ACTION).relative
+            < 1e-12
+        )
+        torch.testing.assert_close(gram_gnn(V[:, [5, 3, 1, 0, 2, 4]], conv, readout), found)
+        torch.testing.assert_close(gram_gnn(V[1], conv, readout), found[1])
+    per_point = gram_gnn(V, conv, None)
+    assert per_point.shape == (3, 6, 4)
+    torch.testing.assert_close(gram_gnn(V.flip(1), conv, None), per_point.flip(1))
+    opposite = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)  # degrees of -3, as the docstring warns
+    assert bool(gram_gnn(opposite, seeded(rng, GCNConv, 1, 4)).isnan().any())
+    with pytest.raises(ConfigError, match="expected readout"):
+        gram_gnn(V, conv, "max")
+    with pytest.raises(ShapeError, match="one output for each of 18 points"):
+        gram_gnn(V, lambda x, edge_index, edge_weight: x[:3])
+
+
+def test_the_dense_net_is_the_sparse_one(rng):
+    V = torch.randn(3, 6, 2, dtype=torch.float64, generator=rng)
+    dense = seeded(rng, GramGNN, 5, 4, 3)
+    sparse = [GraphConv(layer.in_channels, layer.out_channels).double() for layer in dense.layers]
+    for one, other in zip(sparse, dense.layers, strict=True):
+        one.load_state_dict(other.state_dict())
+
+    def model(x, edge_index, edge_weight):
+        for layer in sparse:
+            x = nn.functional.silu(layer(x, edge_index, edge_weight / 6))
+        return x
+
+    torch.testing.assert_close(dense(V), dense.readout(gram_gnn(V, model)))
+    with pytest.raises(ConfigError, match="channels and layers >= 1"):
+        GramGNN(4, 2, 0)
