@@ -175,8 +175,8 @@ def chunk_errors(hamiltonian: nn.Module, constants: Tensor, chunks: Tensor) -> T
 class DimensionlessPendulum(Simulation):
     """Trains both Hamiltonians in one place and measures in three: the same law, other kilograms, larger constants.
 
-    Cosines of a momentum near zero turn fast, so that learned paths may diverge within a chunk: such a pendulum is left out of
-    that step of training, and counted. In tests the error of a path is 1 from where it diverges.
+    Where a learned path diverges within a chunk, the pendulum is left out of that step of training, and counted. In tests the
+    error of a path is 1 from where it diverges.
 
     Args:
         models: "dimensional", "dimensionless".
