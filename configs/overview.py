@@ -257,7 +257,7 @@ CONFIGS = (
         "scalars .009 (N-ODE), .005 (HNN); O(2) .020, .012; MLP .048, .028",
         "made on demand",
         by_hand=(
-            "`--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) not run yet; MLP .085, .059; in full not run: about 12 h",
+            "`--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) .040, .047; MLP .085, .059; in full not run: about 12 h",
             "1",
             "11 min",
         ),
