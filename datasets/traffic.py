@@ -103,10 +103,8 @@ def sensor_graph(adj: Tensor, pos: Tensor, threshold: float = 0.0, symmetric: bo
     edges = ((adj > 0) & (adj >= threshold)).nonzero().T
     if len(adj) > 1 and not (edges[0] != edges[1]).any():
         largest = float((adj - adj.diag().diag()).max())
-        fix = f"take a threshold of at most {largest:g}" if largest > 0 else "its rows are from, its columns to"
-        raise DataError(
-            f"expected edges of weight >= {threshold:g} between sensors, got loops alone: the largest is {largest:g}; {fix}"
-        )
+        fix = f"take a threshold of at most {largest:g}" if largest > 0 else "convert the file again"
+        raise DataError(f"expected weights of at least {threshold:g} between sensors, got {largest:g} at the most; {fix}")
     make = symmetric_graph if symmetric else directed_graph
     return make(edges, adj[edges[0], edges[1]], len(adj), pos)
 

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,9 @@ class RepLinear(nn.Module):
 
     bias: nn.Parameter | None
 
+    _shared: tuple[Tensor, Tensor | None] | None = None
+    """W and b within ``shared_maps``; copies and pickles are without."""
+
     def __init__(
         self,
         rep_in: Rep,
@@ -57,7 +61,6 @@ class RepLinear(nn.Module):
         self.maps, self.constants = HomSpace(rep_in, rep_out, group, solver), HomSpace(T(0), rep_out, group, solver)
         self.weight = nn.Parameter(torch.empty(self.maps.dim))
         self.register_parameter("bias", nn.Parameter(torch.empty(self.constants.dim)) if bias else None)
-        self._shared: tuple[Tensor, Tensor | None] | None = None
         self.reset_parameters(generator)
 
     @property
@@ -112,6 +115,16 @@ class RepLinear(nn.Module):
         weight, bias = self._shared or (self.dense(), self.dense_bias())
         return nn.functional.linear(x, weight, bias)
 
+    def shares(self, is_trained: bool) -> bool:
+        """Whether ``shared_maps`` has made W and b already, with gradients where they are wanted."""
+        if self._shared is None or not is_trained:
+            return self._shared is not None
+        with_gradient = any(each is not None and each.requires_grad for each in self._shared)
+        return with_gradient or not any(each.requires_grad for each in self.parameters())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_shared"}
+
     def __repr__(self) -> str:
         plural = "" if self.num_weights == 1 else "s"
         types = f"{self.rep_in.name} -> {self.rep_out.name}"
@@ -122,8 +135,9 @@ class RepLinear(nn.Module):
 def shared_maps(net: Callable[..., object]) -> Iterator[None]:
     """Within it each ``RepLinear`` of a net makes W and b once, and not at every call: for nets that a solver calls many times.
 
-    Gradients of all calls meet in that W. Weights that change within are not seen until the end. Other functions than modules
-    have no such layers.
+    Gradients of all calls meet in that W, so that one ``backward`` serves them all and a second needs ``retain_graph=True``.
+    Weights that change within, in value, dtype or place, are not seen until the end. Copies and pickles of the net have their
+    own weights. One thread at a time may use the net. Other functions than modules have no such layers.
 
     Example:
         >>> from gnet.plugins.tensors import O, T
@@ -134,8 +148,9 @@ def shared_maps(net: Callable[..., object]) -> Iterator[None]:
         True
     """
     parts = net.modules() if isinstance(net, nn.Module) else ()
-    layers = [each for each in parts if isinstance(each, RepLinear) and each._shared is None]
     is_trained = torch.is_grad_enabled()
+    layers = [each for each in parts if isinstance(each, RepLinear) and not each.shares(is_trained)]
+    before = [each._shared for each in layers]
     try:
         # Not as tensors of inference mode, in which a gradient with respect to x could not be taken.
         with torch.inference_mode(False), torch.set_grad_enabled(is_trained):
@@ -143,8 +158,8 @@ def shared_maps(net: Callable[..., object]) -> Iterator[None]:
                 layer._shared = layer.dense(), layer.dense_bias()
         yield
     finally:
-        for layer in layers:
-            layer._shared = None
+        for layer, kept in zip(layers, before, strict=True):
+            layer._shared = kept
 
 
 def gated(rep: Rep, group: GeneratedGroup) -> Rep:

@@ -175,7 +175,6 @@ RULES: dict[str, Rule] = {
     **_each("var", squared, ONE),
     **_each("lt le gt ge eq ne equal atan2", pure),
     **_each("sign isnan isinf isfinite argmax argmin argsort count_nonzero numel", any_units, ONE),
-    **_each("cosine_similarity", any_units, ("x1", "x2")),
 }
 """Functions of torch that units go through, by name; powers are beside them. All others take pure numbers."""
 
@@ -196,5 +195,6 @@ INSTEAD = {
     "sort": "torch.argsort",
     "prod": "the product *",
     "round": "a quotient, which can be rounded",
+    "cosine_similarity": "linalg_vecdot over the norms; that function takes norms below 1e-8 of whatever unit for zero",
 }
 """What units do go through, in place of functions that refuse them."""

@@ -200,7 +200,8 @@ class Quantity:
             >>> area.power(0.5), area[None].power(Fraction(1, 4), rational=True)
             (Quantity(3., 'm'), Quantity([1.7321], 'm^(1/2)'))
         """
-        p = Fraction(exact(power))
+        # Units need an exact exponent; a pure number takes the one that was given.
+        p = Fraction(exact(power)) if any(self.u) else Fraction(power)
         u = [exact(p * each) for each in self.u]
         if not rational and (wrong := [each for each in u if isinstance(each, Fraction)]):
             raise UnitsError(f"({self.unit})^({p}) has the fractional exponent {wrong[0]}; power(p, rational=True) allows it")

@@ -105,10 +105,11 @@ def test_several_dilations_are_a_sum(rng):
 
 def test_white_noise_keeps_its_size(rng):
     for sig in (MIXED, VECTORS):
-        layer = ConvContract(sig, MIXED, generator=rng)
-        y = layer(torch.randn(8, sig.size, 32, 32, generator=rng)).detach()
+        # One layer of few filters is far from the mean of many.
+        layers = [ConvContract(sig, MIXED, generator=rng) for _ in range(60)]
+        y = torch.cat([layer(torch.randn(2, sig.size, 16, 16, generator=rng)).detach() for layer in layers])
         for (k, p), block in MIXED.blocks(y):
-            assert 0.3 < float(block.square().mean()) < 3, (k, p)
+            assert 0.6 < float(block.square().mean()) < 1.5, (k, p)
 
 
 # --- laws ---

@@ -1,5 +1,8 @@
 """The quick ways of layers against the written sums: products in either order, gates by lookup, maps made once for many calls."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -170,3 +173,28 @@ def test_shared_maps_end_with_the_block(rng):
     assert layer._shared is None
     with shared_maps(torch.sin):  # a function has none
         pass
+
+
+def test_maps_without_gradients_are_not_those_of_a_training_inside(rng):
+    layer = RepLinear(2 * T(1), T(0) + T(1), O(3), generator=rng).double()
+    x = torch.randn(5, 6, dtype=torch.float64, generator=rng)
+    with torch.no_grad(), shared_maps(layer):
+        assert not layer(x).requires_grad
+        with torch.enable_grad(), shared_maps(layer):
+            assert torch.autograd.grad(layer(x).sum(), layer.bias)[0].abs().min() > 0
+        assert not layer(x).requires_grad
+    assert layer._shared is None
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_copies_and_pickles_have_weights_of_their_own(is_trained, rng):
+    layer = RepLinear(2 * T(1), T(0) + T(1), O(3), generator=rng).double()
+    x = torch.randn(5, 6, dtype=torch.float64, generator=rng)
+    with torch.set_grad_enabled(is_trained), shared_maps(layer):
+        others = copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
+    for other in others:
+        torch.testing.assert_close(other(x), layer(x))
+        with torch.no_grad():
+            other.weight.mul_(2)
+        assert not torch.allclose(other(x), layer(x))
+        assert other(x).requires_grad
