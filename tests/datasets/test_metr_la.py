@@ -233,7 +233,7 @@ class TestGraph:
         assert len(sensor_graph(torch.as_tensor(ADJ), torch.zeros(N, 2), threshold=0.6).edge_weight) == 2 + N
 
     def test_a_graph_without_an_edge_is_refused(self, make):
-        with pytest.raises(DataError, match="0.95 between sensors, got 0.9 at the most; take a threshold of at most 0.9"):
+        with pytest.raises(DataError, match=r"0.95 between sensors, got 0.9 at the most; take a threshold of at most 0.9"):
             make(graph="sparse", threshold=0.95).setup()
         with pytest.raises(DataError, match="got 0 at the most; convert the file again"):
             sensor_graph(torch.eye(3), torch.zeros(3, 2))

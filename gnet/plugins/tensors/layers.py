@@ -297,7 +297,7 @@ class Bilinear(nn.Module):
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}), got {tuple(x.shape)}")
         d, batch = self.group.dim, x.shape[:-1]
-        copies, rows = [], x.reshape(-1, x.shape[-1])
+        copies, rows = [], x.reshape(math.prod(batch), x.shape[-1])
         for (n, part), start in zip(self.rep.parts, self._starts, strict=True):
             size = part.size(d)
             copies.append(rows[:, start : start + n * size].unflatten(1, (n, size)).mT)  # (B, size, copies)
@@ -307,7 +307,7 @@ class Bilinear(nn.Module):
             maps = copies[place].index_select(2, chosen.to(x.device)).unflatten(1, [d] * kind.rank)
             found[out].append(self._product(weight, maps.permute(0, *[1 + each for each in places], -1), copies[given]))
         sums = [functools.reduce(torch.add, some) if some else torch.zeros_like(c) for some, c in zip(found, copies, strict=True)]
-        return 0.1 * torch.cat([each.mT.flatten(1) for each in sums], -1).reshape(*batch, -1)
+        return 0.1 * torch.cat([each.mT.flatten(1) for each in sums], -1).reshape(x.shape)
 
     @staticmethod
     def _product(weight: Tensor, maps: Tensor, signals: Tensor) -> Tensor:
@@ -317,7 +317,7 @@ class Bilinear(nn.Module):
             weight: (n, m, k)    maps: (B, axes out, axes in, k)    signals: (B, size in, m)    returns: (B, size out, n)
         """
         (n, m, k), (num, size_in) = weight.shape, signals.shape[:2]
-        size_out = maps.numel() // max(num * size_in * k, 1) if num else 0
+        size_out = math.prod(maps.shape[1:-1]) // size_in
         if m * (size_in + n) * size_out < n * (m + size_out) * size_in:
             rows = maps.reshape(num, size_out, size_in, k).transpose(2, 3).reshape(num, size_out * k, size_in)
             products = torch.bmm(rows, signals).reshape(num, size_out, k * m)

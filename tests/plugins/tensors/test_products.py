@@ -198,3 +198,9 @@ def test_copies_and_pickles_have_weights_of_their_own(is_trained, rng):
             other.weight.mul_(2)
         assert not torch.allclose(other(x), layer(x))
         assert other(x).requires_grad
+
+
+def test_empty_batches_stay_empty():
+    net = EMLP(4 * T(1), T(0), O(3), ch=20, layers=1)
+    for batch in ((0,), (3, 0), (0, 2)):
+        assert net(torch.ones(*batch, 12)).shape == (*batch, 1)
