@@ -14,7 +14,7 @@ from gnet.plugins.scalars.products import check_vectors
 SYMMETRY = 1e-6
 """How far a matrix may be from its transpose, relative to its largest entry."""
 TIE = 16.0
-"""Lengths of two centroids count as the same within so many roundings."""
+"""Lengths of two centroids, and of two points that k-means could start from, count as the same within so many roundings."""
 
 Mode = Literal["gram", "kmeans", "generators"]
 
@@ -131,7 +131,7 @@ def cloud_invariants(
     Args:
         mode: "gram": ``matrix_invariants`` of V V^T, O(n^2) numbers. "kmeans": products with k centroids of the cloud itself, and
             of these with each other, O(n k); clusters start from the longest point and those farthest, so that neither rotations
-            nor the order of points matter. "generators": ``field_generators``, for tests on small clouds.
+            nor the order of points matter. On a sphere there is no longest point, and nothing to start from. "generators": ``field_generators``, for tests on small clouds.
         k: of "kmeans"; d by default, which determines the cloud where the centroids are independent.
 
     Shapes:
@@ -140,7 +140,8 @@ def cloud_invariants(
     Raises:
         ConfigError: another mode, or k without "kmeans".
         ShapeError: no cloud, or fewer than k points.
-        DegenerateInputError: two centroids that are the same, or equally long, so that their order is not defined.
+        DegenerateInputError: two centroids that are the same, or equally long, so that their order is not defined; two points
+            that are both longest, or both farthest from the starts before, within 16 roundings.
 
     References:
         Blum-Smith, Huang, Cuturi and Villar (2024), arXiv:2405.08097.
@@ -170,7 +171,7 @@ def ordered_centroids(V: Tensor, k: int) -> Tensor:
 
     Raises:
         ShapeError: fewer than k points, or k < 1.
-        DegenerateInputError: two that are the same or equally long.
+        DegenerateInputError: two that are the same or equally long, or two points to start from.
 
     Example:
         >>> ordered_centroids(torch.tensor([[0.0], [1.0], [10.0], [12.0]]), 2)
@@ -179,12 +180,36 @@ def ordered_centroids(V: Tensor, k: int) -> Tensor:
     """
     if k < 1:
         raise ShapeError(f"expected k >= 1 centroids, got {k}")
+    if not V.numel() and V.shape[-2] >= k:
+        return V[..., :k, :]
     centroids = kmeans_centroids(V, k)
+    _check_start(V.detach(), k)
     lengths = centroids.detach().norm(dim=-1)
     gaps = lengths[..., 1:] - lengths[..., :-1]
     if bool((gaps <= TIE * torch.finfo(V.dtype).eps * lengths[..., 1:]).any()):
         raise DegenerateInputError(f"expected {k} centroids of different lengths, got two that are equally long; take another k")
     return centroids
+
+
+def _check_start(V: Tensor, k: int) -> None:
+    """Raise where rounding or the order of points decides which of them the k clusters start from."""
+    if k == 1:  # all points are one cluster, from wherever it starts
+        return
+    values = V.norm(dim=-1)
+    # Rounding of squared distances grows with squared lengths, whatever the distance.
+    rounding = TIE * torch.finfo(V.dtype).eps * values.amax(-1, keepdim=True).square()
+    nearest = torch.full_like(values, torch.inf)
+    for start in range(k):
+        top, place = values.max(-1, keepdim=True)
+        chosen = V.gather(-2, place[..., None].expand(*place.shape, V.shape[-1]))
+        apart = (V - chosen).norm(dim=-1)
+        # One point that stands in the cloud twice is the same start.
+        if bool((((top - values) * top <= rounding) & (apart * top > rounding)).any()):
+            what = "longest" if not start else "farthest from the starts before"
+            raise DegenerateInputError(
+                f"expected one point to start a cluster from, got two that are {what}; take mode='gram', or float64 if they differ"
+            )
+        values = nearest = torch.minimum(nearest, apart)
 
 
 def _lexicographic(rows: Tensor) -> Tensor:

@@ -143,6 +143,30 @@ def test_a_start_by_index_would_see_the_order(rng):
     assert float((first - other).abs().max()) > 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_of_a_sphere_have_no_start(dtype, rng):
+    V = torch.nn.functional.normalize(torch.randn(4, 12, 3, dtype=dtype, generator=rng), dim=-1)
+    with pytest.raises(DegenerateInputError, match="one point to start a cluster from, got two that are longest"):
+        cloud_invariants(V, "kmeans")
+    centred = torch.randn(4, 12, 3, dtype=dtype, generator=rng)
+    centred[2] = V[2]  # one of a batch
+    with pytest.raises(DegenerateInputError, match="longest"):
+        cloud_invariants(centred, "kmeans")
+    assert cloud_invariants(V, "kmeans", 1).rows.shape == (4, 12, 1)  # one cluster needs no start
+    other = V.double() * torch.linspace(0.5, 1.0, 12, dtype=torch.float64)[:, None]
+    assert cloud_invariants(other, "kmeans").rows.shape == (4, 12, 3)
+
+
+def test_two_farthest_points_are_no_start():
+    V = torch.tensor([[3.0, 0.0], [-1.0, 2.0], [-1.0, -2.0], [0.5, 0.3], [0.1, 0.4]], dtype=torch.float64)
+    with pytest.raises(DegenerateInputError, match="two that are farthest from the starts before"):
+        cloud_invariants(V, "kmeans")
+    # The longest point may stand in the cloud twice: both are one start.
+    V[1] = V[0]
+    found = numbers(cloud_invariants(V, "kmeans"))
+    torch.testing.assert_close(numbers(cloud_invariants(V.flip(0), "kmeans")), found, **DOUBLE)
+
+
 def test_rows_that_tie_are_ordered_by_the_next_column():
     from gnet.plugins.point_clouds.invariants import _lexicographic
 
@@ -167,7 +191,7 @@ def test_clouds_that_have_no_invariants():
     with pytest.raises(DegenerateInputError, match="two that are the same"):
         cloud_invariants(torch.ones(4, 2), "kmeans")
     with pytest.raises(DegenerateInputError, match="two that are equally long"):
-        cloud_invariants(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "kmeans")
+        cloud_invariants(torch.tensor([[4.0, 0.0], [2.0, 0.0], [-3.5, 0.0], [-2.5, 0.0]]), "kmeans")
     with pytest.raises(ConfigError, match="expected mode 'gram', 'kmeans' or 'generators', got 'pca'"):
         cloud_invariants(V, "pca")
     with pytest.raises(ConfigError, match="mode='gram' has no centroids"):
