@@ -12,7 +12,7 @@ from gnet.plugins.scalars.anchors import kmeans_centroids
 from gnet.plugins.scalars.products import check_vectors
 
 SYMMETRY = 1e-6
-"""How far a matrix may be from its transpose, relative to its largest entry."""
+"""How far each matrix may be from its transpose, relative to its largest entry."""
 TIE = 16.0
 """Lengths of two centroids, and of two points that k-means could start from, count as the same within so many roundings."""
 
@@ -59,7 +59,8 @@ def matrix_invariants(X: Tensor) -> MatrixInvariants:
         X: (..., n, n)
 
     Raises:
-        ShapeError: no square matrix of real floating numbers, or one that is not symmetric.
+        ShapeError: no square matrix of finite real floating numbers, or one that is farther from its transpose than 1e-6 of its
+            largest entry; nearer ones count as (X + X^T) / 2.
 
     References:
         Blum-Smith, Huang, Cuturi and Villar (2024), arXiv:2405.08097. Their notebook on distances counts the diagonal among the
@@ -87,15 +88,17 @@ def matrix_entries(X: Tensor) -> MatrixInvariants:
     X = check_symmetric(X)
     diagonal = torch.diagonal(X, dim1=-2, dim2=-1)
     rows, columns = torch.triu_indices(X.shape[-1], X.shape[-1], 1, device=X.device)
-    others = X.sum(-1) - diagonal
+    others = (X - torch.diag_embed(diagonal)).sum(-1)  # row sums less the diagonal would cancel where it is large
     return MatrixInvariants(diagonal, X[..., rows, columns], (diagonal * others).sum(-1, keepdim=True))
 
 
 def check_symmetric(X: Tensor) -> Tensor:
-    """``X``, if it is a symmetric matrix, or a batch of such.
+    """The symmetric part of ``X``, if that is all of it but rounding: of a matrix, or of each of a batch.
+
+    So what is computed from it is invariant to rounding, also where ``X`` is not quite symmetric.
 
     Raises:
-        ShapeError: it is not.
+        ShapeError: it is not symmetric, or has NaN or infinite entries.
 
     Example:
         >>> check_symmetric(torch.eye(2)).shape
@@ -105,10 +108,15 @@ def check_symmetric(X: Tensor) -> Tensor:
         raise ShapeError(f"expected symmetric matrices X (..., n, n) of real floating numbers, got {tuple(X.shape)} of {X.dtype}")
     if X.numel():
         given = X.detach()
-        error, size = float((given - given.mT).abs().max()), float(given.abs().max())
-        if error > SYMMETRY * size:
-            raise ShapeError(f"expected symmetric X, got |X - X^T| up to {error:.3g} of {size:.3g}; take (X + X.mT) / 2")
-    return X
+        error, size = ((given - given.mT).abs().amax((-2, -1)).flatten(), given.abs().amax((-2, -1)).flatten())
+        is_other = ~(error <= SYMMETRY * size)  # NaN and infinity are, too
+        if bool(is_other.any()):
+            first = int(is_other.nonzero()[0])
+            raise ShapeError(
+                f"expected symmetric X of finite entries, got |X - X^T| up to {error[first]:.3g} of {size[first]:.3g}"
+                f"{f' in matrix {first}' if X.ndim > 2 else ''}; take (X + X.mT) / 2"
+            )
+    return (X + X.mT) / 2
 
 
 @overload

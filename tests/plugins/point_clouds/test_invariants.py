@@ -94,14 +94,38 @@ def test_the_diagonal_is_not_among_the_other_entries(rng):
 
 
 def test_matrices_that_are_none():
-    with pytest.raises(ShapeError, match=r"expected symmetric X, got \|X - X\^T\| up to 1 of 1"):
+    with pytest.raises(ShapeError, match=r"expected symmetric X of finite entries, got \|X - X\^T\| up to 1 of 1;"):
         matrix_invariants(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     with pytest.raises(ShapeError, match=r"got \(2, 3\) of torch\.float32"):
         matrix_invariants(torch.zeros(2, 3))
     with pytest.raises(ShapeError, match=r"torch\.int64"):
         matrix_invariants(torch.eye(2, dtype=torch.long))
     near = torch.tensor([[1e6, 1.0], [1.5, 0.0]])  # relative to the largest entry
-    assert matrix_invariants(near).off_diagonal == 1.0
+    assert matrix_invariants(near).off_diagonal == 1.25
+    batch = torch.stack([1e9 * torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 0.0]])])
+    with pytest.raises(ShapeError, match="up to 1 of 1 in matrix 1"):
+        matrix_invariants(batch)
+    for value in (torch.nan, torch.inf):
+        for i, j in [(0, 0), (0, 1)]:
+            broken = torch.eye(2)
+            broken[i, j] = broken[j, i] = value
+            with pytest.raises(ShapeError, match="finite entries"):
+                matrix_invariants(torch.stack([torch.eye(2), broken]))
+
+
+def test_what_is_admitted_is_invariant(rng):
+    X = symmetric(5, rng)
+    near = X + 1e-7 * torch.randn(5, 5, dtype=torch.float64, generator=rng)
+    swapped = near[[4, 3, 2, 1, 0]][:, [4, 3, 2, 1, 0]]
+    torch.testing.assert_close(numbers(matrix_invariants(swapped)), numbers(matrix_invariants(near)), rtol=1e-13, atol=1e-13)
+    assert not torch.equal(near, near.mT)
+
+
+def test_a_large_diagonal_does_not_drown_the_sum(rng):
+    assert matrix_invariants(torch.tensor([[1e5, 1e-3], [1e-3, 1e5]])).mixed.item() == pytest.approx(200.0, rel=1e-6)
+    X = symmetric(6, rng).abs().float()
+    X = X + torch.diag(torch.linspace(1e6, 2e6, 6))
+    torch.testing.assert_close(matrix_invariants(X).mixed.double(), matrix_invariants(X.double()).mixed, rtol=1e-5, atol=0.0)
 
 
 # --- clouds ---
