@@ -68,14 +68,33 @@ def test_expansion_and_scale():
     found = ScalarExpansion(0.5)(torch.tensor([[1.0]]))
     assert found.shape == (1, 99)
     torch.testing.assert_close(found[0, [0, 49, 51, 98]], torch.sigmoid(torch.tensor([51.0, 2.0, 0.0, -47.0])))
+    assert float(ScalarExpansion(0.5)(torch.tensor([[300.0], [400.0]])).diff(dim=0).abs().max()) < 1e-6  # beyond 49 theta
+    with pytest.raises(ShapeError, match=r"numbers \(\.\.\., 1\), got \(3, 99\)"):
+        ScalarExpansion(0.1)(torch.ones(3, 99))
     scale = FeatureScale(2).fit(torch.tensor([[[1.0, 5.0], [3.0, 5.0]]]))
     assert scale(torch.tensor([[3.0, 6.0]])).tolist() == [[1.0, 1.0]]  # the second did not vary
     with pytest.raises(ShapeError, match=r"expected data \(\.\.\., 2\), got \(4, 3\)"):
         scale.fit(torch.zeros(4, 3))
+    with pytest.raises(ShapeError, match=r"expected data \(\.\.\., 2\), got \(4, 1\)"):
+        scale(torch.zeros(4, 1))
     with pytest.raises(ConfigError, match="theta > 0"):
         ScalarExpansion(0.0)
     with pytest.raises(ConfigError, match="aggr 'mean' or 'sum'"):
         DeepSet(1, 4, "max")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_channel_that_varies_by_rounding_is_constant(dtype):
+    eps = torch.finfo(dtype).eps
+    x = torch.full((1000, 1), 0.1, dtype=dtype)
+    noisy = 0.1 * (1 + eps * torch.tensor([[1.0], [-2.0]], dtype=dtype))
+    for data in (x, torch.cat([x, noisy]), 1e6 * x):
+        scale = FeatureScale(1).to(dtype).fit(data)
+        assert scale.deviation.item() == 1.0 and float(scale(data).abs().max()) < 1e-5 * float(data.max())
+    varied = x + 1e-4 * torch.linspace(-1, 1, 1000, dtype=dtype)[:, None]
+    assert FeatureScale(1).to(dtype).fit(varied).deviation.item() == pytest.approx(1e-4 / 3**0.5, rel=1e-2)
+    mixed = FeatureScale(1).fit(1e4 + 1e-6 * torch.rand(50, 1, dtype=torch.float64))  # the mean is kept in float32
+    assert mixed.deviation.item() == 1.0
 
 
 # --- symmetric matrices ---
@@ -118,11 +137,14 @@ def test_matrices_of_different_sizes(rng):
     matrices = [symmetric(1, n, rng)[0] for n in (3, 2, 5, 1)]
     f = seeded(rng, ConjInvariantDeepSet, 6, 2).fit_scales(matrices)
     together = f(matrices)
-    for X, found in zip(matrices[:3], together, strict=False):
+    for X, found in zip(matrices, together, strict=True):
         torch.testing.assert_close(f(X), found)
     assert together.shape == (4, 2) and bool(together.isfinite().all())
     entries = torch.cat([torch.diagonal(X) for X in matrices])
     torch.testing.assert_close(f.scales[0].mean, entries.mean()[None], check_dtype=False)
+    single = seeded(rng, ConjInvariantDeepSet, 6, 2).fit_scales(matrices[3][None])  # without entries beside the diagonal
+    assert (single.scales[1].mean.item(), single.scales[1].deviation.item()) == (0.0, 1.0)
+    assert bool(single(matrices[3][None]).isfinite().all())
     with pytest.raises(ShapeError, match="at least one matrix"):
         f([])
     with pytest.raises(ConfigError, match="out_channels >= 1"):
@@ -162,6 +184,15 @@ def test_scales_are_those_of_the_clouds(rng):
         f.of_invariants(cloud_invariants(V, "kmeans", 2))
     with pytest.raises(ConfigError, match="out_channels and k >= 1"):
         CloudDeepSet(4, 2, k=0)
+
+
+@pytest.mark.parametrize("make", [lambda: CloudDeepSet(6, 4), lambda: GramGNN(6, 4)], ids=["centroids", "graph"])
+def test_no_clouds_have_no_outputs(make):
+    assert make()(torch.ones(0, 5, 3)).shape == (0, 4)
+    assert make()(torch.ones(2, 0, 5, 3)).shape == (2, 0, 4)
+    assert ConjInvariantDeepSet(6, 4)(torch.ones(0, 5, 5)).shape == (0, 4)
+    with pytest.raises(ShapeError, match=r"at least one cloud of at least one point, got \(0, 5, 3\)"):
+        gram_graph(torch.ones(0, 5, 3))
 
 
 # --- graphs ---
