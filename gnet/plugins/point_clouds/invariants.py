@@ -26,6 +26,10 @@ class MatrixInvariants(NamedTuple):
         diagonal: X_ii, ascending, (..., n).
         off_diagonal: X_ij of i < j, ascending, (..., n (n - 1) / 2).
         mixed: the sum of X_ii X_ij over i != j, which ties the two sets together, (..., 1).
+
+    Example:
+        >>> matrix_invariants(torch.tensor([[3.0, 2.0], [2.0, 1.0]])).mixed
+        tensor([8.])
     """
 
     diagonal: Tensor
@@ -39,6 +43,11 @@ class CloudInvariants(NamedTuple):
     Attributes:
         gram: C C^T, (..., k, k).
         rows: those of V C^T, in lexicographic order, (..., n, k).
+
+    Example:
+        >>> cloud_invariants(torch.tensor([[1.0], [-3.0]]), "kmeans").rows
+        tensor([[-1.],
+                [ 3.]])
     """
 
     gram: Tensor
