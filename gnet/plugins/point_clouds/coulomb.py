@@ -72,7 +72,7 @@ def coulomb_matrix(charges: Tensor, positions: Tensor) -> Tensor:
     charges = charges.to(positions)
     here = torch.eye(charges.shape[-1], dtype=torch.bool, device=charges.device)
     apart = positions[..., :, None, :] - positions[..., None, :, :]
-    # Not by cdist, which has no second derivative. A norm has none at zero: an atom stands sqrt(3) from itself here, and is left out.
+    # cdist has no second derivative, and a norm none at zero: here an atom stands sqrt(3) from itself, which is left out below.
     distances = torch.where(here[..., None], torch.ones_like(apart), apart).norm(dim=-1)
     if bool((distances[..., ~here] <= 0).any()):
         raise DegenerateInputError("expected atoms at different places, got two at one")

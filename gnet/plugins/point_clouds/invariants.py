@@ -148,7 +148,8 @@ def cloud_invariants(
     Args:
         mode: "gram": ``matrix_invariants`` of V V^T, O(n^2) numbers. "kmeans": products with k centroids of the cloud itself, and
             of these with each other, O(n k); clusters start from the longest point and those farthest, so that neither rotations
-            nor the order of points matter. On a sphere there is no longest point, and nothing to start from. "generators": ``field_generators``, for tests on small clouds.
+            nor the order of points matter. On a sphere there is no longest point, and nothing to start from.
+            "generators": ``field_generators``, for tests on small clouds.
         k: of "kmeans"; d by default, which determines the cloud where the centroids are independent.
 
     Shapes:
@@ -224,7 +225,7 @@ def _check_start(V: Tensor, k: int) -> None:
         if bool((((top - values) * top <= rounding) & (apart * top > rounding)).any()):
             what = "longest" if not start else "farthest from the starts before"
             raise DegenerateInputError(
-                f"expected one point to start a cluster from, got two that are {what}; take mode='gram', or float64 if they differ"
+                f"expected one point to start a cluster from, got two that are {what}; take mode='gram', or float64"
             )
         values = nearest = torch.minimum(nearest, apart)
 

@@ -159,8 +159,12 @@ def test_clouds_under_rotations_and_orders(make, rng):
     V = torch.randn(3, 9, 3, dtype=torch.float64, generator=rng)
     f = seeded(rng, make).fit_scales(V)
     assert equivariance_error(f, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng, num_samples=8).relative < 1e-10
-    perm = torch.randperm(9, generator=rng)
-    torch.testing.assert_close(f(V[:, perm]), f(V), rtol=1e-9, atol=1e-9)
+    perm = [3, 5, 0, 8, 1, 2, 7, 4, 6]
+
+    def change(f) -> float:
+        return float((f(V[:, perm]) - f(V)).detach().abs().max())
+
+    assert change(f) < 1e-9
     torch.testing.assert_close(f(V[None])[0, 1], f(V[1]), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(f.of_invariants(f.invariants(V)), f(V))
     # The liar sees a coordinate.
@@ -170,7 +174,14 @@ def test_clouds_under_rotations_and_orders(make, rng):
         ).relative
         > 0.01
     )
-    assert bool(((f(V[:, perm] + V[:, :1]) - f(V)).abs() > 1e-6).any())
+
+    # This one reads the length of the first point: rotations do not change it, orders do.
+    def first(V: torch.Tensor) -> torch.Tensor:
+        return f(V) + V[:, 0].square().sum(-1, keepdim=True)
+
+    assert equivariance_error(first, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng).relative < 1e-10
+    assert change(first) > 1e-3
+    assert bool(((f(V + V[:, :1]) - f(V)).abs() > 1e-6).any())  # shifts are seen
 
 
 def test_scales_are_those_of_the_clouds(rng):
@@ -225,6 +236,16 @@ def test_any_graph_model_becomes_invariant(rng):
     per_point = gram_gnn(V, conv, None)
     assert per_point.shape == (3, 6, 4)
     torch.testing.assert_close(gram_gnn(V.flip(1), conv, None), per_point.flip(1))
+    # The liars: coordinates as signals, and a readout that takes the first point.
+    order = [5, 3, 1, 0, 2, 4]
+
+    def by_coordinate(V: torch.Tensor) -> torch.Tensor:
+        return gram_gnn(V, lambda x, edge_index, edge_weight: conv(V.reshape(-1, 3)[:, :1], edge_index, edge_weight))
+
+    assert equivariance_error(by_coordinate, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng).relative > 1e-3
+    torch.testing.assert_close(by_coordinate(V[:, order]), by_coordinate(V))
+    first = [gram_gnn(each, conv, None)[:, 0] for each in (V, V[:, order])]
+    assert float((first[0] - first[1]).abs().max()) > 1e-6
     opposite = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)  # degrees of -3, as the docstring warns
     assert bool(gram_gnn(opposite, seeded(rng, GCNConv, 1, 4)).isnan().any())
     with pytest.raises(ConfigError, match="expected readout"):
