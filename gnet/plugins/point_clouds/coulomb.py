@@ -1,5 +1,6 @@
 """Coulomb matrices: of molecules made up on the spot, or read from a file of QM7b; and functions of their spectra."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ CHARGES = (1, 6, 7, 8, 16)
 """H, C, N, O, S, of which molecules of QM7b consist, too (and of chlorine)."""
 SHARES = (0.4, 0.35, 0.1, 0.1, 0.05)
 """How often each is drawn."""
+BROKEN = (KeyError, IndexError, ValueError, TypeError, NotImplementedError, OSError, OverflowError, MemoryError, zlib.error)
+"""What scipy raises on files that are cut off, overwritten, or of another kind."""
 BOND, APART = (1.0, 1.6), 0.9
 """Between which the distance of an atom from the one it is put next to lies, and the least from any other."""
 
@@ -22,22 +25,35 @@ class Molecules:
 
     Shapes:
         charges: (B, n)    positions: (B, n, 3)
+
+    Raises:
+        ShapeError: other shapes.
+
+    Example:
+        >>> Molecules(torch.tensor([[8.0, 1.0, 1.0]]), torch.randn(1, 3, 3)).charges.shape
+        torch.Size([1, 3])
     """
 
     charges: Tensor
     positions: Tensor
+
+    def __post_init__(self) -> None:
+        if self.charges.ndim != 2 or self.positions.shape != (*self.charges.shape, 3):
+            raise ShapeError(
+                f"expected charges (B, n), positions (B, n, 3), got {tuple(self.charges.shape)}, {tuple(self.positions.shape)}"
+            )
 
 
 def coulomb_matrix(charges: Tensor, positions: Tensor) -> Tensor:
     """X_ii = Z_i^2.4 / 2 and X_ij = Z_i Z_j / |r_i - r_j|: rotations and shifts change nothing, atoms number rows and columns.
 
     Shapes:
-        charges: (..., n)    positions: (..., n, 3)    returns: (..., n, n)
+        charges: (..., n)    positions: (..., n, 3), real floating    returns: (..., n, n), of the dtype of positions
 
     Units: charges of a proton, squared, over those of the positions; the diagonal has no unit and means atomic ones.
 
     Raises:
-        ShapeError: shapes that do not fit.
+        ShapeError: shapes that do not fit, or positions that are no real floating numbers.
         DegenerateInputError: two atoms at one place.
 
     References:
@@ -48,15 +64,19 @@ def coulomb_matrix(charges: Tensor, positions: Tensor) -> Tensor:
         tensor([[0.5000, 0.5000],
                 [0.5000, 0.5000]])
     """
-    if positions.shape[:-1] != charges.shape or not charges.ndim:
+    if positions.shape != (*charges.shape, 3) or not charges.ndim or not positions.is_floating_point():
         raise ShapeError(
-            f"expected charges (..., n), positions (..., n, 3), got {tuple(charges.shape)}, {tuple(positions.shape)}"
+            f"expected charges (..., n), positions (..., n, 3) of real floating numbers, got {tuple(charges.shape)}, "
+            f"{tuple(positions.shape)} of {positions.dtype}"
         )
-    distances = torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")
+    charges = charges.to(positions)
     here = torch.eye(charges.shape[-1], dtype=torch.bool, device=charges.device)
+    apart = positions[..., :, None, :] - positions[..., None, :, :]
+    # cdist has no second derivative, and a norm none at zero: here an atom stands sqrt(3) from itself, which is left out below.
+    distances = torch.where(here[..., None], torch.ones_like(apart), apart).norm(dim=-1)
     if bool((distances[..., ~here] <= 0).any()):
         raise DegenerateInputError("expected atoms at different places, got two at one")
-    pairs = charges[..., :, None] * charges[..., None, :] / torch.where(here, torch.ones_like(distances), distances)
+    pairs = charges[..., :, None] * charges[..., None, :] / distances
     return torch.where(here, torch.diag_embed(0.5 * charges**2.4), pairs)
 
 
@@ -110,13 +130,14 @@ def read_qm7b(path: str | Path) -> tuple[list[Tensor], Tensor]:
         gnet.errors.DataError: expected the file /nowhere/qm7b.mat of QM7b; it is qm7b.mat of quantum-machine.org/datasets
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     if not Path(path).is_file():
         raise DataError(f"expected the file {path} of QM7b; it is qm7b.mat of quantum-machine.org/datasets")
     try:
         found = loadmat(str(path))
         X, T = (torch.from_numpy(found[name].astype("float64")) for name in ("X", "T"))
-    except (KeyError, ValueError, NotImplementedError, OSError) as error:
+    except (*BROKEN, MatReadError) as error:
         raise DataError(f"expected X and T in {path}, got what scipy cannot read: {error}") from error
     if X.ndim != 3 or X.shape[1] != X.shape[2] or T.ndim != 2 or len(T) != len(X):
         raise DataError(f"expected X (molecules, n, n) and T (molecules, targets), got {tuple(X.shape)} and {tuple(T.shape)}")

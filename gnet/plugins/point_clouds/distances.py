@@ -70,6 +70,11 @@ class CloudPairs(NamedTuple):
     Attributes:
         first, second: what the encoder sees of the clouds: (A, ...) and (B, ...), or tuples of such.
         distance: (A, B).
+
+    Example:
+        >>> V, W = torch.randn(2, 4, 3), torch.randn(5, 4, 3)
+        >>> CloudPairs(V, W, third_lower_bound(V, W)).distance.shape
+        torch.Size([2, 5])
     """
 
     first: Any

@@ -21,6 +21,10 @@ class FieldGenerators(NamedTuple):
     Attributes:
         powers: p_k = sum_i r_i^k for k = 1..n, (..., n).
         moments: q_jk = sum_i r_i^k <v_i, m_j> for j = 0..d-1 and k = 0..n-1, (..., d, n).
+
+    Example:
+        >>> field_generators(torch.eye(2, dtype=torch.float64)).powers
+        tensor([2., 2.], dtype=torch.float64)
     """
 
     powers: Tensor
@@ -64,8 +68,9 @@ def gram_from_generators(generators: FieldGenerators) -> Tensor:
     """The Gram matrix of a cloud from its field generators, the points in the order of their lengths.
 
     Newton's identities and the roots of a polynomial give the squared lengths, a Vandermonde system the products <v_i, m_j>, and
-    these the rest: G = A B^-1 A^T with A_ij = <v_i, m_j> and B_jl = <m_j, m_l>. The error grows fast with n: of normal clouds
-    the median is 4e-13 for 4 points in the plane, 9e-7 for 8 in space (200 draws), and the largest 5e-8 and .02.
+    these the rest: G = A B^-1 A^T with A_ij = <v_i, m_j> and B_jl = <m_j, m_l>. The error grows fast with n: of 200 normal
+    clouds the median is below 4e-12 for 4 points in the plane and below 8e-6 for 8 in space, and the largest is over 1000 times
+    the median. No gradient flows through the roots, and so none through the result, which is detached.
 
     Shapes:
         powers: (n,)    moments: (d, n)    returns: (n, n)
@@ -79,7 +84,7 @@ def gram_from_generators(generators: FieldGenerators) -> Tensor:
         >>> torch.allclose(gram_from_generators(field_generators(V)), V @ V.mT)
         True
     """
-    powers, moments = generators
+    powers, moments = (each.detach() for each in generators)
     if powers.ndim != 1 or moments.ndim != 2 or moments.shape[1] != len(powers) or len(moments) > len(powers):
         raise ShapeError(f"expected powers (n,) and moments (d, n), d <= n, got {tuple(powers.shape)} and {tuple(moments.shape)}")
     d, n = moments.shape

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import MLP, DenseGraphConv
+from torch_geometric.nn import DenseGraphConv
 
 from gnet.errors import ConfigError, ShapeError
-from gnet.plugins.point_clouds.sets import FeatureScale
+from gnet.plugins.point_clouds.sets import FeatureScale, silu_mlp
 from gnet.plugins.scalars import products
 from gnet.plugins.scalars.products import check_vectors
 
@@ -27,7 +28,7 @@ def gram_graph(V: Tensor) -> Data:
         V: (n, d) or (B, n, d)
 
     Raises:
-        ShapeError: other shapes, or no real floating numbers.
+        ShapeError: other shapes, no real floating numbers, or nothing: no cloud, or no point.
 
     Example:
         >>> graph = gram_graph(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
@@ -37,6 +38,8 @@ def gram_graph(V: Tensor) -> Data:
     V = check_vectors(V, "O")
     if V.ndim > 3:
         raise ShapeError(f"expected clouds V (n, d) or (B, n, d), got {tuple(V.shape)}; flatten the batch axes")
+    if not prod(V.shape[:-1]):
+        raise ShapeError(f"expected at least one cloud of at least one point, got {tuple(V.shape)}")
     if V.ndim == 3:
         return Batch.from_data_list([gram_graph(each) for each in V])
     gram, n = products(V), V.shape[0]
@@ -50,9 +53,11 @@ def gram_gnn(V: Tensor, model: Callable[..., Tensor], readout: Readout | None = 
     """Outputs of a graph model, ``model(x, edge_index, edge_weight=...)``, on the complete graphs of clouds.
 
     With a readout they are invariant under O(d) and permutations of the points; without, permutations move them. Models that
-    normalise by degrees (``GCNConv``) do not take the negative weights; ``GraphConv`` does.
+    normalise by degrees (``GCNConv``) do not take the negative weights; ``GraphConv`` does. No model is taken by default: its
+    weights would be others at every call. ``GramGNN`` is a model with weights of its own.
 
     Args:
+        model: such as a PyG convolution. gnet's own nets have their graph from construction on, and are none.
         readout: over the points; None keeps one output for each.
 
     Shapes:
@@ -115,7 +120,7 @@ class GramGNN(nn.Module):
         widths = [1, *[hidden_channels] * num_layers]
         self.scale = FeatureScale(1)
         self.layers = nn.ModuleList([DenseGraphConv(a, b, aggr="add") for a, b in pairwise(widths)])
-        self.readout = MLP([hidden_channels, hidden_channels, out_channels], act="silu", norm=None)
+        self.readout = silu_mlp(hidden_channels, hidden_channels, out_channels)
 
     def invariants(self, V: Tensor) -> Tensor:
         """What the net sees of clouds, (..., n, n): their Gram matrices."""
@@ -133,9 +138,10 @@ class GramGNN(nn.Module):
     def of_invariants(self, gram: Tensor) -> Tensor:
         """Outputs from Gram matrices (..., n, n)."""
         n = gram.shape[-1]
-        flat = gram.reshape(-1, n, n)
+        flat = gram.reshape(prod(gram.shape[:-2]), n, n)
         squares = torch.diagonal(flat, dim1=-2, dim2=-1)
         h, weights = self.scale(squares[..., None]), (flat - torch.diag_embed(squares)) / n
         for layer in self.layers:
             h = nn.functional.silu(layer(h, weights))
-        return self.readout(h.mean(-2)).reshape(*gram.shape[:-2], -1)
+        found = self.readout(h.mean(-2))
+        return found.reshape(*gram.shape[:-2], found.shape[-1])

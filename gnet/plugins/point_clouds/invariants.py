@@ -12,9 +12,9 @@ from gnet.plugins.scalars.anchors import kmeans_centroids
 from gnet.plugins.scalars.products import check_vectors
 
 SYMMETRY = 1e-6
-"""How far a matrix may be from its transpose, relative to its largest entry."""
+"""How far each matrix may be from its transpose, relative to its largest entry."""
 TIE = 16.0
-"""Lengths of two centroids count as the same within so many roundings."""
+"""Lengths of two centroids, and of two points that k-means could start from, count as the same within so many roundings."""
 
 Mode = Literal["gram", "kmeans", "generators"]
 
@@ -26,6 +26,10 @@ class MatrixInvariants(NamedTuple):
         diagonal: X_ii, ascending, (..., n).
         off_diagonal: X_ij of i < j, ascending, (..., n (n - 1) / 2).
         mixed: the sum of X_ii X_ij over i != j, which ties the two sets together, (..., 1).
+
+    Example:
+        >>> matrix_invariants(torch.tensor([[3.0, 2.0], [2.0, 1.0]])).mixed
+        tensor([8.])
     """
 
     diagonal: Tensor
@@ -39,6 +43,11 @@ class CloudInvariants(NamedTuple):
     Attributes:
         gram: C C^T, (..., k, k).
         rows: those of V C^T, in lexicographic order, (..., n, k).
+
+    Example:
+        >>> cloud_invariants(torch.tensor([[1.0], [-3.0]]), "kmeans").rows
+        tensor([[-1.],
+                [ 3.]])
     """
 
     gram: Tensor
@@ -59,7 +68,8 @@ def matrix_invariants(X: Tensor) -> MatrixInvariants:
         X: (..., n, n)
 
     Raises:
-        ShapeError: no square matrix of real floating numbers, or one that is not symmetric.
+        ShapeError: no square matrix of finite real floating numbers, or one that is farther from its transpose than 1e-6 of its
+            largest entry; nearer ones count as (X + X^T) / 2.
 
     References:
         Blum-Smith, Huang, Cuturi and Villar (2024), arXiv:2405.08097. Their notebook on distances counts the diagonal among the
@@ -87,15 +97,17 @@ def matrix_entries(X: Tensor) -> MatrixInvariants:
     X = check_symmetric(X)
     diagonal = torch.diagonal(X, dim1=-2, dim2=-1)
     rows, columns = torch.triu_indices(X.shape[-1], X.shape[-1], 1, device=X.device)
-    others = X.sum(-1) - diagonal
+    others = (X - torch.diag_embed(diagonal)).sum(-1)  # row sums less the diagonal would cancel where it is large
     return MatrixInvariants(diagonal, X[..., rows, columns], (diagonal * others).sum(-1, keepdim=True))
 
 
 def check_symmetric(X: Tensor) -> Tensor:
-    """``X``, if it is a symmetric matrix, or a batch of such.
+    """The symmetric part of ``X``, if that is all of it but rounding: of a matrix, or of each of a batch.
+
+    So what is computed from it is invariant to rounding, also where ``X`` is not quite symmetric.
 
     Raises:
-        ShapeError: it is not.
+        ShapeError: it is not symmetric, or has NaN or infinite entries.
 
     Example:
         >>> check_symmetric(torch.eye(2)).shape
@@ -105,10 +117,15 @@ def check_symmetric(X: Tensor) -> Tensor:
         raise ShapeError(f"expected symmetric matrices X (..., n, n) of real floating numbers, got {tuple(X.shape)} of {X.dtype}")
     if X.numel():
         given = X.detach()
-        error, size = float((given - given.mT).abs().max()), float(given.abs().max())
-        if error > SYMMETRY * size:
-            raise ShapeError(f"expected symmetric X, got |X - X^T| up to {error:.3g} of {size:.3g}; take (X + X.mT) / 2")
-    return X
+        error, size = ((given - given.mT).abs().amax((-2, -1)).flatten(), given.abs().amax((-2, -1)).flatten())
+        is_other = ~(error <= SYMMETRY * size)  # NaN and infinity are, too
+        if bool(is_other.any()):
+            first = int(is_other.nonzero()[0])
+            raise ShapeError(
+                f"expected symmetric X of finite entries, got |X - X^T| up to {error[first]:.3g} of {size[first]:.3g}"
+                f"{f' in matrix {first}' if X.ndim > 2 else ''}; take (X + X.mT) / 2"
+            )
+    return (X + X.mT) / 2
 
 
 @overload
@@ -131,7 +148,8 @@ def cloud_invariants(
     Args:
         mode: "gram": ``matrix_invariants`` of V V^T, O(n^2) numbers. "kmeans": products with k centroids of the cloud itself, and
             of these with each other, O(n k); clusters start from the longest point and those farthest, so that neither rotations
-            nor the order of points matter. "generators": ``field_generators``, for tests on small clouds.
+            nor the order of points matter. On a sphere there is no longest point, and nothing to start from.
+            "generators": ``field_generators``, for tests on small clouds.
         k: of "kmeans"; d by default, which determines the cloud where the centroids are independent.
 
     Shapes:
@@ -140,7 +158,8 @@ def cloud_invariants(
     Raises:
         ConfigError: another mode, or k without "kmeans".
         ShapeError: no cloud, or fewer than k points.
-        DegenerateInputError: two centroids that are the same, or equally long, so that their order is not defined.
+        DegenerateInputError: two centroids that are the same, or equally long, so that their order is not defined; two points
+            that are both longest, or both farthest from the starts before, within 16 roundings.
 
     References:
         Blum-Smith, Huang, Cuturi and Villar (2024), arXiv:2405.08097.
@@ -170,7 +189,7 @@ def ordered_centroids(V: Tensor, k: int) -> Tensor:
 
     Raises:
         ShapeError: fewer than k points, or k < 1.
-        DegenerateInputError: two that are the same or equally long.
+        DegenerateInputError: two that are the same or equally long, or two points to start from.
 
     Example:
         >>> ordered_centroids(torch.tensor([[0.0], [1.0], [10.0], [12.0]]), 2)
@@ -179,12 +198,36 @@ def ordered_centroids(V: Tensor, k: int) -> Tensor:
     """
     if k < 1:
         raise ShapeError(f"expected k >= 1 centroids, got {k}")
+    if not V.numel() and V.shape[-2] >= k:
+        return V[..., :k, :]
     centroids = kmeans_centroids(V, k)
+    _check_start(V.detach(), k)
     lengths = centroids.detach().norm(dim=-1)
     gaps = lengths[..., 1:] - lengths[..., :-1]
     if bool((gaps <= TIE * torch.finfo(V.dtype).eps * lengths[..., 1:]).any()):
         raise DegenerateInputError(f"expected {k} centroids of different lengths, got two that are equally long; take another k")
     return centroids
+
+
+def _check_start(V: Tensor, k: int) -> None:
+    """Raise where rounding or the order of points decides which of them the k clusters start from."""
+    if k == 1:  # all points are one cluster, from wherever it starts
+        return
+    values = V.norm(dim=-1)
+    # Rounding of squared distances grows with squared lengths, whatever the distance.
+    rounding = TIE * torch.finfo(V.dtype).eps * values.amax(-1, keepdim=True).square()
+    nearest = torch.full_like(values, torch.inf)
+    for start in range(k):
+        top, place = values.max(-1, keepdim=True)
+        chosen = V.gather(-2, place[..., None].expand(*place.shape, V.shape[-1]))
+        apart = (V - chosen).norm(dim=-1)
+        # One point that stands in the cloud twice is the same start.
+        if bool((((top - values) * top <= rounding) & (apart * top > rounding)).any()):
+            what = "longest" if not start else "farthest from the starts before"
+            raise DegenerateInputError(
+                f"expected one point to start a cluster from, got two that are {what}; take mode='gram', or float64"
+            )
+        values = nearest = torch.minimum(nearest, apart)
 
 
 def _lexicographic(rows: Tensor) -> Tensor:

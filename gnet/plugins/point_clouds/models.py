@@ -20,7 +20,7 @@ class ConjInvariantDeepSet(nn.Module):
         hidden_channels: h of the parts.
         out_channels: of the outputs.
         aggr: "mean" or "sum" over sets.
-        expansion: theta of a ``ScalarExpansion`` of every standardised entry, "none" by default.
+        expansion: theta of a ``ScalarExpansion`` of every standardised entry; None leaves entries as they are.
         mixed: False leaves the mixed sum out, which then also forgets which diagonal entry belongs to which row.
 
     Shapes:

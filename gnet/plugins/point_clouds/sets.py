@@ -10,10 +10,12 @@ from torch_geometric.utils import scatter
 from gnet.errors import ConfigError, ShapeError
 
 Pooling = Literal["mean", "sum"]
+ROUNDING = 16.0
+"""Deviations of at most so many roundings of the mean are none."""
 
 
 class DeepSet(nn.Module):
-    """rho(mean or sum over the set of phi(x)), phi: C -> h -> 2 h, rho: 2 h -> h, by PyG's ``MLP``.
+    """rho(mean or sum over the set of phi(x)), phi: C -> h -> 2 h, rho: 2 h -> h, by PyG's ``MLP``. Both are 0 of an empty set.
 
     PyG's ``DeepSetsAggregation`` only sums: of the 4950 products of 100 points that is a number of another size than of the 45
     of 10, and the first steps of a training spend themselves on it. With ``aggr="sum"`` this is the same function.
@@ -54,11 +56,13 @@ class DeepSet(nn.Module):
         found = self.local_nn(x)
         if index is not None:
             return self.global_nn(scatter(found, index, 0, num_sets, self.aggr))
-        return self.global_nn(found.mean(-2) if self.aggr == "mean" else found.sum(-2))
+        return self.global_nn(found.mean(-2) if self.aggr == "mean" and found.shape[-2] else found.sum(-2))
 
 
 class FeatureScale(nn.Module):
     """(x - mean) / deviation for each channel, both taken from data once and kept with the weights; at first 0 and 1.
+
+    Both are computed in float64. A deviation of at most 16 roundings of the mean is rounding: the channel counts as constant.
 
     Shapes:
         x: (..., C)
@@ -81,24 +85,31 @@ class FeatureScale(nn.Module):
         self.register_buffer("deviation", torch.ones(channels))
 
     def fit(self, x: Tensor) -> "FeatureScale":
-        """Mean and deviation over all axes but the last; a channel that does not vary keeps deviation 1."""
-        rows = x.detach().reshape(-1, x.shape[-1])
-        if rows.shape[1] != len(self.mean) or not len(rows):
-            raise ShapeError(f"expected data (..., {len(self.mean)}), got {tuple(x.shape)}")
-        deviation = rows.std(0, correction=0)
-        self.mean.copy_(rows.mean(0))
-        self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+        """Mean and deviation over all axes but the last; a constant channel gets deviation 1, and no data change nothing."""
+        self._check(x)
+        if not x.numel():
+            return self
+        rows = x.detach().reshape(-1, x.shape[-1]).double()
+        mean, deviation = rows.mean(0), rows.std(0, correction=0)
+        eps = max(torch.finfo(x.dtype).eps, torch.finfo(self.mean.dtype).eps)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > ROUNDING * eps * mean.abs(), deviation, torch.ones_like(deviation)))
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise."""
+        self._check(x)
         return (x - self.mean) / self.deviation
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[-1:] != self.mean.shape:
+            raise ShapeError(f"expected data (..., {len(self.mean)}), got {tuple(x.shape)}")
 
 
 class ScalarExpansion(nn.Module):
     """A number as 99 soft steps: x -> sigmoid((x - theta j) / theta) for j = -49..49.
 
-    A network then sees numbers of different size, such as 0.5 and 300, at the same resolution.
+    It resolves |x| < 49 theta, at one resolution; beyond, all steps are near 0 or near 1.
 
     Args:
         theta: distance of the steps, in units of x.
@@ -108,6 +119,7 @@ class ScalarExpansion(nn.Module):
 
     Raises:
         ConfigError: theta <= 0.
+        ShapeError: another last axis.
 
     References:
         Montavon et al. (2012), for the expansion of Coulomb matrices; Blum-Smith et al. (2024), arXiv:2405.08097.
@@ -130,6 +142,8 @@ class ScalarExpansion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Expand."""
+        if x.shape[-1:] != (1,):
+            raise ShapeError(f"expected numbers (..., 1), got {tuple(x.shape)}; take x[..., None]")
         return torch.sigmoid(x / self.theta - self.steps)
 
 

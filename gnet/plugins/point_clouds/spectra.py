@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, ShapeError
 from gnet.plugins.point_clouds.coulomb import coulomb_matrix, random_molecules, read_qm7b, spectral_targets
 from gnet.plugins.point_clouds.models import ConjInvariantDeepSet
 from gnet.plugins.point_clouds.sets import FeatureScale, silu_mlp
@@ -226,6 +226,12 @@ class SortedRows(nn.Module):
         hidden, outputs: of the perceptron, which has two hidden layers.
         spectrum: eigenvalues, in the order of their sizes, in place of entries.
 
+    Shapes:
+        X: (B, n, n), n <= size, or a sequence of matrices of different sizes    returns: (B, outputs)
+
+    Raises:
+        ShapeError: no square matrices, or larger ones.
+
     Example:
         >>> SortedRows(5, 8, 3)([torch.eye(5), torch.eye(2)]).shape
         torch.Size([2, 3])
@@ -240,8 +246,7 @@ class SortedRows(nn.Module):
 
     def features(self, X: Tensor | Sequence[Tensor]) -> Tensor:
         """What the perceptron sees, (B, channels)."""
-        if not isinstance(X, Tensor):
-            X = torch.stack([nn.functional.pad(each, (0, self.size - len(each)) * 2) for each in X])
+        X = self._filled(X) if isinstance(X, Tensor) else torch.stack([self._filled(each) for each in X])
         if self.spectrum:
             values = torch.linalg.eigvalsh(X)
             return values.gather(-1, values.abs().argsort(-1, descending=True))
@@ -250,6 +255,11 @@ class SortedRows(nn.Module):
         ordered = rows.gather(-1, order[..., None, :].expand_as(X))
         i, j = torch.triu_indices(self.size, self.size)
         return ordered[..., i, j]
+
+    def _filled(self, X: Tensor) -> Tensor:
+        if X.ndim < 2 or X.shape[-1] != X.shape[-2] or X.shape[-1] > self.size:
+            raise ShapeError(f"expected matrices (..., n, n) with n <= {self.size}, got {tuple(X.shape)}")
+        return nn.functional.pad(X, (0, self.size - X.shape[-1]) * 2)
 
     def fit_scales(self, X: Tensor | Sequence[Tensor]) -> "SortedRows":
         """Standardise by these matrices."""

@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from gnet.errors import ConfigError, DataError, DegenerateInputError, ShapeError
 from gnet.groups.haar import haar_orthogonal
-from gnet.plugins.point_clouds import coulomb_matrix, matrix_invariants, random_molecules, read_qm7b
+from gnet.plugins.point_clouds import Molecules, coulomb_matrix, matrix_invariants, random_molecules, read_qm7b
 from gnet.plugins.point_clouds.coulomb import APART, BOND, CHARGES, spectral_targets
 
 
@@ -52,8 +52,28 @@ def test_molecules_have_their_law(rng):
 def test_what_has_no_matrix():
     with pytest.raises(DegenerateInputError, match="two at one"):
         coulomb_matrix(torch.ones(2), torch.zeros(2, 3))
-    with pytest.raises(ShapeError, match=r"got \(2,\), \(3, 3\)"):
-        coulomb_matrix(torch.ones(2), torch.zeros(3, 3))
+    for shape in [(3, 3), (2, 2), (3,)]:
+        with pytest.raises(ShapeError, match=r"got \(2,\), \(" + ", ".join(map(str, shape))):
+            coulomb_matrix(torch.ones(2), torch.randn(shape))
+    with pytest.raises(ShapeError, match=r"torch\.int64"):
+        coulomb_matrix(torch.ones(2), torch.arange(6).reshape(2, 3))
+    for charges, positions in [((2,), (2, 3)), ((1, 2), (1, 3, 3)), ((1, 2), (1, 2, 2))]:
+        with pytest.raises(ShapeError, match=r"expected charges \(B, n\), positions \(B, n, 3\)"):
+            Molecules(torch.ones(charges), torch.ones(positions))
+
+
+def test_whole_charges_are_as_exact_as_positions():
+    positions = torch.tensor([[0.0, 0, 0], [0, 0, 2]], dtype=torch.float64)
+    X = coulomb_matrix(torch.tensor([6, 16]), positions)
+    assert X.dtype == torch.float64 and torch.equal(X, coulomb_matrix(torch.tensor([6.0, 16.0]).double(), positions))
+    torch.testing.assert_close(X.diagonal().tolist(), [0.5 * 6**2.4, 0.5 * 16**2.4], rtol=1e-15, atol=0.0)
+
+
+def test_derivatives_exist_twice():
+    made = random_molecules(2, 3, torch.Generator().manual_seed(0))
+    places = made.positions.requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: coulomb_matrix(made.charges, r), places)
+    assert torch.autograd.gradgradcheck(lambda r: coulomb_matrix(made.charges, r), places)
 
 
 def test_targets_are_of_the_spectrum():
@@ -85,5 +105,14 @@ def test_a_file_of_qm7b_is_read(tmp_path):
     savemat(tmp_path / "short.mat", {"X": X, "T": targets[:1]})
     with pytest.raises(DataError, match=r"got \(2, 4, 4\) and \(1, 14\)"):
         read_qm7b(tmp_path / "short.mat")
+    whole = (tmp_path / "qm7b.mat").read_bytes()
+    savemat(tmp_path / "packed.mat", {"X": X, "T": targets}, do_compression=True)
+    packed = (tmp_path / "packed.mat").read_bytes()
+    junk = np.random.default_rng(0).bytes(400)
+    pieces = [b"", b"no matrix", junk, whole[:128] + junk, packed[:128] + junk, packed[:200] + junk]
+    for content in [*pieces, *(file[:end] for file in (whole, packed) for end in range(1, len(file) - 1, 37))]:
+        (tmp_path / "broken.mat").write_bytes(content)
+        with pytest.raises(DataError, match=r"expected X and T in .*broken\.mat"):
+            read_qm7b(tmp_path / "broken.mat")
     with pytest.raises(DataError, match="expected the file"):
         read_qm7b(tmp_path / "none.mat")

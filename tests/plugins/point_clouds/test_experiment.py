@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from torch_geometric.io import write_off
 
 from gnet.cli import main
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, ShapeError
 from gnet.plugins.point_clouds import coulomb_matrix, random_molecules
 from gnet.plugins.point_clouds.experiment import CloudDistances
 from gnet.plugins.point_clouds.spectra import CoulombSpectra, SortedRows
@@ -116,10 +116,20 @@ def test_the_file_of_qm7b_takes_their_place(tmp_path):
 def test_sorted_rows_do_not_see_the_order(spectrum, rng):
     X = torch.randn(3, 5, 5, dtype=torch.float64, generator=rng)
     X = X + X.mT
-    net, perm = SortedRows(6, 8, 2, spectrum).double(), torch.randperm(5, generator=rng)
+    net, perm = SortedRows(6, 8, 2, spectrum).double(), [2, 0, 1, 4, 3]
     moved = [each[perm][:, perm] for each in X]
     torch.testing.assert_close(net.features(moved), net.features(list(X)), rtol=1e-9, atol=1e-9)
     assert net.features(moved).shape == (3, 6 if spectrum else 21)
+    # A batch of molecules that are all smaller is one tensor.
+    torch.testing.assert_close(net(X), net(list(X)))
+    with pytest.raises(ShapeError, match=r"n <= 6, got \(1, 7, 7\)"):
+        net(torch.ones(1, 7, 7, dtype=torch.float64))
+    # The liars: the upper triangle as it stands, and the diagonal.
+    i, j = torch.triu_indices(5, 5)
+    assert float((torch.stack(moved)[:, i, j] - X[:, i, j]).abs().max()) > 1e-6
+    if spectrum:
+        shown = [torch.diagonal(torch.stack(each), dim1=-2, dim2=-1) for each in (moved, list(X))]
+        assert float((shown[0] - shown[1]).abs().max()) > 1e-6
     if not spectrum:
         ordered = net.features(list(X))
         full = torch.zeros(3, 6, 6, dtype=torch.float64)

@@ -87,6 +87,13 @@ def test_the_gram_matrix_comes_back(n, d):
         gram = ordered @ ordered.mT
         errors.append(float((gram_from_generators(field_generators(V)) - gram).norm() / gram.norm()))
     assert float(torch.tensor(errors).median()) < 10 * MEDIANS[n, d]
+    assert max(errors) > 1000 * float(torch.tensor(errors).median())
+
+
+def test_no_gradient_is_better_than_a_wrong_one():
+    V = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    assert field_generators(V).moments.requires_grad
+    assert not gram_from_generators(field_generators(V)).requires_grad
 
 
 def test_moments_of_another_cloud_give_another_matrix():

@@ -1,6 +1,7 @@
 """Few invariants: check values, invariance, what they tell apart and what they cannot, and errors."""
 
 import itertools
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -20,12 +21,19 @@ def symmetric(n: int, rng: torch.Generator) -> torch.Tensor:
 
 
 def moved(V: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """The cloud under an element of O(d), the points in another order."""
+    """The cloud under an element of O(d), the points in another order, the first of them never first."""
     g = haar_orthogonal(V.shape[-1], 1, rng)[0].to(V)
-    return V[torch.randperm(len(V), generator=rng)] @ g.mT
+    order = torch.cat([torch.randperm(len(V) - 1, generator=rng) + 1, torch.zeros(1, dtype=torch.long)])
+    return V[order] @ g.mT
 
 
-def numbers(found: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def change(invariants: Callable[[torch.Tensor], Iterable[torch.Tensor]], V: torch.Tensor, rng: torch.Generator) -> float:
+    """How much invariants of a cloud change when it is moved: the largest of four."""
+    found = numbers(invariants(V))
+    return max(float((numbers(invariants(moved(V, rng))) - found).abs().max() / found.abs().max()) for _ in range(4))
+
+
+def numbers(found: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.cat([each.flatten() for each in found])
 
 
@@ -94,14 +102,38 @@ def test_the_diagonal_is_not_among_the_other_entries(rng):
 
 
 def test_matrices_that_are_none():
-    with pytest.raises(ShapeError, match=r"expected symmetric X, got \|X - X\^T\| up to 1 of 1"):
+    with pytest.raises(ShapeError, match=r"expected symmetric X of finite entries, got \|X - X\^T\| up to 1 of 1;"):
         matrix_invariants(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
     with pytest.raises(ShapeError, match=r"got \(2, 3\) of torch\.float32"):
         matrix_invariants(torch.zeros(2, 3))
     with pytest.raises(ShapeError, match=r"torch\.int64"):
         matrix_invariants(torch.eye(2, dtype=torch.long))
     near = torch.tensor([[1e6, 1.0], [1.5, 0.0]])  # relative to the largest entry
-    assert matrix_invariants(near).off_diagonal == 1.0
+    assert matrix_invariants(near).off_diagonal == 1.25
+    batch = torch.stack([1e9 * torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 0.0]])])
+    with pytest.raises(ShapeError, match="up to 1 of 1 in matrix 1"):
+        matrix_invariants(batch)
+    for value in (torch.nan, torch.inf):
+        for i, j in [(0, 0), (0, 1)]:
+            broken = torch.eye(2)
+            broken[i, j] = broken[j, i] = value
+            with pytest.raises(ShapeError, match="finite entries"):
+                matrix_invariants(torch.stack([torch.eye(2), broken]))
+
+
+def test_what_is_admitted_is_invariant(rng):
+    X = symmetric(5, rng)
+    near = X + 1e-7 * torch.randn(5, 5, dtype=torch.float64, generator=rng)
+    swapped = near[[4, 3, 2, 1, 0]][:, [4, 3, 2, 1, 0]]
+    torch.testing.assert_close(numbers(matrix_invariants(swapped)), numbers(matrix_invariants(near)), rtol=1e-13, atol=1e-13)
+    assert not torch.equal(near, near.mT)
+
+
+def test_a_large_diagonal_does_not_drown_the_sum(rng):
+    assert matrix_invariants(torch.tensor([[1e5, 1e-3], [1e-3, 1e5]])).mixed.item() == pytest.approx(200.0, rel=1e-6)
+    X = symmetric(6, rng).abs().float()
+    X = X + torch.diag(torch.linspace(1e6, 2e6, 6))
+    torch.testing.assert_close(matrix_invariants(X).mixed.double(), matrix_invariants(X.double()).mixed, rtol=1e-5, atol=0.0)
 
 
 # --- clouds ---
@@ -112,8 +144,7 @@ def test_matrices_that_are_none():
 def test_rotations_and_orders_change_nothing(mode, n, d, rng):
     V = torch.randn(n, d, dtype=torch.float64, generator=rng)
     found = numbers(cloud_invariants(V, mode))
-    for _ in range(3):
-        torch.testing.assert_close(numbers(cloud_invariants(moved(V, rng), mode)), found, **DOUBLE)
+    assert change(lambda V: cloud_invariants(V, mode), V, rng) < 1e-10
     assert len(found) == {"gram": n + n * (n - 1) // 2 + 1, "kmeans": n * d + d * d, "generators": n * (d + 1)}[mode]
     sheared = V @ (torch.eye(d, dtype=torch.float64) + 0.3 * torch.diag(torch.ones(d - 1, dtype=torch.float64), 1)).mT
     assert float((numbers(cloud_invariants(sheared, mode)) - found).abs().max()) > 1e-3
@@ -136,11 +167,45 @@ def test_products_with_centroids_determine_the_cloud(rng):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
 
-def test_a_start_by_index_would_see_the_order(rng):
-    """The liar: anchors that are the first points of the list."""
-    V = torch.randn(7, 3, dtype=torch.float64, generator=rng)
-    first, other = V[:3] @ V[:3].mT, V.flip(0)[:3] @ V.flip(0)[:3].mT
-    assert float((first - other).abs().max()) > 1e-6
+def test_a_start_by_index_would_see_the_order(monkeypatch):
+    """The liars: k-means from the first points of the list, and rows that are not ordered."""
+    V = torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def law() -> float:
+        return change(lambda V: cloud_invariants(V, "kmeans"), V, torch.Generator().manual_seed(1))
+
+    assert law() < 1e-10
+    with monkeypatch.context() as patch:
+        patch.setattr("gnet.plugins.scalars.anchors._farthest", lambda clouds, k: clouds[:, :k])
+        assert law() > 1e-3
+    with monkeypatch.context() as patch:
+        patch.setattr("gnet.plugins.point_clouds.invariants._lexicographic", lambda rows: rows)
+        assert law() > 1e-3
+    assert law() < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_of_a_sphere_have_no_start(dtype, rng):
+    V = torch.nn.functional.normalize(torch.randn(4, 12, 3, dtype=dtype, generator=rng), dim=-1)
+    with pytest.raises(DegenerateInputError, match="one point to start a cluster from, got two that are longest"):
+        cloud_invariants(V, "kmeans")
+    centred = torch.randn(4, 12, 3, dtype=dtype, generator=rng)
+    centred[2] = V[2]  # one of a batch
+    with pytest.raises(DegenerateInputError, match="longest"):
+        cloud_invariants(centred, "kmeans")
+    assert cloud_invariants(V, "kmeans", 1).rows.shape == (4, 12, 1)  # one cluster needs no start
+    other = V.double() * torch.linspace(0.5, 1.0, 12, dtype=torch.float64)[:, None]
+    assert cloud_invariants(other, "kmeans").rows.shape == (4, 12, 3)
+
+
+def test_two_farthest_points_are_no_start():
+    V = torch.tensor([[3.0, 0.0], [-1.0, 2.0], [-1.0, -2.0], [0.5, 0.3], [0.1, 0.4]], dtype=torch.float64)
+    with pytest.raises(DegenerateInputError, match="two that are farthest from the starts before"):
+        cloud_invariants(V, "kmeans")
+    # The longest point may stand in the cloud twice: both are one start.
+    V[1] = V[0]
+    found = numbers(cloud_invariants(V, "kmeans"))
+    torch.testing.assert_close(numbers(cloud_invariants(V.flip(0), "kmeans")), found, **DOUBLE)
 
 
 def test_rows_that_tie_are_ordered_by_the_next_column():
@@ -167,7 +232,7 @@ def test_clouds_that_have_no_invariants():
     with pytest.raises(DegenerateInputError, match="two that are the same"):
         cloud_invariants(torch.ones(4, 2), "kmeans")
     with pytest.raises(DegenerateInputError, match="two that are equally long"):
-        cloud_invariants(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "kmeans")
+        cloud_invariants(torch.tensor([[4.0, 0.0], [2.0, 0.0], [-3.5, 0.0], [-2.5, 0.0]]), "kmeans")
     with pytest.raises(ConfigError, match="expected mode 'gram', 'kmeans' or 'generators', got 'pca'"):
         cloud_invariants(V, "pca")
     with pytest.raises(ConfigError, match="mode='gram' has no centroids"):

@@ -68,14 +68,33 @@ def test_expansion_and_scale():
     found = ScalarExpansion(0.5)(torch.tensor([[1.0]]))
     assert found.shape == (1, 99)
     torch.testing.assert_close(found[0, [0, 49, 51, 98]], torch.sigmoid(torch.tensor([51.0, 2.0, 0.0, -47.0])))
+    assert float(ScalarExpansion(0.5)(torch.tensor([[300.0], [400.0]])).diff(dim=0).abs().max()) < 1e-6  # beyond 49 theta
+    with pytest.raises(ShapeError, match=r"numbers \(\.\.\., 1\), got \(3, 99\)"):
+        ScalarExpansion(0.1)(torch.ones(3, 99))
     scale = FeatureScale(2).fit(torch.tensor([[[1.0, 5.0], [3.0, 5.0]]]))
     assert scale(torch.tensor([[3.0, 6.0]])).tolist() == [[1.0, 1.0]]  # the second did not vary
     with pytest.raises(ShapeError, match=r"expected data \(\.\.\., 2\), got \(4, 3\)"):
         scale.fit(torch.zeros(4, 3))
+    with pytest.raises(ShapeError, match=r"expected data \(\.\.\., 2\), got \(4, 1\)"):
+        scale(torch.zeros(4, 1))
     with pytest.raises(ConfigError, match="theta > 0"):
         ScalarExpansion(0.0)
     with pytest.raises(ConfigError, match="aggr 'mean' or 'sum'"):
         DeepSet(1, 4, "max")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_channel_that_varies_by_rounding_is_constant(dtype):
+    eps = torch.finfo(dtype).eps
+    x = torch.full((1000, 1), 0.1, dtype=dtype)
+    noisy = 0.1 * (1 + eps * torch.tensor([[1.0], [-2.0]], dtype=dtype))
+    for data in (x, torch.cat([x, noisy]), 1e6 * x):
+        scale = FeatureScale(1).to(dtype).fit(data)
+        assert scale.deviation.item() == 1.0 and float(scale(data).abs().max()) < 1e-5 * float(data.max())
+    varied = x + 1e-4 * torch.linspace(-1, 1, 1000, dtype=dtype)[:, None]
+    assert FeatureScale(1).to(dtype).fit(varied).deviation.item() == pytest.approx(1e-4 / 3**0.5, rel=1e-2)
+    mixed = FeatureScale(1).fit(1e4 + 1e-6 * torch.rand(50, 1, dtype=torch.float64))  # the mean is kept in float32
+    assert mixed.deviation.item() == 1.0
 
 
 # --- symmetric matrices ---
@@ -118,11 +137,14 @@ def test_matrices_of_different_sizes(rng):
     matrices = [symmetric(1, n, rng)[0] for n in (3, 2, 5, 1)]
     f = seeded(rng, ConjInvariantDeepSet, 6, 2).fit_scales(matrices)
     together = f(matrices)
-    for X, found in zip(matrices[:3], together, strict=False):
+    for X, found in zip(matrices, together, strict=True):
         torch.testing.assert_close(f(X), found)
     assert together.shape == (4, 2) and bool(together.isfinite().all())
     entries = torch.cat([torch.diagonal(X) for X in matrices])
     torch.testing.assert_close(f.scales[0].mean, entries.mean()[None], check_dtype=False)
+    single = seeded(rng, ConjInvariantDeepSet, 6, 2).fit_scales(matrices[3][None])  # without entries beside the diagonal
+    assert (single.scales[1].mean.item(), single.scales[1].deviation.item()) == (0.0, 1.0)
+    assert bool(single(matrices[3][None]).isfinite().all())
     with pytest.raises(ShapeError, match="at least one matrix"):
         f([])
     with pytest.raises(ConfigError, match="out_channels >= 1"):
@@ -137,8 +159,12 @@ def test_clouds_under_rotations_and_orders(make, rng):
     V = torch.randn(3, 9, 3, dtype=torch.float64, generator=rng)
     f = seeded(rng, make).fit_scales(V)
     assert equivariance_error(f, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng, num_samples=8).relative < 1e-10
-    perm = torch.randperm(9, generator=rng)
-    torch.testing.assert_close(f(V[:, perm]), f(V), rtol=1e-9, atol=1e-9)
+    perm = [3, 5, 0, 8, 1, 2, 7, 4, 6]
+
+    def change(f) -> float:
+        return float((f(V[:, perm]) - f(V)).detach().abs().max())
+
+    assert change(f) < 1e-9
     torch.testing.assert_close(f(V[None])[0, 1], f(V[1]), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(f.of_invariants(f.invariants(V)), f(V))
     # The liar sees a coordinate.
@@ -148,7 +174,14 @@ def test_clouds_under_rotations_and_orders(make, rng):
         ).relative
         > 0.01
     )
-    assert bool(((f(V[:, perm] + V[:, :1]) - f(V)).abs() > 1e-6).any())
+
+    # This one reads the length of the first point: rotations do not change it, orders do.
+    def first(V: torch.Tensor) -> torch.Tensor:
+        return f(V) + V[:, 0].square().sum(-1, keepdim=True)
+
+    assert equivariance_error(first, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng).relative < 1e-10
+    assert change(first) > 1e-3
+    assert bool(((f(V + V[:, :1]) - f(V)).abs() > 1e-6).any())  # shifts are seen
 
 
 def test_scales_are_those_of_the_clouds(rng):
@@ -162,6 +195,15 @@ def test_scales_are_those_of_the_clouds(rng):
         f.of_invariants(cloud_invariants(V, "kmeans", 2))
     with pytest.raises(ConfigError, match="out_channels and k >= 1"):
         CloudDeepSet(4, 2, k=0)
+
+
+@pytest.mark.parametrize("make", [lambda: CloudDeepSet(6, 4), lambda: GramGNN(6, 4)], ids=["centroids", "graph"])
+def test_no_clouds_have_no_outputs(make):
+    assert make()(torch.ones(0, 5, 3)).shape == (0, 4)
+    assert make()(torch.ones(2, 0, 5, 3)).shape == (2, 0, 4)
+    assert ConjInvariantDeepSet(6, 4)(torch.ones(0, 5, 5)).shape == (0, 4)
+    with pytest.raises(ShapeError, match=r"at least one cloud of at least one point, got \(0, 5, 3\)"):
+        gram_graph(torch.ones(0, 5, 3))
 
 
 # --- graphs ---
@@ -194,6 +236,16 @@ def test_any_graph_model_becomes_invariant(rng):
     per_point = gram_gnn(V, conv, None)
     assert per_point.shape == (3, 6, 4)
     torch.testing.assert_close(gram_gnn(V.flip(1), conv, None), per_point.flip(1))
+    # The liars: coordinates as signals, and a readout that takes the first point.
+    order = [5, 3, 1, 0, 2, 4]
+
+    def by_coordinate(V: torch.Tensor) -> torch.Tensor:
+        return gram_gnn(V, lambda x, edge_index, edge_weight: conv(V.reshape(-1, 3)[:, :1], edge_index, edge_weight))
+
+    assert equivariance_error(by_coordinate, V, Orthogonal(3), action_out=TRIVIAL_ACTION, generator=rng).relative > 1e-3
+    torch.testing.assert_close(by_coordinate(V[:, order]), by_coordinate(V))
+    first = [gram_gnn(each, conv, None)[:, 0] for each in (V, V[:, order])]
+    assert float((first[0] - first[1]).abs().max()) > 1e-6
     opposite = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)  # degrees of -3, as the docstring warns
     assert bool(gram_gnn(opposite, seeded(rng, GCNConv, 1, 4)).isnan().any())
     with pytest.raises(ConfigError, match="expected readout"):
