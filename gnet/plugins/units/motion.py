@@ -175,8 +175,9 @@ def chunk_errors(hamiltonian: nn.Module, constants: Tensor, chunks: Tensor) -> T
 class DimensionlessPendulum(Simulation):
     """Trains both Hamiltonians in one place and measures in three: the same law, other kilograms, larger constants.
 
-    Where a learned path diverges within a chunk, the pendulum is left out of that step of training, and counted. In tests the
-    error of a path is 1 from where it diverges.
+    Where a learned path diverges within a chunk, the pendulum is left out of that step of training, and counted. A step whose
+    gradient is not finite all the same is not taken, and all its pendulums count. In tests the error of a path is 1 from where
+    it diverges.
 
     Args:
         models: "dimensional", "dimensionless".
@@ -294,7 +295,9 @@ class DimensionlessPendulum(Simulation):
                     errors = chunk_errors(net, constants[chosen[is_finite]], chunks[chosen[is_finite]])
                 optimizer.zero_grad()
                 errors.mean().backward()
-                nn.utils.clip_grad_norm_(net.parameters(), self.clip)
+                if not bool(nn.utils.clip_grad_norm_(net.parameters(), self.clip).isfinite()):
+                    left_out += int(is_finite.sum())  # finite paths of infinite slope: the step would leave no weight finite
+                    continue
                 optimizer.step()
         return net, left_out / (self.epochs * len(train))
 

@@ -96,3 +96,18 @@ def test_settings_are_checked():
         DimensionlessPendulum(["raw"])
     with pytest.raises(ConfigError, match="epochs, batch, hidden and layers >= 1"):
         DimensionlessPendulum(epochs=0)
+
+
+def test_a_step_of_infinite_slope_is_not_taken(monkeypatch):
+    """Errors are finite, and the gradient is not: one such step would leave no weight finite."""
+    calls, measured = [], experiment.chunk_errors
+
+    def steep_once(net, constants, chunks):
+        calls.append(1)
+        flat = sum(p.sum() for p in net.parameters()) * 0
+        return measured(net, constants, chunks) + (flat.sqrt() if len(calls) == 2 else 0)
+
+    monkeypatch.setattr(experiment, "chunk_errors", steep_once)
+    net, left_out = DimensionlessPendulum(**SMALL, epochs=2).fit("dimensionless", drawn_motion(16, chunk=3, num_times=6), 0)
+    assert len(calls) == 4 and left_out == 8 / 32
+    assert all(p.isfinite().all() for p in net.parameters())
