@@ -177,8 +177,9 @@ def test_matrix_operations_of_the_symmetric_group(rng):
 @pytest.mark.parametrize("name", ["symmetric", "interleaved"])
 def test_it_starts_with_variance_one(name, rng):
     group = ClusterGroup(Partition(torch.arange(12) % 2)) if name == "interleaved" else SymmetricGroup(12)
-    x = torch.randn(4, 12, 12, 8, generator=rng)
-    second = torch.stack([TensorLinear(group, 8, 16, generator=rng)(x).square().mean((0, 3)) for _ in range(60)]).mean(0)
+    # New signals for each layer: the mean of one would be common to all.
+    drawn = ((TensorLinear(group, 8, 16, generator=rng), torch.randn(2, 12, 12, 8, generator=rng)) for _ in range(60))
+    second = torch.stack([layer(x).square().mean((0, 3)) for layer, x in drawn]).mean(0)
     off = ~torch.eye(12, dtype=torch.bool)
     torch.testing.assert_close(second[off].mean(), torch.ones(()), atol=0.1, rtol=0.0)
 
