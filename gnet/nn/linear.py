@@ -1,6 +1,6 @@
 """Linear layers that commute with a node group, or forget it: exactly as many weights as there are pair orbits."""
 
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +12,19 @@ from gnet.kernels.segments import cluster_mean
 from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.checks import check_channels, check_choice, check_placement, check_shape
 from gnet.nn.mixing import Mixing, MixingWeights, mixing_pairs
-from gnet.nn.weights import BlockWeights, Init, ReferenceWeights, Start, TableWeights
+from gnet.nn.weights import BlockWeights, Init, OrbitWeights, ReferenceWeights, Start, TableWeights
 from gnet.orbits import Blocks, PairOrbits
 
-Parametrization = Literal["canonical", "reference"]
+Parametrization = Literal["canonical", "orbits", "reference"]
+COORDINATES = {"canonical": BlockWeights, "orbits": OrbitWeights, "reference": ReferenceWeights}
 
 
 class EquivariantLinear(NodeLinear):
     """Every linear map (*, N, C) -> (*, N, C') that commutes with the group, and no other.
 
     ``bias="orbit"`` has one vector per node orbit, which is all that equivariance allows; ``"shared"`` one for all nodes, as in
-    the published code. ``parametrization="reference"`` trains the published code's numbers instead of the canonical ones (see
+    the published code. ``parametrization`` says which numbers of a cluster group are trained, which matters under Adam:
+    "canonical" those between means of clusters, "orbits" the entries of the map, "reference" the published code's (see
     ``ReferenceWeights``); the maps are the same. ``gain`` is the variance of the output per unit of input second moment at the
     start (2 before a ReLU); ``rho`` is the correlation that ``init="correlated"`` assumes between nodes of a cluster.
 
@@ -68,7 +70,7 @@ class EquivariantLinear(NodeLinear):
         orbits = PairOrbits.of(group)
         first_nodes = orbits.partition.order[orbits.partition.ptr[:-1]] if isinstance(orbits, Blocks) else None
         super().__init__(group, in_channels, out_channels, bias, first_nodes)
-        check_choice("parametrization", parametrization, ("canonical", "reference"))
+        check_choice("parametrization", parametrization, get_args(Parametrization))
         check_choice("mixing", mixing, ("full", "coarse_edges", "none"))
         self.parametrization, self.init, self.gain, self.rho = parametrization, init, gain, rho
         self.mixing, self.num_bases, self.orbits = mixing, num_bases, orbits
@@ -77,7 +79,7 @@ class EquivariantLinear(NodeLinear):
 
     def _make_weights(self, edge_index: Tensor | None) -> BlockWeights | ReferenceWeights | TableWeights | MixingWeights:
         if self.mixing != "full" or self.num_bases is not None or edge_index is not None:
-            if not isinstance(self.orbits, Blocks) or self.parametrization == "reference":
+            if not isinstance(self.orbits, Blocks) or self.parametrization != "canonical":
                 raise ConfigError(
                     "mixing, num_bases and edge_index are for cluster groups in the canonical parametrisation; "
                     "for edges of other groups use OrbitConv"
@@ -85,8 +87,7 @@ class EquivariantLinear(NodeLinear):
             pairs = mixing_pairs(self.orbits, self.mixing, edge_index)
             return MixingWeights(self.orbits, self.in_channels, self.out_channels, pairs, self.num_bases)
         if isinstance(self.orbits, Blocks):
-            kind = BlockWeights if self.parametrization == "canonical" else ReferenceWeights
-            return kind(self.orbits, self.in_channels, self.out_channels)
+            return COORDINATES[self.parametrization](self.orbits, self.in_channels, self.out_channels)
         if self.parametrization == "reference" or self.init == "reference":
             raise ConfigError(
                 f"parametrization='reference' and init='reference' are made for cluster groups, and {self.group.name} is none; "

@@ -252,6 +252,45 @@ class ReferenceWeights(BlockWeights):
         self.set_coefficients(canonical.coefficients().to(self.mix))
 
 
+class OrbitWeights(BlockWeights):
+    """The values of a cluster group's map on its pair orbits, trained as they stand, as those of a general group are.
+
+    Under Adam it matters which numbers are trained: here every entry of the map moves by steps of size lr, in canonical
+    coordinates one that a cluster of n nodes sends by lr / n. The published pose code trains S_N so.
+    """
+
+    def __init__(self, orbits: Blocks, in_channels: int, out_channels: int) -> None:
+        super().__init__(orbits, in_channels, out_channels, torch.ones(orbits.partition.num_clusters, dtype=torch.long))
+
+    def own_of_clusters(self) -> Tensor | None:
+        """What a node's own weight is more than that between nodes of its cluster, (k, C', C)."""
+        if self.own is None:
+            return None
+        if self.orbits.is_tied:
+            same = self.mix.index_select(0, self.pair_ids.diagonal())
+        else:
+            same = torch.diagonal(self.mix, dim1=0, dim2=2).permute(2, 0, 1)
+        if self.is_one_to_one:
+            return self.own - same
+        has_own = (self.own_rows < len(self.own))[:, None, None]
+        return torch.where(has_own, cast(Tensor, super().own_of_clusters()) - same, 0.0)
+
+    @torch.no_grad()
+    def set_coefficients(self, values: Tensor) -> None:
+        """Set the map from its value on each pair orbit, (count, C', C)."""
+        super().set_coefficients(values)
+        if self.own is not None:
+            kept = self.own_rows < len(self.own)
+            self.own[self.own_rows[kept]] = values[self.orbits.own_ids][kept].to(self.own)
+
+    @torch.no_grad()
+    def reset(self, start: Start) -> None:
+        """The same start as in canonical coordinates."""
+        canonical = BlockWeights(self.orbits, self.in_channels, self.out_channels)
+        canonical.reset(start)
+        self.set_coefficients(canonical.coefficients().to(self.mix))
+
+
 SHARED = 4
 """Mean number of senders of one orbit at a receiver from which summing them first may pay."""
 

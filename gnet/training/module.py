@@ -46,7 +46,7 @@ class GNetModule(LightningModule):
         dropout: of the hidden channels.
         residual: add the input of a hidden layer to its output where shapes allow; 2 adds it behind every second one.
         bias: one per node orbit, or one shared by all nodes as in the published code.
-        parametrization: of the linear maps; "reference" trains the published code's numbers.
+        parametrization: of the linear maps; "orbits" trains their entries, "reference" the published code's numbers.
         init: the start of the weights; "white" gives outputs variance one.
         architecture: layers one after the other, or a recurrent net that reads and writes steps in time (forecasts only), with
             weights for each node orbit.
@@ -98,7 +98,7 @@ class GNetModule(LightningModule):
         dropout: float = 0.0,
         residual: bool | int = False,
         bias: Literal["orbit", "shared"] | None = "orbit",
-        parametrization: Literal["canonical", "reference"] = "canonical",
+        parametrization: Literal["canonical", "orbits", "reference"] = "canonical",
         init: Literal["white", "correlated", "reference", "fan_in"] = "white",
         architecture: Literal["gnet", "gru"] = "gnet",
         layer: Layer = "equivariant",

@@ -117,7 +117,7 @@ def test_shared_bias_is_the_same_on_all_nodes(group, rng):
     assert torch.equal(bias, bias[:1].expand_as(bias))
 
 
-@pytest.mark.parametrize("parametrization", ["canonical", "reference"])
+@pytest.mark.parametrize("parametrization", ["canonical", "orbits", "reference"])
 def test_every_cluster_has_weights_of_its_own(parametrization, rng):
     """The published traffic model shares one storage among its clusters; here a loss on one cluster moves it alone."""
     layer = filled(EquivariantLinear(GROUP, 1, 1, parametrization=parametrization), rng)
@@ -155,10 +155,11 @@ def test_set_dense_with_a_shared_bias_takes_its_mean(rng):
     torch.testing.assert_close(layer.dense_bias(), bias.mean(0).expand(6, 2))
 
 
-def test_set_dense_serves_the_reference_parametrisation_too(cluster_group, rng):
+@pytest.mark.parametrize("parametrization", ["orbits", "reference"])
+def test_set_dense_serves_the_other_parametrisations_too(cluster_group, parametrization, rng):
     n = cluster_group.degree
     weight = torch.randn(n, 3, n, 2, dtype=torch.float64, generator=rng)
-    layer = EquivariantLinear(cluster_group, 2, 3, parametrization="reference").double()
+    layer = EquivariantLinear(cluster_group, 2, 3, parametrization=parametrization).double()
     layer.set_dense(weight)
     torch.testing.assert_close(layer.dense(), project(weight, cluster_group))
 
@@ -173,7 +174,7 @@ def published_map(w_diag: Tensor, w_off: Tensor, labels: Tensor, channels: tuple
     return torch.einsum("qpi,ij->iqjp", diag, eye) + torch.einsum("qpij->iqjp", off) / num_nodes
 
 
-@pytest.mark.parametrize("parametrization", ["canonical", "reference"])
+@pytest.mark.parametrize("parametrization", ["canonical", "orbits", "reference"])
 def test_reads_the_published_layout(cluster_group, parametrization, rng):
     k = cluster_group.partition.num_clusters
     w_diag = torch.randn(3 * 2, k, dtype=torch.float64, generator=rng)
@@ -188,7 +189,7 @@ def test_reads_the_published_layout(cluster_group, parametrization, rng):
     torch.testing.assert_close(layer.dense_bias(), b.expand(cluster_group.degree, 3))
 
 
-@pytest.mark.parametrize("parametrization", ["canonical", "reference"])
+@pytest.mark.parametrize("parametrization", ["canonical", "orbits", "reference"])
 def test_writes_the_published_layout(cluster_group, parametrization, rng):
     layer = filled(EquivariantLinear(cluster_group, 2, 3, parametrization=parametrization), rng)
     reference = layer.to_reference_params()
@@ -247,7 +248,35 @@ def test_one_adam_step_moves_the_reference_weights_by_lr_over_n():
     torch.testing.assert_close(moved[between], torch.full_like(moved[between], 0.01 / 6))
 
 
-@pytest.mark.parametrize("options", [{}, {"parametrization": "reference"}, {"bias": "shared"}, {"bias": None}], ids=str)
+def test_one_adam_step_moves_every_entry_by_lr_in_the_coordinates_of_orbits(cluster_group):
+    """The liar: canonical coordinates move what a cluster of n nodes sends by lr / n."""
+
+    def moved(parametrization: str) -> Tensor:
+        layer = EquivariantLinear(cluster_group, 1, 1, parametrization=parametrization, bias=None).double()
+        before = layer.dense().detach().clone()
+        x = torch.randn(8, cluster_group.degree, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        optimiser = torch.optim.Adam(layer.parameters(), lr=0.01, eps=1e-30)
+        layer(x).square().sum().backward()
+        optimiser.step()
+        return (layer.dense().detach() - before).abs()
+
+    step = torch.full_like(moved("orbits"), 0.01)
+    torch.testing.assert_close(moved("orbits"), step)
+    if cluster_group.partition.sizes.max() > 1:
+        assert not torch.allclose(moved("canonical"), step)
+
+
+@pytest.mark.parametrize("init", ["white", "correlated", "reference", "fan_in"])
+def test_all_coordinates_start_from_one_map(cluster_group, init):
+    made = [
+        EquivariantLinear(cluster_group, 2, 3, parametrization=each, init=init, generator=torch.Generator().manual_seed(1))
+        for each in ("canonical", "orbits")
+    ]
+    torch.testing.assert_close(made[1].dense(), made[0].dense())
+    assert made[1].num_parameters == made[0].num_parameters
+
+
+@pytest.mark.parametrize("options", [{}, {"parametrization": "orbits"}, {"parametrization": "reference"}, {"bias": "shared"}, {"bias": None}], ids=str)
 def test_state_dicts_load_strictly(cluster_group, options, rng):
     layer = filled(EquivariantLinear(cluster_group, 2, 3, **options), rng)
     other = EquivariantLinear(cluster_group, 2, 3, **options).double()
@@ -295,7 +324,7 @@ def test_signals_of_another_shape_are_refused_on_general_groups():
     [
         (GROUP, {"bias": "node"}, r"expected bias to be one of 'orbit', 'shared', None, got 'node'"),
         (GROUP, {"bias": True}, r"expected bias to be one of .*, got True"),
-        (GROUP, {"parametrization": "paper"}, r"expected parametrization to be one of 'canonical', 'reference', got 'paper'"),
+        (GROUP, {"parametrization": "paper"}, r"expected parametrization to be one of 'canonical', 'orbits', 'reference', got 'paper'"),
         (GROUP, {"init": "zeros"}, r"expected init to be one of 'white', 'correlated', 'reference', 'fan_in', got 'zeros'"),
         (GROUP, {"init": "correlated", "rho": 1.5}, r"expected a correlation rho in \[0, 1\], got 1.5"),
         (

@@ -38,6 +38,7 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
         ClusterGroup(_clusters(3, 1, 2)), 2, 3, bias="shared", parametrization="reference", init="reference"
     ),
     "tied": lambda: EquivariantLinear(_swapped(2, 2, 3), 2, 3),
+    "tied_orbits": lambda: EquivariantLinear(_swapped(2, 2, 1), 2, 3, parametrization="orbits"),
     "tied_reference": lambda: EquivariantLinear(_swapped(2, 2, 1), 2, 3, parametrization="reference", init="reference"),
     "coarse_edges": lambda: EquivariantLinear(
         ClusterGroup(_clusters(2, 3, 1)), 2, 3, mixing="coarse_edges", edge_index=torch.tensor([[0, 1], [1, 2]])

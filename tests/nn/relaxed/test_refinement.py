@@ -139,7 +139,7 @@ def test_patches_of_an_image(rng):
     assert inside.coarse_sizes.sum() == inside.sizes.sum() == 784**2
 
 
-@pytest.mark.parametrize("parametrization", ["canonical", "reference"])
+@pytest.mark.parametrize("parametrization", ["canonical", "orbits", "reference"])
 @pytest.mark.parametrize("name", NESTED)
 def test_means_and_squares_of_weights_are_those_of_their_values(name, parametrization, rng):
     """By sums over blocks where the subgroup is one of clusters, with first and second derivatives."""
