@@ -199,6 +199,25 @@ class MetrLA(GraphDataModule):
         ahead = starts[:, None] + self.horizon_in + torch.arange(self.horizon_out)
         return means[slots[ahead]].transpose(1, 2)  # (B, H, N) -> (B, N, H)
 
+    def last_observed(self, split: Split) -> Tensor:
+        """Forecast the last reading that was there when the forecast is made, however long ago; before the first one the mean.
+
+        With ``count_missing`` a missing reading is one of 0 mph.
+
+        Shapes:
+            returns: (B, N, horizon_out), for the windows of the split in their order
+
+        Units: miles per hour.
+        """
+        samples, speed = self.samples(split), self.traffic.speed
+        starts = samples.starts if isinstance(samples, WindowSamples) else torch.empty(0, dtype=torch.long)
+        if not self.count_missing:
+            steps = torch.arange(len(speed))[:, None].expand_as(speed)
+            there = steps.masked_fill(speed == 0, -1).cummax(0).values  # the step of the last reading
+            mean = float(self.scaling.y.mean[0])
+            speed = torch.where(there < 0, mean, speed.gather(0, there.clamp_min(0)))
+        return speed[starts + self.horizon_in - 1][:, :, None].expand(-1, -1, self.horizon_out)
+
     def describe(self) -> dict[str, Any]:
         """The data card."""
         windows = {part: len(self.samples(part)) for part in PARTS}

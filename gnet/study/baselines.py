@@ -295,7 +295,8 @@ def last_value(channels: int, horizon: int, out_channels: int | None = None) -> 
     """Forecast the last step of the input for every step ahead, also known as persistence.
 
     Of ``channels`` in a step the first ``out_channels`` (by default all) are forecast. Inputs and targets have one unit per
-    channel, so nothing is rescaled. Where the last step is missing it is 0, the mean.
+    channel, so nothing is rescaled. Where the last step is missing it is 0, the mean; data with ``last_observed`` (METR-LA) are
+    asked for the last reading that is there instead.
 
     Example:
         >>> last_value(channels=1, horizon=2)(torch.tensor([[[1.0, 5.0]]]))
@@ -338,8 +339,9 @@ def _fit(name: str, config: dict[str, Any]) -> Trained:
     batches = {"val": datamodule.val_arrays(), "test": datamodule.test_arrays(), "predict": datamodule.predict_arrays()}
     num_weights = 0
     function: Predictor
-    if name == "historical_average":
-        outputs = {split: datamodule.scaling.y(datamodule.historical_average(split)) for split in batches}
+    known = {"historical_average": "historical_average", "last_value": "last_observed"}.get(name, "")
+    if known and hasattr(datamodule, known):
+        outputs = {split: datamodule.scaling.y(getattr(datamodule, known)(split)) for split in batches}
         # Whatever the input: it is asked for the first inputs of "predict" only.
         function = lambda x: outputs["predict"][: len(x)].to(x)  # noqa: E731
     else:

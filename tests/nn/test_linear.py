@@ -276,7 +276,9 @@ def test_all_coordinates_start_from_one_map(cluster_group, init):
     assert made[1].num_parameters == made[0].num_parameters
 
 
-@pytest.mark.parametrize("options", [{}, {"parametrization": "orbits"}, {"parametrization": "reference"}, {"bias": "shared"}, {"bias": None}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"parametrization": "orbits"}, {"parametrization": "reference"}, {"bias": "shared"}, {"bias": None}], ids=str
+)
 def test_state_dicts_load_strictly(cluster_group, options, rng):
     layer = filled(EquivariantLinear(cluster_group, 2, 3, **options), rng)
     other = EquivariantLinear(cluster_group, 2, 3, **options).double()
@@ -324,7 +326,11 @@ def test_signals_of_another_shape_are_refused_on_general_groups():
     [
         (GROUP, {"bias": "node"}, r"expected bias to be one of 'orbit', 'shared', None, got 'node'"),
         (GROUP, {"bias": True}, r"expected bias to be one of .*, got True"),
-        (GROUP, {"parametrization": "paper"}, r"expected parametrization to be one of 'canonical', 'orbits', 'reference', got 'paper'"),
+        (
+            GROUP,
+            {"parametrization": "paper"},
+            r"expected parametrization to be one of 'canonical', 'orbits', .*, got 'paper'",
+        ),
         (GROUP, {"init": "zeros"}, r"expected init to be one of 'white', 'correlated', 'reference', 'fan_in', got 'zeros'"),
         (GROUP, {"init": "correlated", "rho": 1.5}, r"expected a correlation rho in \[0, 1\], got 1.5"),
         (
