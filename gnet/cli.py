@@ -100,7 +100,7 @@ def _dispatch(arguments: list[str]) -> int:
     word = arguments[0] if arguments else "--help"
     if word in ("-h", "--help"):
         table = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
-        print(HELP.format(program=_program(), words=" | ".join(COMMANDS), table=table))
+        print(HELP.format(program=program(), words=" | ".join(COMMANDS), table=table))
         return 0
     if word == "--version":
         print(f"gnet {version()}")
@@ -226,9 +226,9 @@ def _check_command(word: str, arguments: Sequence[str]) -> None:
             continue
         is_simulation = any(line.startswith("simulation:") for line in Path(name).read_text(encoding="utf-8").splitlines())
         if is_simulation and word != "simulate":
-            raise ConfigError(f"{name} is the config of a simulation; run: {_program()} simulate --config {name}")
+            raise ConfigError(f"{name} is the config of a simulation; run: {program()} simulate --config {name}")
         if word == "simulate" and not is_simulation:
-            raise ConfigError(f"{name} has no key simulation; it is a config for {_program()} fit or study")
+            raise ConfigError(f"{name} has no key simulation; it is a config for {program()} fit or study")
 
 
 def version() -> str:
@@ -242,9 +242,17 @@ def version() -> str:
         return "(not installed)"
 
 
-def _program() -> str:
-    name = Path(sys.argv[0]).name
-    return "python train.py" if name == "train.py" else "python -m gnet"
+def program() -> str:
+    """What to type to run it again: this interpreter, by its path from here where it lies below, and the program.
+
+    Example:
+        >>> program().endswith(("python train.py", "python -m gnet"))
+        True
+    """
+    here, name = Path.cwd(), Path(sys.argv[0]).name
+    inside = Path(sys.executable).is_relative_to(here)
+    python = str(Path(sys.executable).relative_to(here).with_name("python")) if inside else "python"
+    return f"{python} train.py" if name == "train.py" else f"{python} -m gnet"
 
 
 def _import_datasets() -> None:

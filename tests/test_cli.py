@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -50,12 +51,17 @@ def test_help_and_version_import_nothing_more_than_gnet_does():
         (["fit", "--trainer.max_epoch=3"], "no option --trainer.max_epoch; did you mean --trainer.max_epochs?"),
         (
             ["fit", "--model.symmetry", "Symetric"],
-            "there is no class 'Symetric'; did you mean Symmetric?; known are Automatic, Automorphism, ",
+            "there is no class 'Symetric'; did you mean Symmetric? Known are Automatic, Automorphism, ",
         ),
         (["fit", "--model.symmetry", "Symmetric", "--model.symmetry.num_clusters", "4"], "Symmetric takes no 'num_clusters'"),
-        (["fit", "--optimizer", "Adm"], "no class 'Adm'; did you mean Adam?; known are ASGD, Adadelta, "),
-        (["fit", "--lr_scheduler", "StepL"], "no class 'StepL'; did you mean StepLR?; known are ChainedScheduler, ConstantLR, "),
-        (["fit", "--model.project_onto=Symetric"], "did you mean Symmetric?; known are Automatic, Automorphism, Coarsened, "),
+        (["fit", "--optimizer", "Adm"], "no class 'Adm'; did you mean Adam? Known are ASGD, Adadelta, "),
+        (["fit", "--lr_scheduler", "StepL"], "no class 'StepL'; did you mean StepLR? Known are ChainedScheduler, ConstantLR, "),
+        (["fit", "--model.project_onto=Symetric"], "did you mean Symmetric? Known are Automatic, Automorphism, Coarsened, "),
+        (
+            ["fit", "--model.symmetry", "my_rules.Shifts"],
+            "there is no module 'my_rules'; put its file beside train.py, or install it",
+        ),
+        (["simulate", "--quik"], "there is no option --quik; did you mean --quick?"),
         (["fit", "--trainer.logger=CSVLoger"], "there is no class 'CSVLoger'; give its import path"),
         (["fit", "--data", "Digit"], "there is no class 'Digit'; did you mean Digits?"),
         (["fit", "--data.num_trian=3"], "Digits takes no 'num_trian'; did you mean num_train?"),
@@ -76,6 +82,25 @@ def test_help_and_version_import_nothing_more_than_gnet_does():
 )
 def test_errors_are_one_line_with_the_nearest_fix(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):
     assert message in error_of(capsys, *arguments)
+
+
+def test_a_config_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "net.yaml").write_text("model:\n  hidden_channels 16\n  num_layers: 3\n")
+    assert "net.yaml is no YAML: " in error_of(capsys, "fit", "--config", str(tmp_path / "net.yaml"))
+
+
+def test_a_net_of_other_data_is_told_by_its_graph_before_its_symmetry_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    shapes = ["--data.num_train=20", "--data.num_val=10", "--model.hidden_channels=2", "--trainer.max_epochs=1"]
+    assert main(["fit", "--data=Digits", "--model.symmetry.num_clusters=32", *shapes]) == 0
+    np.savez("x.npz", x=np.random.default_rng(0).normal(size=(30, 12, 1)))
+    Path("edges.csv").write_text("source,target\n" + "".join(f"{node},{node + 1}\n" for node in range(11)))
+    files = ["--data=FromFiles", "--data.signals=x.npz", "--data.edges=edges.csv", "--data.task=impute"]
+    message = error_of(capsys, "test", *files, "--ckpt_path=best")
+    assert "the checkpoint belongs to another graph: num_nodes is 64 there and 12 here" in message
+    assert "give the --ckpt_path of these data" in message
 
 
 def test_a_misspelled_key_of_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -219,7 +244,7 @@ def test_configs_of_nets_resolve(path: Path):
 @pytest.mark.parametrize("path", SIMULATIONS, ids=lambda path: path.stem)
 def test_simulations_and_nets_are_not_mixed_up(path: Path, capsys: pytest.CaptureFixture[str]):
     for word in ("fit", "study"):
-        assert f"run: python -m gnet simulate --config {path}" in error_of(capsys, word, f"--config={path}")
+        assert f"python -m gnet simulate --config {path}" in error_of(capsys, word, f"--config={path}")
     assert f"{CONFIGS[0]} has no key simulation; it is a config for" in error_of(capsys, "simulate", "-c", str(CONFIGS[0]))
 
 

@@ -219,7 +219,10 @@ class SymmetrySelection(NodeRegressor):
         try:
             fit = least_squares(x, fill_by_least_squares(x, known, seen, centred=centred), seen, centred=centred)
         except ShapeError as error:
-            hint = f"merging starts from least squares without symmetry, on {len(x)} samples here; take merge=False to use fewer"
+            hint = (
+                f"merging starts from least squares without symmetry, on {len(x)} samples here; take merge=False (--no-merge) to "
+                "use fewer"
+            )
             raise ShapeError(f"{error} ({hint})") from error
         path = merge_clusters(fit, complexity=math.log(len(x)) if self.complexity is None else self.complexity)
         size = x.shape[1]

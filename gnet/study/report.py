@@ -86,7 +86,9 @@ def write_report(out: Path, result: StudyResult, data_card: dict[str, Any], titl
     write_atomically(out / "report.md", text)
     vectors = [Path(name).with_suffix(".pdf").name for name in pictures]
     files = ["results.csv", "summary.csv", "report.md", *pictures, *vectors]
-    return "\n".join([text_table(summaries), "", sentence, "", f"Written to {out}: {', '.join(files)}."])
+    below = any(summary.bias2 < 0 for summary in summaries)
+    note = ["A bias^2 below zero is an unbiased estimate from few draws; more of them bring it nearer to the truth."] * below
+    return "\n".join([text_table(summaries), *note, "", sentence, "", f"Written to {out}: {', '.join(files)}."])
 
 
 def log_orders(manifest: dict[str, Any]) -> dict[str, float]:
@@ -170,7 +172,8 @@ KINDS = {"mse": "mean squared errors", "mae": "mean absolute errors", "cross_ent
 OF_NUMBERS = (
     "- bias^2: `|mean - y|^2 - var / D` per entry, `mean` the prediction averaged over trials, `var` the variance "
     "(over D - 1) of the D draws' means. y is the measured target, so **bias^2 contains the irreducible part** "
-    "(the noise of y), which is the same for every row. Units are the model units of the first trial.",
+    "(the noise of y), which is the same for every row. The estimate is unbiased, so it may fall below zero where draws are few. "
+    "Units are the model units of the first trial.",
     "- variance: of one trained net's prediction, per entry; bias^2 + variance is the expected squared error on the "
     "common test set.",
 )

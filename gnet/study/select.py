@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import yaml
 
+from gnet.cli import program
 from gnet.errors import ConfigError
 from gnet.study.command import execute, refuse_unknown
 from gnet.study.journal import write_atomically
@@ -126,7 +127,7 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
         _write(out, rule, f"{text}\n\n{verdict}", base, start)
         print(f"\n{verdict}")
     print(f"\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
-    print(f"  python train.py fit --config {out / 'best.yaml'}")
+    print(f"  {program()} fit --config {out / 'best.yaml'}")
     return status
 
 

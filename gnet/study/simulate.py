@@ -89,7 +89,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = words.parse_args(_with_quick(list(argv)))
     except ArgumentError as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        from gnet.training.explain import explain  # here, since it brings lightning
+
+        raise ConfigError(explain(words, str(error), argv)) from error
     if not settings.get("simulation"):
         raise ConfigError("expected a config with a simulation; give --config configs/simulation/r3.yaml")
     simulation = words.instantiate(settings)["simulation"]
@@ -176,7 +178,7 @@ def parser() -> "ArgumentParser":
     words.add_argument("--config", "-c", action="config", help="YAML config with the key simulation")
     words.add_argument("--out", type=str, default=None, help="where everything is written (studies/<config>)")
     words.add_argument("--record", type=str, default=None, help="a csv that keeps the table with code, machine and date")
-    words.add_argument("--quick", type=dict[str, Any], default={}, help="--quick takes the config's quick settings")
+    words.add_argument("--quick", type=dict[str, Any], default={}, metavar="", help="--quick takes the config's quick settings")
     words.add_subclass_arguments(Simulation, "simulation", required=False)
     return words
 

@@ -29,6 +29,8 @@ RECORD = "gnet"
 
 Net = GNet | GNetGRU
 
+OTHER = "use the data it was trained on, or give the --ckpt_path of these data"
+
 
 @dataclass(frozen=True, eq=False)
 class Domain:
@@ -95,9 +97,7 @@ class Domain:
             mine, theirs = (
                 "numbers" if each is None else f"the classes {listed(each)}" for each in (self.classes, other.classes)
             )
-            raise CheckpointError(
-                f"the checkpoint belongs to other targets: {mine} there and {theirs} here; use the data it was trained on"
-            )
+            raise CheckpointError(f"the checkpoint belongs to other targets: {mine} there and {theirs} here; {OTHER}")
         pairs = [("num_nodes", self.num_nodes, other.num_nodes)]
         pairs += [(name, getattr(self, name), getattr(other, name)) for name in ("in_channels", "out_channels", "target")]
         pairs.append(("number of edges", self.graph.edge_index.shape[1], other.graph.edge_index.shape[1]))
@@ -111,7 +111,7 @@ class Domain:
         if not found and self.edges_hash() != other.edges_hash():
             found.append(f"edges or their weights have hash {self.edges_hash()[:12]} there and {other.edges_hash()[:12]} here")
         if found:
-            raise CheckpointError(f"the checkpoint belongs to another graph: {'; '.join(found)}; use the data it was trained on")
+            raise CheckpointError(f"the checkpoint belongs to another graph: {'; '.join(found)}; {OTHER}")
 
     def record(self) -> dict[str, Any]:
         """Tensors and primitives only."""

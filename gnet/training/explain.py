@@ -10,7 +10,6 @@ from types import ModuleType
 
 import lightning.pytorch.callbacks
 import torch
-from lightning.pytorch.cli import LightningArgumentParser
 
 from gnet.training.data import GraphDataModule
 from gnet.training.log_equivariance import LogEquivariance
@@ -21,7 +20,7 @@ OURS = [Anneal, EquivariancePenalty, GroupAugmentation, LogEquivariance]
 """Callbacks of gnet for a user's config."""
 
 
-def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) -> str:
+def explain(parser: argparse.ArgumentParser, message: str, args: Sequence[str]) -> str:
     """jsonargparse's message in one line, with the nearest option, argument or class where a name is unknown."""
     options = [option.lstrip("-") for option in _options(parser, args[0] if args else "")]
     if found := re.search(r"unrecognized arguments: --([^\s=]+)", message):
@@ -41,8 +40,14 @@ def explain(parser: LightningArgumentParser, message: str, args: Sequence[str]) 
         return f"{found[1]}.{found[2]}: expected {found[3]}, got {found[4]!r}"
     if found := re.search(r"Parser key \"([\w.]+)\":.*Expected a dot import path string: (\S+)", message, re.DOTALL):
         known = sorted({kind.__name__ for kind in _classes(found[1])})
-        listed = f"; known are {', '.join(known)}" if known else "; give its import path"
-        return f"{found[1]}: there is no class {found[2]!r}{_nearest(found[2], known, '')}{listed}"
+        meant = _nearest(found[2], known, "")
+        listed = f"{'' if meant else '.'} Known are {', '.join(known)}" if known else "; give its import path"
+        return f"{found[1]}: there is no class {found[2]!r}{meant}{listed}"
+    if found := re.search(r"Parser key \"([\w.]+)\":.*No module named '([\w.]+)'", message, re.DOTALL):
+        return f"{found[1]}: there is no module {found[2]!r}; put its file beside train.py, or install it"
+    if found := re.search(r"(mapping values|while \w+ing a|could not find expected|could not determine)[^\n]*", message):
+        where = [each for each in args if each.endswith((".yaml", ".yml"))]
+        return f"{where[-1] if where else 'the config'} is no YAML: {' '.join(message.split())}"
     if found := re.search(r"unrecognized arguments: (?!-)(\S+)", message):
         meant = f"; did you mean --config {found[1]}?" if found[1].endswith((".yaml", ".yml")) else ""
         return f"there is no place for {found[1]!r}: every option has a name{meant}"

@@ -169,6 +169,8 @@ class GNetModule(LightningModule):
             raise ConfigError("GNetModule takes its graph from a data module: trainer.fit(module, datamodule=...)")
         # Lightning asks for the net in the trainer's precision; its weights are drawn in float32 whatever that is.
         domain, wanted = Domain.of(datamodule), torch.get_default_dtype()
+        if getattr(datamodule, "trained", None) is not None:  # before a rule for another graph fails on this one
+            datamodule.trained.check_same(domain)
         loss_for(self.hparams["loss"], domain.classes)
         torch.set_default_dtype(torch.float32)
         try:

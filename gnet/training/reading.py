@@ -332,6 +332,8 @@ def _node(file: Path, line: int, name: str, nodes: dict[str, int]) -> int:
         return nodes[name]
     near = difflib.get_close_matches(name, list(nodes), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"the nodes are {list(nodes)[:5]} ..."
+    if list(nodes) == [str(each) for each in range(len(nodes))] and not name.isdecimal():
+        hint = f"those are numbered 0 to {len(nodes) - 1}: give their names (node_ids of the .npz), or these numbers here"
     raise DataError(f"{file}, line {line}: {name!r} is no node of the signals; {hint}")
 
 

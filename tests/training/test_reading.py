@@ -122,6 +122,11 @@ class TestCsv:
         with pytest.raises(DataError, match=message):
             read_edges(tmp_path / "e.csv", IDS)
 
+    def test_names_of_nodes_that_have_numbers(self, tmp_path):
+        (tmp_path / "e.csv").write_text("source,target\ns0,s1\n")
+        with pytest.raises(DataError, match=r"'s0' is no node of the signals; those are numbered 0 to 12: give their names"):
+            read_edges(tmp_path / "e.csv", [str(node) for node in range(13)])
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
