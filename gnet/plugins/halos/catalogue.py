@@ -91,11 +91,11 @@ def _read_halos(groups: "_Chunks", particles: "_Chunks", min_log_mass: float, mi
     starts = np.concatenate([[0], lengths.cumsum()[:-1]])
     parts = []
     for halo in np.flatnonzero(kept):
-        rows = starts[halo], starts[halo] + lengths[halo]
-        offset = x.between(*rows) - centres[central[halo]]
+        span = starts[halo], starts[halo] + lengths[halo]
+        offset = x.between(*span) - centres[central[halo]]
         offset -= box * np.round(offset / box)
         speed = math.sqrt(G * mass[halo] / (radius[halo] * a / h))
-        parts.append((offset / radius[halo], (v.between(*rows) * math.sqrt(a) - drift[central[halo]]) / speed))
+        parts.append((offset / radius[halo], (v.between(*span) * math.sqrt(a) - drift[central[halo]]) / speed))
     counts = torch.tensor([len(each[0]) for each in parts])
     batch = torch.arange(len(parts)).repeat_interleave(counts)
     chosen = torch.from_numpy(mass[kept])
