@@ -168,6 +168,7 @@ TWICE = Action("twice", lambda g, x: x @ (g @ g).to(x).mT)
 def test_augmentations_at_once_are_those_one_by_one(group, action, rng):
     turns, x = GroupAugmentation(group, action), torch.randn(4, 6, 5, 3, generator=rng)
     drawn = turns.sample(4, rng)
+    x = x.to(torch.complex64) if drawn.is_complex() else x
     one_by_one = torch.stack([turns.action(g, part) for g, part in zip(drawn, x, strict=True)])
     assert torch.equal(turns.apply(drawn, x), one_by_one)
     other = turns.apply(drawn.roll(1, 0), x)  # the liar: those of other samples
