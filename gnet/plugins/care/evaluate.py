@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnet.errors import ConfigError
+from gnet.nn.modes import evaluating
 from gnet.plugins.care.losses import alignment
 from gnet.plugins.care.measures import GammaMetric, WahbaMetric
 from gnet.plugins.care.views import Augmentation
@@ -36,7 +37,7 @@ def measure_symmetry(
     """Compare unit embeddings of samples with those of the samples moved, for each of some augmentations.
 
     Args:
-        embed: from samples (n, ...) to unit rows (n, D).
+        embed: from samples (n, ...) to unit rows (n, D); a module runs in evaluation.
         x: (n, ...), two samples or more.
         augmentation: what is drawn and applied.
         num_elements: augmentations.
@@ -59,17 +60,12 @@ def measure_symmetry(
     """
     if num_elements < 1:
         raise ConfigError(f"expected num_elements >= 1, got {num_elements}")
-    was_training = embed.training if isinstance(embed, nn.Module) else False
-    if isinstance(embed, nn.Module):
-        embed.eval()
     wahbas, gammas, distances = WahbaMetric(special=False), GammaMetric(), []
-    with torch.no_grad():
+    with evaluating(embed):
         still = embed(x)
         for drawn in augmentation.sample(num_elements, generator):
             moved = embed(augmentation.apply(drawn[None], x[None])[0])
             distances.append(float(alignment(still, moved)))
             wahbas.update(still, moved)
             gammas.update(still, moved)
-    if isinstance(embed, nn.Module):
-        embed.train(was_training)
     return EmbeddingSymmetry(sum(distances) / num_elements, float(wahbas.compute()), float(gammas.compute()))

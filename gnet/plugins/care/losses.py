@@ -1,9 +1,13 @@
 """Losses of contrastive learning on a sphere: InfoNCE, its two parts, and the one that asks for a rotation per augmentation.
 
-Embeddings are rows, (..., n, D); row i of both views belongs to sample i.
+Embeddings are rows, (..., n, D); row i of both views belongs to sample i. Half precision is computed in float32, also
+under autocast: products of unit rows that are nearly the same would be rounding else.
 """
 
+import functools
 import math
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +15,42 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 
 TOLERANCE = 1e-4
-"""How far the norm of an embedding may be from one."""
+"""How far the norm of an embedding may be from one, or ``ROUNDINGS`` of its dtype, if they are more."""
+ROUNDINGS = 4.0
+HALF = (torch.bfloat16, torch.float16)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of embeddings, its first argument, whose products autocast does not round.
+
+    Example:
+        >>> product = without_autocast(lambda z: (z @ z.mT).dtype)
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     product(torch.eye(2))
+        torch.float32
+    """
+
+    @functools.wraps(function)
+    def exact(*args: P.args, **options: P.kwargs) -> R:
+        first = next(each for each in (*args, *options.values()) if isinstance(each, Tensor))
+        with torch.autocast(first.device.type, enabled=False):
+            return function(*args, **options)
+
+    return exact
+
+
+def wide(z: Tensor) -> Tensor:
+    """Half precision as float32; anything else as it is.
+
+    Example:
+        >>> wide(torch.zeros(2, dtype=torch.float16)).dtype
+        torch.float32
+    """
+    return z.float() if z.dtype in HALF else z
 
 
 def info_nce(z1: Tensor, z2: Tensor, tau: float) -> Tensor:
@@ -39,6 +78,7 @@ def info_nce(z1: Tensor, z2: Tensor, tau: float) -> Tensor:
     return pull + push
 
 
+@without_autocast
 def info_nce_parts(z1: Tensor, z2: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """The two parts of InfoNCE: the mean of -<z_i, z_i^+> / tau, and the mean log of the denominator.
 
@@ -47,13 +87,15 @@ def info_nce_parts(z1: Tensor, z2: Tensor, tau: float) -> tuple[Tensor, Tensor]:
         (tensor(-2.), tensor(2.4327))
     """
     check_views(z1, z2)
-    if tau <= 0:
+    if not tau > 0:
         raise ConfigError(f"expected tau > 0, got {tau}")
-    both = torch.cat([z1, z2])
+    both = wide(torch.cat([z1, z2]))
+    z1, z2 = both.chunk(2)
     logits = (both @ both.mT / tau).masked_fill(torch.eye(len(both), dtype=torch.bool, device=both.device), -math.inf)
     return -(z1 * z2).sum(-1).mean() / tau, logits.logsumexp(-1).mean()
 
 
+@without_autocast
 def alignment(z1: Tensor, z2: Tensor) -> Tensor:
     """L_inv, the mean distance of two views of a sample: 0 where augmentations change nothing.
 
@@ -71,9 +113,10 @@ def alignment(z1: Tensor, z2: Tensor) -> Tensor:
         tensor(2.)
     """
     check_views(z1, z2)
-    return (z1 - z2).norm(dim=-1).mean()
+    return (wide(z1) - wide(z2)).norm(dim=-1).mean()
 
 
+@without_autocast
 def uniformity(z: Tensor) -> Tensor:
     """L_unif, the log of the mean of e^<z_i, z_j> over all pairs, i = j among them: least where rows are spread evenly.
 
@@ -92,9 +135,11 @@ def uniformity(z: Tensor) -> Tensor:
         tensor(0.4338)
     """
     check_unit(z)
+    z = wide(z)
     return (z @ z.mT).flatten().logsumexp(0) - 2 * math.log(len(z))
 
 
+@without_autocast
 def care_equivariance(z1: Tensor, z2: Tensor, chunks: int = 1, form: Tensor | None = None) -> Tensor:
     """L_equi: the mean square of <z1_i, z1_j> - <z2_i, z2_j> over pairs i != j of a chunk, averaged over chunks.
 
@@ -110,7 +155,7 @@ def care_equivariance(z1: Tensor, z2: Tensor, chunks: int = 1, form: Tensor | No
         z1, z2: (n, D)    returns: ()
 
     Raises:
-        ShapeError: chunks that do not divide n, or of one sample.
+        ShapeError: chunks that do not divide n, or of one sample, or a form of another size.
         DegenerateInputError: rows that are not of norm 1, without ``form``.
 
     References:
@@ -124,7 +169,8 @@ def care_equivariance(z1: Tensor, z2: Tensor, chunks: int = 1, form: Tensor | No
     """
     check_views(z1, z2, unit=form is None)
     size = chunk_size(len(z1), chunks)
-    gaps = _products(z1.unflatten(0, (chunks, size)), form) - _products(z2.unflatten(0, (chunks, size)), form)
+    first, second = (_products(wide(z).unflatten(0, (chunks, size)), form) for z in (z1, z2))
+    gaps = first - second
     off = ~torch.eye(size, dtype=torch.bool, device=gaps.device)
     return gaps[:, off].square().mean()
 
@@ -142,13 +188,15 @@ class CARELoss(nn.Module):
         tau: temperature, or None.
         chunks: groups of samples with one pair of augmentations each.
         w_inv, w_unif: weights.
-        form: of ``care_equivariance``.
+        form: of ``care_equivariance``, (D, D). Rows may then have any norm: L_equi sees them as they are, the others their
+            directions alone.
 
     Shapes:
-        z1, z2: (n, D), unit rows    returns: ()
+        z1, z2: (n, D), unit rows without ``form``    returns: ()
 
     Raises:
-        ConfigError: negative weights, tau <= 0, or no chunk.
+        ConfigError: negative weights, none above zero, tau <= 0, or no chunk.
+        ShapeError: a form that is no square matrix; (in a call) of another size than the rows.
 
     References:
         Gupta et al. (2024), arXiv:2306.13924, section 3.
@@ -170,9 +218,11 @@ class CARELoss(nn.Module):
         form: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if min(lam, w_inv, w_unif) < 0:
-            raise ConfigError(f"expected lam, w_inv and w_unif >= 0, got {lam}, {w_inv} and {w_unif}")
-        if tau is not None and tau <= 0:
+        if not all(each >= 0 for each in (lam, w_inv, w_unif)) or not lam + w_inv + w_unif:
+            raise ConfigError(f"expected lam, w_inv and w_unif >= 0, one of them > 0, got {lam}, {w_inv} and {w_unif}")
+        if form is not None and (form.ndim != 2 or form.shape[0] != form.shape[1]):
+            raise ShapeError(f"expected form of shape (D, D), got {tuple(form.shape)}")
+        if tau is not None and not tau > 0:
             raise ConfigError(f"expected tau > 0 or None, got {tau}")
         if chunks < 1:
             raise ConfigError(f"expected chunks >= 1, got {chunks}")
@@ -182,19 +232,25 @@ class CARELoss(nn.Module):
     form: Tensor | None
 
     def terms(self, z1: Tensor, z2: Tensor) -> dict[str, Tensor]:
-        """The three terms without their weights; ``equi`` only if it has one."""
-        if self.tau is None:
-            found = {"inv": alignment(z1, z2), "unif": uniformity(torch.cat([z1, z2]))}
-        else:
-            found = dict(zip(("inv", "unif"), info_nce_parts(z1, z2, self.tau), strict=True))
+        """The terms that have a weight, without it."""
+        found, rows = {}, (z1, z2) if self.form is None else (_directions(z1), _directions(z2))
+        if self.tau is not None and (self.w_inv or self.w_unif):
+            found = dict(zip(("inv", "unif"), info_nce_parts(*rows, self.tau), strict=True))
+        elif self.tau is None:
+            found = {"inv": alignment(*rows)} if self.w_inv else {}
+            found |= {"unif": uniformity(torch.cat(rows))} if self.w_unif else {}
         if self.lam:
             found["equi"] = care_equivariance(z1, z2, self.chunks, self.form)
-        return found
+        return {name: value for name, value in found.items() if self.weights[name]}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of each term."""
+        return {"inv": self.w_inv, "unif": self.w_unif, "equi": self.lam}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of what ``terms`` gave."""
-        weights = {"inv": self.w_inv, "unif": self.w_unif, "equi": self.lam}
-        return torch.stack([weights[name] * value for name, value in terms.items() if weights[name]]).sum()
+        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
 
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
         """The loss."""
@@ -217,8 +273,8 @@ def check_unit(z: Tensor) -> None:
     """
     if z.ndim != 2 or not len(z):
         raise ShapeError(f"expected embeddings of shape (n, D) with n >= 1, got {tuple(z.shape)}")
-    off = float((z.detach().norm(dim=-1) - 1).abs().max())
-    if not off <= TOLERANCE:
+    off = float((wide(z.detach()).norm(dim=-1) - 1).abs().max())
+    if not off <= (max(TOLERANCE, ROUNDINGS * torch.finfo(z.dtype).eps) if z.is_floating_point() else TOLERANCE):
         raise DegenerateInputError(f"expected embeddings of norm 1, got one off by {off:.3g}; normalise: F.normalize(z, dim=-1)")
 
 
@@ -257,5 +313,11 @@ def chunk_size(num_samples: int, chunks: int) -> int:
     return num_samples // chunks
 
 
+def _directions(z: Tensor) -> Tensor:
+    return nn.functional.normalize(wide(z), dim=-1)
+
+
 def _products(z: Tensor, form: Tensor | None) -> Tensor:
+    if form is not None and form.shape != (z.shape[-1], z.shape[-1]):
+        raise ShapeError(f"expected form of shape ({z.shape[-1]}, {z.shape[-1]}) for these rows, got {tuple(form.shape)}")
     return (z if form is None else z @ form.to(z)) @ z.mT

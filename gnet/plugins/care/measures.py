@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from gnet.errors import ShapeError
-from gnet.plugins.care.losses import check_unit
+from gnet.plugins.care.losses import check_unit, wide, without_autocast
 
 ROUNDING = 64.0
 """Two embeddings count as the same where they differ by less than so many roundings of their size."""
@@ -26,6 +26,7 @@ class Wahba(NamedTuple):
     rotation: Tensor
 
 
+@without_autocast
 def wahba(F: Tensor, Fa: Tensor, special: bool = True) -> Wahba:
     """The rotation that takes embeddings nearest to those of augmented samples: min over R of |R F - F_a|.
 
@@ -48,6 +49,7 @@ def wahba(F: Tensor, Fa: Tensor, special: bool = True) -> Wahba:
         (True, True)
     """
     _check_pair(F, Fa)
+    F, Fa = wide(F), wide(Fa)
     u, _, vh = torch.linalg.svd(Fa.mT @ F)
     if special:
         sign = (torch.linalg.det(u) * torch.linalg.det(vh)).sign()
@@ -80,6 +82,7 @@ def gamma(F: Tensor, Fa: Tensor) -> Tensor:
     return torch.where(count > 0, total / count.clamp(min=1), math.nan)
 
 
+@without_autocast
 def gamma_sums(F: Tensor, Fa: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the ratios of ``gamma`` and the number of pairs for which they are defined.
 
@@ -91,11 +94,13 @@ def gamma_sums(F: Tensor, Fa: Tensor) -> tuple[Tensor, Tensor]:
     _check_pair(F, Fa)
     if F.shape[-2] < 2:
         raise ShapeError(f"expected two samples or more, which make pairs, got {F.shape[-2]}")
+    rounding = ROUNDING * torch.finfo(F.dtype).eps  # of the embeddings as they came
+    F, Fa = wide(F), wide(Fa)
     stretched = _square_distances(Fa) - _square_distances(F)
     moved = (Fa - F).square().sum(-1)
     both = moved[..., :, None] + moved[..., None, :]
     size = torch.maximum(F.square().sum(-1).amax(-1), Fa.square().sum(-1).amax(-1))[..., None, None]
-    defined = both > (ROUNDING * torch.finfo(F.dtype).eps) ** 2 * size
+    defined = both > rounding**2 * size
     defined = defined & ~torch.eye(F.shape[-2], dtype=torch.bool, device=F.device)
     # where() twice: a division that is not wanted must not leave NaN in the gradient either.
     ratios = torch.where(defined, (stretched / torch.where(defined, both, 1)).square(), 0)
@@ -196,5 +201,6 @@ def _square_distances(z: Tensor) -> Tensor:
 
 
 def _check_pair(F: Tensor, Fa: Tensor) -> None:
-    if F.shape != Fa.shape or F.ndim < 2:
-        raise ShapeError(f"expected F and Fa of shape (..., n, D), got {tuple(F.shape)} and {tuple(Fa.shape)}")
+    if F.shape != Fa.shape or F.ndim < 2 or not F.is_floating_point() or not Fa.is_floating_point():
+        found = f"{tuple(F.shape)} of {F.dtype} and {tuple(Fa.shape)} of {Fa.dtype}"
+        raise ShapeError(f"expected F and Fa of shape (..., n, D) of real floating numbers, got {found}")

@@ -13,6 +13,8 @@ from gnet.randomness import derive_seed
 class CloudEncoder(nn.Module):
     """A network on each point, the mean over points, a network on the mean; it does not see the order of points.
 
+    Each layer before the mean has its SiLU, the last one, too: it would else be one linear map with the first one after the mean.
+
     Args:
         in_channels: numbers of a point.
         out_channels: D.
@@ -33,7 +35,7 @@ class CloudEncoder(nn.Module):
         self, in_channels: int = 3, out_channels: int = 16, local: Sequence[int] = (64, 64, 64), after: Sequence[int] = (64, 64)
     ) -> None:
         super().__init__()
-        self.local_nn = perceptron([in_channels, *local])
+        self.local_nn = nn.Sequential(*perceptron([in_channels, *local]), nn.SiLU())
         self.global_nn = perceptron([local[-1], *after, out_channels])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gnet.errors import ConfigError
-from gnet.plugins.care.losses import CARELoss, chunk_size
+from gnet.plugins.care.losses import CARELoss, chunk_size, wide
 from gnet.plugins.care.measures import GammaMetric, WahbaMetric
 from gnet.plugins.care.views import Augmentation, Views
 from gnet.randomness import derive_seed
@@ -16,13 +16,16 @@ class CAREModule(pl.LightningModule):
     """Trains an encoder so that two views of samples are near each other, far from others, and turned by one rotation per chunk.
 
     Logged: ``train_loss`` and each term of the loss; in validation ``val_loss``, ``val_gamma`` and ``val_wahba``, which compare
-    the embeddings of a batch with those of the batch moved by one augmentation, ``num_elements`` times.
+    the embeddings of a batch with those of the batch moved by one augmentation, ``num_elements`` times; not with a ``form``, as
+    both ask for orthogonal maps. Embeddings, losses and measures are of float32 or float64 at any precision of the trainer.
+
+    A checkpoint has the weights alone: ``CAREModule.load_from_checkpoint(path, encoder=..., augmentation=..., loss=...)``.
 
     Args:
         encoder: from samples to (B, D'); what a probe reads.
         augmentation: what draws and applies augmentations.
         loss: with its number of chunks.
-        head: from (B, D') to (B, D), on whose unit vectors the loss is; None leaves it out.
+        head: from (B, D') to (B, D), on whose unit vectors the loss is, with a ``form`` on themselves; None leaves it out.
         same_for_chunk: as in ``Views``.
         lr, weight_decay: of Adam; a weight decay is AdamW's.
         seed: of the augmentations; every step draws its own, whatever was drawn before.
@@ -67,12 +70,16 @@ class CAREModule(pl.LightningModule):
         self.val_gamma, self.val_wahba = GammaMetric(), WahbaMetric(special=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Unit embeddings, (B, ...) -> (B, D)."""
-        return nn.functional.normalize(self.head(self.encoder(x)), dim=-1)
+        """Unit embeddings, (B, ...) -> (B, D); not normalised where the loss has a form, as its isometries change norms."""
+        found = wide(self.head(self.encoder(x)))
+        return found if self.loss.form is not None else nn.functional.normalize(found, dim=-1)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch, under augmentations of this step and process."""
-        first, second = self.views(batch[0], self._generator("train", self.global_step))
+        # Batches whose gradients are added up share a step: their own numbers tell them apart.
+        is_shared = self._trainer is not None and self.trainer.accumulate_grad_batches > 1
+        own = (self.current_epoch, batch_idx) if is_shared else ()
+        first, second = self.views(batch[0], self._generator("train", self.global_step, *own))
         terms = self.loss.terms(self(first), self(second))
         total = self.loss.total(terms)
         named = {"train_loss": total, **{f"train_{name}": value for name, value in terms.items()}}
@@ -87,7 +94,7 @@ class CAREModule(pl.LightningModule):
         if whole >= 2 * self.loss.chunks:
             first, second = self.views(x[:whole], generator)
             self.log("val_loss", self.loss(self(first), self(second)), batch_size=whole)
-        if len(x) < 2:
+        if len(x) < 2 or self.loss.form is not None:
             return
         still = self(x)
         for drawn in self.views.augmentation.sample(self.num_elements, generator):
@@ -102,8 +109,8 @@ class CAREModule(pl.LightningModule):
             return torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
-    def _generator(self, stage: str, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(self.seed, stage, self.global_rank, step))
+    def _generator(self, stage: str, *place: int) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(self.seed, stage, self.global_rank, *place))
 
 
 class Samples(pl.LightningDataModule):

@@ -10,6 +10,7 @@ from gnet.errors import ConfigError, NotCompactError, ShapeError
 from gnet.groups import Group
 from gnet.groups.base import Action
 from gnet.groups.haar import rotations_2d
+from gnet.groups.matrix import matrix_times_vector
 from gnet.plugins.care.losses import chunk_size
 
 
@@ -53,7 +54,9 @@ class GroupAugmentation:
         return self.group.sample(num, generator)
 
     def apply(self, drawn: Tensor, x: Tensor) -> Tensor:
-        """``g x``."""
+        """``g x``; in one product where the group acts by matrices on the last axis."""
+        if self.action.act is matrix_times_vector and x.ndim > 2 and len(drawn) == len(x):
+            return matrix_times_vector(drawn, x.flatten(1, -2)).reshape(x.shape)
         return torch.stack([self.action(g, part) for g, part in zip(drawn, x, strict=True)])
 
     def __repr__(self) -> str:

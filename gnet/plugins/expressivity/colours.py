@@ -20,6 +20,8 @@ PAIR_NODES = 256
 """Most nodes for which pairs are coloured: each round compares N^3 triples."""
 ORBIT_NODES = 2000
 """Most nodes for which ``orbits`` searches for automorphisms."""
+WEIGHT_TOLERANCE = 1e-6
+"""Sorted weights that differ by no more are one weight, for colours as for automorphisms."""
 
 
 class WLColors(NamedTuple):
@@ -45,7 +47,8 @@ def wl_colors(
 
     k = 1 refines nodes by the multisets of their neighbours' colours, along the directions of the edges: what no message passing
     net with constant input can tell apart. k = 2 is the folklore test: the colour of (i, j) is refined by the multiset of
-    (colour of (i, w), colour of (w, j)) over all w. Edges of different weight are different; an edge without weight counts 1.
+    (colour of (i, w), colour of (w, j)) over all w. Edges of different weight (beyond ``WEIGHT_TOLERANCE``) are different; an
+    edge without weight counts 1.
 
     O(E log E) time a round for k = 1, O(N^3 log N) for k = 2.
 
@@ -54,7 +57,7 @@ def wl_colors(
         strict: refuse self-loops and repeated edges; otherwise they count as neighbours, each time.
 
     Raises:
-        ShapeError: self-loops or repeated edges with ``strict``, or ``init`` of another length.
+        ShapeError: self-loops or repeated edges with ``strict``, or ``init`` of another length or of no integers.
         ConfigError: another k, or more than ``PAIR_NODES`` nodes with k = 2.
 
     References:
@@ -69,7 +72,7 @@ def wl_colors(
         >>> wl_colors(path, k=2).colors[0]
         tensor([0, 1, 2, 3])
     """
-    colours, rounds = _refined([graph], k, [init], strict)
+    colours, rounds = refined([graph], k, [init], strict)
     return WLColors(_by_appearance(colours[0]), rounds)
 
 
@@ -88,7 +91,7 @@ def same_wl(graph: "Data", other: "Data", k: Literal[1, 2] = 1, *, strict: bool 
         >>> same_wl(hexagon, triangles), same_wl(hexagon, triangles, k=2)
         (True, False)
     """
-    (one, two), _ = _refined([graph, other], k, [None, None], strict)
+    (one, two), _ = refined([graph, other], k, [None, None], strict)
     most = int(max(one.max(), two.max())) + 1
     return bool(np.array_equal(np.bincount(one.ravel(), minlength=most), np.bincount(two.ravel(), minlength=most)))
 
@@ -97,6 +100,9 @@ def orbits(graph: "Data", init: Tensor | Sequence[int] | None = None) -> Tensor:
     """The orbits of nodes under Aut(G): what an equivariant map with constant input cannot tell apart, and an exact one does.
 
     Beyond ``ORBIT_NODES`` nodes the colours of ``wl_colors`` are returned, with a warning: every orbit lies within one of them.
+    There is no limit to the number of automorphisms: the search finds generators and never lists them, so that colours in place
+    of orbits would be coarser for nothing. One core takes .01 s for a star of 2000 nodes, .3 s for a circle of 2000, 2 s for the
+    rook's graph of 20 x 20 (1e37 automorphisms).
 
     Args:
         init: (N,) integers; an automorphism keeps them.
@@ -106,6 +112,7 @@ def orbits(graph: "Data", init: Tensor | Sequence[int] | None = None) -> Tensor:
 
     Raises:
         GraphError: a graph whose edges are impossible.
+        ShapeError: ``init`` of another length or of no integers.
 
     Example:
         >>> from torch_geometric.data import Data
@@ -113,7 +120,8 @@ def orbits(graph: "Data", init: Tensor | Sequence[int] | None = None) -> Tensor:
         >>> orbits(star)
         tensor([0, 1, 1])
     """
-    num_nodes = checked_edges(graph).num_nodes
+    num_nodes = checked_edges(graph, signed=True).num_nodes
+    labels = torch.from_numpy(_checked_init(init, num_nodes))
     if num_nodes > ORBIT_NODES:
         warnings.warn(
             f"graphs are searched for automorphisms up to {ORBIT_NODES} nodes, this one has {num_nodes}: these are the colours "
@@ -121,7 +129,7 @@ def orbits(graph: "Data", init: Tensor | Sequence[int] | None = None) -> Tensor:
             stacklevel=2,
         )
         return wl_colors(graph, init=init, strict=False).colors
-    return automorphism_group(graph, node_labels=init).node_orbits().labels
+    return automorphism_group(graph, node_labels=labels, tol=WEIGHT_TOLERANCE).node_orbits().labels
 
 
 @dataclass(frozen=True)
@@ -140,11 +148,20 @@ class _Start:
         source, target = edges.index.numpy()
         if strict:
             _check_simple(source, target, edges.num_nodes)
-        colours = np.zeros(edges.num_nodes, dtype=np.int64) if init is None else np.asarray(init).astype(np.int64)
-        if colours.shape != (edges.num_nodes,):
-            raise ShapeError(f"expected init of shape ({edges.num_nodes},), one colour for each node, got {colours.shape}")
+        colours = _checked_init(init, edges.num_nodes)
         order = np.argsort(target, kind="stable")
         return cls(edges.num_nodes, source[order], target[order], edges.weight.numpy()[order], colours)
+
+
+def _checked_init(init: Tensor | Sequence[int] | None, num_nodes: int) -> np.ndarray:
+    if init is None:
+        return np.zeros(num_nodes, dtype=np.int64)
+    colours = init.detach().cpu().numpy() if isinstance(init, Tensor) else np.asarray(init)
+    if colours.shape != (num_nodes,):
+        raise ShapeError(f"expected init of shape ({num_nodes},), one colour for each node, got {colours.shape}")
+    if colours.dtype.kind not in "iu":
+        raise ShapeError(f"expected init of integers, got {colours.dtype}; number the values: unique(..., return_inverse=True)")
+    return colours.astype(np.int64)
 
 
 def _check_simple(source: np.ndarray, target: np.ndarray, num_nodes: int) -> None:
@@ -155,16 +172,22 @@ def _check_simple(source: np.ndarray, target: np.ndarray, num_nodes: int) -> Non
         raise ShapeError("expected every edge once, got some repeatedly; coalesce the graph, or give strict=False")
 
 
-def _refined(
+def refined(
     graphs: "Sequence[Data]", k: int, inits: Sequence[Tensor | Sequence[int] | None], strict: bool
 ) -> tuple[list[np.ndarray], int]:
-    """Stable colours with one palette for all graphs, and the number of rounds that made new ones."""
+    """Stable colours with one palette for all graphs, and the number of rounds that made new ones.
+
+    Example:
+        >>> from gnet.plugins.expressivity import pairs
+        >>> [each.tolist() for each in refined(pairs()["P4 and K1,3"], 1, [None, None], True)[0]]
+        [[0, 1, 1, 0], [2, 3, 3, 3]]
+    """
     starts = [_Start.of(graph, init, strict) for graph, init in zip(graphs, inits, strict=True)]
     if k not in (1, 2):
         raise ConfigError(f"expected k = 1 (nodes) or k = 2 (pairs, folklore), got {k!r}")
     if k == 2 and max(start.num_nodes for start in starts) > PAIR_NODES:
         raise ConfigError(f"k = 2 compares N^3 triples, so it takes up to {PAIR_NODES} nodes; take k=1")
-    kinds = _palette([[each.tobytes() for each in start.weight] for start in starts])  # one number for each weight
+    kinds = _kinds([start.weight for start in starts])
     if k == 1:
         colours = _palette([start.init.tolist() for start in starts])
         return _until_stable(colours, lambda each: [_of_nodes(*trio) for trio in zip(starts, kinds, each, strict=True)])
@@ -184,6 +207,15 @@ def _until_stable(
         if _most(finer) == count:
             return colours, rounds
         colours, rounds, count = finer, rounds + 1, _most(finer)
+
+
+def _kinds(weights: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """One number for each weight of all graphs, by the rule of ``automorphism_group``; (E,) int64 each."""
+    values = np.concatenate(weights)
+    order = np.argsort(values, kind="stable")
+    found = np.empty(len(values), dtype=np.int64)
+    found[order] = np.cumsum(np.diff(values[order], prepend=values[order][:1]) > WEIGHT_TOLERANCE)
+    return np.split(found, np.cumsum([len(each) for each in weights])[:-1])
 
 
 def _most(colours: Sequence[np.ndarray]) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError
-from gnet.plugins.expressivity.colours import same_wl, wl_colors
+from gnet.plugins.expressivity.colours import refined, same_wl
 from gnet.plugins.expressivity.pairs import pairs, triangles
 from gnet.randomness import derive_seed
 from gnet.study.simulate import Measured, Simulation
@@ -84,21 +84,20 @@ class HardPairs(Simulation):
         return "\n".join(rows)
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
-        """Every pair, nodes coloured by 1-WL."""
+        """Every pair in the joint colours of 1-WL; circles of 41 nodes look like those of 11 and are left out."""
         from gnet.study.plots import COLOURS, PAGE, new_figure
 
-        figure = new_figure(PAGE, 0.9 * PAGE)
-        axes = figure.subplots(3, 4).ravel()
-        for number, (name, both) in enumerate(pairs().items()):
-            for place, graph in enumerate(both):
-                shown = nx.Graph(graph.edge_index.t().tolist())
-                shown.add_nodes_from(range(graph.num_nodes or 0))
-                colours = [COLOURS[int(each) % len(COLOURS)] for each in wl_colors(graph).colors]
-                one = axes[2 * number + place]
-                where = nx.circular_layout(sorted(shown)) if name.startswith("CSL") else nx.kamada_kawai_layout(shown)
-                nodes = sorted(shown)
-                nx.draw(shown, where, ax=one, nodelist=nodes, node_color=[colours[i] for i in nodes], node_size=25, width=0.6)
-                one.set_title(name.split(" and ")[place] if " and " in name else name, fontsize=8)
+        shown = {name: both for name, both in pairs().items() if both[0].num_nodes != 41}
+        figure = new_figure(PAGE, 0.5 * PAGE)
+        for column, (name, both) in zip(figure.subplots(2, len(shown)).T, shown.items(), strict=True):
+            colours, _ = refined(both, 1, [None, None], True)  # the same colour in both is the same class
+            for axes, graph, own, title in zip(column, both, colours, name.split(" and "), strict=True):
+                nodes = list(range(graph.num_nodes or 0))
+                drawn = nx.Graph(graph.edge_index.t().tolist())
+                where = nx.circular_layout(nodes) if name.startswith("CSL") else nx.kamada_kawai_layout(drawn)
+                paint = [COLOURS[each % len(COLOURS)] for each in own.tolist()]
+                nx.draw(drawn, where, ax=axes, nodelist=nodes, node_color=paint, node_size=25, width=0.6)
+                axes.set_title(title, fontsize=8)
         return figure
 
 

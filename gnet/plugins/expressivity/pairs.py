@@ -31,7 +31,7 @@ def csl(num_nodes: int, skip: int) -> "Data":
     """A circle with skip links: node i is joined with i + 1 and i + skip, all modulo N.
 
     Raises:
-        ConfigError: a skip outside 2..N - 2.
+        ConfigError: no whole numbers, or a skip outside 2..N - 2.
 
     References:
         Murphy et al. (2019), arXiv:1903.02541.
@@ -40,8 +40,8 @@ def csl(num_nodes: int, skip: int) -> "Data":
         >>> csl(11, 3).num_edges
         44
     """
-    if not 2 <= skip <= num_nodes - 2:
-        raise ConfigError(f"expected 2 <= skip <= {num_nodes - 2}, got {skip}")
+    if not (isinstance(num_nodes, int) and isinstance(skip, int)) or not 2 <= skip <= num_nodes - 2:
+        raise ConfigError(f"expected whole numbers, 2 <= skip <= {num_nodes - 2}, got {skip} of {num_nodes} nodes")
     return as_data(nx.circulant_graph(num_nodes, [1, skip]))
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, NonFiniteError, ShapeError
 from gnet.graphs.edges import checked_edges
 from gnet.nn.modes import evaluating
 from gnet.plugins.expressivity.colours import orbits, wl_colors
@@ -78,7 +78,9 @@ def expressivity_report(
         x: (N, C)
 
     Raises:
-        ShapeError: x, or an output, with another number of nodes; ConfigError: a negative tolerance.
+        ShapeError: x, or an output, with another number of nodes.
+        NonFiniteError: x, or an output, with NaN or infinite entries.
+        ConfigError: a negative tolerance.
 
     References:
         Xu et al. (2019), arXiv:1810.00826; Huang, Levie and Villar (2023), arXiv:2308.10436, on graphs that are fixed.
@@ -100,6 +102,8 @@ def expressivity_report(
     signal = torch.ones(num_nodes, in_channels) if x is None else x
     if signal.shape[:1] != (num_nodes,) or signal.ndim != 2:
         raise ShapeError(f"expected x of shape ({num_nodes}, C), got {tuple(signal.shape)}")
+    if not bool(torch.isfinite(signal).all()):
+        raise NonFiniteError("expected x of finite numbers, got NaN or infinity")
     kinds = torch.unique(signal.detach().cpu(), dim=0, return_inverse=True)[1]
     with evaluating(model):
         outputs = _called(model, graph, signal.to(device, dtype))
@@ -107,6 +111,11 @@ def expressivity_report(
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ShapeError(f"expected one output for each of {num_nodes} nodes, got {found}; give the model without its readout")
     values = outputs.detach().double().cpu().reshape(num_nodes, -1)
+    if not bool(torch.isfinite(values).all()):
+        raise NonFiniteError(
+            "expected finite outputs, got NaN or infinity, of which nothing can be told apart; GCN, for one, takes no negative "
+            "edge weights"
+        )
     colours, own = wl_colors(graph, init=kinds, strict=False).colors, orbits(graph, init=kinds)
     limit = tolerance * float(values.abs().max())
     near = torch.cdist(values, values, p=torch.inf) <= limit

@@ -1,22 +1,19 @@
-"""Halos of particles: drawn with galaxies whose masses depend on them, or read from a catalogue of a simulation."""
+"""Halos of particles, drawn with galaxies whose masses depend on them."""
 
-import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import lambertw
 from torch import Tensor
 
-from gnet.errors import ConfigError, DataError, MissingExtraError
+from gnet.errors import ConfigError
+from gnet.groups.haar import haar_special_orthogonal
 
 G = 4.300917e-6
 """Newton's constant in kpc (km/s)^2 per solar mass."""
 LOWEST, STARS = 10.25, 50
 """Published selection: log10 of the halo's mass in solar masses, and particles of stars."""
-TYPES = {"dark matter": 1, "stars": 4}
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def synthetic_halos(num_halos: int, num_particles: int = 400, *, noise: float = 
 
     Radii follow Navarro, Frenk and White with a concentration c that falls with the mass; positions are stretched to three axes
     1, q and s; velocities are isotropic, slower further out, and turn about the short axis with spin lambda; every halo is
-    rotated at random. With mu = log10 M - 12,
+    rotated by a uniform element of SO(3). With mu = log10 M - 12,
 
         log10 M* = 10.5 + log10(2 10^(1.8 mu) / (1 + 10^(1.3 mu))) + 0.35 (log10 c - 1) + 0.4 (s - 0.55)
                    + 0.12 (log10 lambda + 1.4) + noise
@@ -88,8 +85,7 @@ def synthetic_halos(num_halos: int, num_particles: int = 400, *, noise: float = 
     x = radii[..., None] * directions * axes[:, None]
     v = 0.6 * (1.0 - radii).clamp(min=0.0).sqrt()[..., None] * normal(*shape, 3)
     v = v + 8.0 * (10.0**log_spin)[:, None, None] * torch.stack([-x[..., 1], x[..., 0], torch.zeros_like(x[..., 0])], -1)
-    turns = torch.linalg.qr(normal(num_halos, 3, 3))[0]
-    turns = turns * torch.linalg.det(turns)[:, None, None]
+    turns = haar_special_orthogonal(3, num_halos, generator)
     mu = log_mass - 12.0
     law = 10.5 + torch.log10(2.0 * 10.0 ** (1.8 * mu) / (1.0 + 10.0 ** (1.3 * mu)))
     law = law + 0.35 * (log_c - 1.0) + 0.4 * (s - 0.55) + 0.12 * (log_spin + 1.4)
@@ -120,79 +116,3 @@ def nfw_radii(shares: Tensor, concentration: Tensor) -> Tensor:
     # y = 1 + c r solves log y + 1 / y = wanted + 1; where that is 1, the end of the branch, rounding can step over it.
     root = -1.0 / lambertw(-np.exp(-(wanted.numpy() + 1.0))).real
     return ((torch.from_numpy(np.asarray(root)) - 1.0) / c).clamp(min=0.0).where(wanted > 0.0, 0.0)
-
-
-def read_halos(catalogue: str | Path, snapshot: str | Path, *, min_log_mass: float = LOWEST, min_stars: int = STARS) -> Halos:
-    """Halos of a group catalogue and a snapshot in the layout of the IllustrisTNG releases, each as one HDF5 file.
-
-    Particles of dark matter are sorted by group, ``GroupLenType[:, 1]`` of them in each; the galaxy of a halo is that of its
-    first subhalo. Lengths are comoving kpc/h, velocities of particles km sqrt(a)/s, masses 10^10 solar masses / h. Velocities are
-    taken about that of the first subhalo, positions about its potential minimum, across the border of the periodic box.
-
-    Args:
-        catalogue: the file with the groups ``Header``, ``Group`` and ``Subhalo``.
-        snapshot: the file with ``Header`` and ``PartType1``.
-        min_log_mass: halos of M_200 above 10 to the power of this, in solar masses.
-        min_stars: particles that a galaxy has at least.
-
-    Raises:
-        MissingExtraError: h5py is not installed.
-        DataError: a data set that is missing, files that do not belong together, or no halo that is selected.
-
-    References:
-        Nelson et al. (2019), arXiv:1812.05609, for the layout.
-    """
-    h5py = _require_h5py()
-    with h5py.File(catalogue, "r") as groups, h5py.File(snapshot, "r") as particles:
-        header = dict(groups["Header"].attrs)
-        a, h, box = float(header["Time"]), float(header["HubbleParam"]), float(header["BoxSize"])
-        lengths = _read(groups, "Group/GroupLenType")[:, TYPES["dark matter"]].astype(np.int64)
-        central = _read(groups, "Group/GroupFirstSub").astype(np.int64)
-        mass = _read(groups, "Group/Group_M_Crit200").astype(float) * 1e10 / h
-        radius = _read(groups, "Group/Group_R_Crit200").astype(float)  # comoving kpc/h, as the coordinates
-        stars = _read(groups, "Subhalo/SubhaloLenType")[:, TYPES["stars"]]
-        stellar = _read(groups, "Subhalo/SubhaloMassType")[:, TYPES["stars"]].astype(float) * 1e10 / h
-        centres, drift = _read(groups, "Subhalo/SubhaloPos").astype(float), _read(groups, "Subhalo/SubhaloVel").astype(float)
-        particle_mass = float(particles["Header"].attrs["MassTable"][TYPES["dark matter"]]) * 1e10 / h
-        x, v = _read(particles, "PartType1/Coordinates"), _read(particles, "PartType1/Velocities")
-        if len(x) < lengths.sum():
-            raise DataError(f"expected the snapshot of the catalogue, with at least {lengths.sum()} particles, got {len(x)}")
-        has_galaxy = central >= 0
-        kept = has_galaxy & (mass > 10.0**min_log_mass)
-        kept[has_galaxy] &= stars[central[has_galaxy]] >= min_stars
-        if not kept.any():
-            wanted = f"halos above 10^{min_log_mass} solar masses with {min_stars} particles of stars"
-            raise DataError(f"expected {wanted}, got none of {len(mass)}")
-        starts = np.concatenate([[0], lengths.cumsum()[:-1]])
-        parts = []
-        for halo in np.flatnonzero(kept):
-            rows = slice(starts[halo], starts[halo] + lengths[halo])
-            offset = np.asarray(x[rows], float) - centres[central[halo]]
-            offset -= box * np.round(offset / box)
-            speed = math.sqrt(G * mass[halo] / (radius[halo] * a / h))
-            parts.append((offset / radius[halo], (np.asarray(v[rows], float) * math.sqrt(a) - drift[central[halo]]) / speed))
-    counts = torch.tensor([len(each[0]) for each in parts])
-    batch = torch.arange(len(parts)).repeat_interleave(counts)
-    chosen = torch.from_numpy(mass[kept])
-    return Halos(
-        x=torch.from_numpy(np.concatenate([each[0] for each in parts])),
-        v=torch.from_numpy(np.concatenate([each[1] for each in parts])),
-        mass=(particle_mass / chosen)[batch],
-        batch=batch,
-        log_mass=torch.log10(chosen),
-        log_stellar_mass=torch.from_numpy(np.log10(stellar[central[kept]])),
-    )
-
-
-def _require_h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError("read_halos needs h5py: pip install 'gnet[halos]'; synthetic_halos needs nothing") from error
-    return h5py
-
-
-def _read(file: Any, name: str) -> Any:
-    if name not in file:
-        raise DataError(f"expected {name} in {file.filename}, as in the IllustrisTNG releases; the file has {', '.join(file)}")
-    return file[name] if name.startswith("PartType1") else file[name][()]  # particles are read halo by halo

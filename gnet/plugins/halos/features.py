@@ -94,8 +94,9 @@ def geometric_features(
     count = num_halos if num_halos is not None else largest + 1
     if (len(halo) and int(halo.min()) < 0) or largest >= count:
         raise DataError(f"expected halos 0..{count - 1} in batch, got {int(halo.min())}..{largest}")
-    shell = torch.floor(x.norm(dim=1) / width).long()
-    bin_of = shells.to(x.device)[shell.clamp(max=len(shells) - 1)]
+    # k / (1 / width) is .1, .2, .3, ... for a width of .1, and k * width is not: a particle on a border is in the outer shell.
+    borders = (torch.arange(1, len(shells), dtype=torch.float64) / (1.0 / width)).to(x)
+    bin_of = shells.to(x.device)[torch.bucketize(x.norm(dim=1), borders, right=True)]
     inside = bin_of >= 0
     x, v, place = x[inside], v[inside], (halo * len(bins) + bin_of)[inside]
     weights = masses.expand(len(inside))[inside]

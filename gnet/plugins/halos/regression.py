@@ -1,6 +1,7 @@
 """Stellar masses from halos: a ridge regression with scikit-learn, a perceptron with Lightning."""
 
 import tempfile
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +34,19 @@ class HaloTable:
 
     Shapes:
         X: (H, 1 + scalars), log10 of the halo's mass first    y: (H,), log10 of the stellar mass    names: of the columns
+
+    Raises:
+        ShapeError: other shapes.
     """
 
     X: np.ndarray
     y: np.ndarray
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.X.shape != (len(self.y), len(self.names)) or self.y.ndim != 1:
+            wanted = f"X (H, {len(self.names)}) and y (H,) for {len(self.names)} names"
+            raise ShapeError(f"expected {wanted}, got {self.X.shape} and {self.y.shape}")
 
     @classmethod
     def of(cls, halos: Halos, **options: Any) -> "HaloTable":
@@ -56,17 +65,26 @@ class HaloTable:
         X = torch.cat([halos.log_mass[:, None], scalars], 1)
         return cls(X.numpy(), halos.log_stellar_mass.numpy(), ("log10 M", *names))
 
-    def split(self, train: float = 0.7, val: float = 0.15) -> tuple["HaloTable", "HaloTable", "HaloTable"]:
-        """Rows for training, for validation and the rest, in their order.
+    def split(self, train: float = 0.7, val: float = 0.15, seed: int | None = 0) -> tuple["HaloTable", "HaloTable", "HaloTable"]:
+        """Rows for training, for validation and the rest: drawn by the seed, for catalogues are sorted by mass.
+
+        Args:
+            train, val: shares.
+            seed: of the draw; None takes the rows in their order, which has to be random then.
 
         Raises:
             ConfigError: shares that leave one of the three empty.
+
+        Example:
+            >>> table = HaloTable(np.arange(20.0)[:, None], np.arange(20.0), ("log10 M",))
+            >>> [len(part.y) for part in table.split()], table.split(seed=None)[0].y.max()
+            ([14, 3, 3], np.float64(13.0))
         """
         ends = [round(train * len(self.y)), round((train + val) * len(self.y))]
         if not 0 < ends[0] < ends[1] < len(self.y):
             raise ConfigError(f"expected shares that leave rows for each part of {len(self.y)}, got {train} and {val}")
-        parts = zip(np.split(self.X, ends), np.split(self.y, ends), strict=True)
-        first, second, third = (HaloTable(X, y, self.names) for X, y in parts)
+        order = np.arange(len(self.y)) if seed is None else np.random.default_rng(seed).permutation(len(self.y))
+        first, second, third = (HaloTable(self.X[rows], self.y[rows], self.names) for rows in np.split(order, ends))
         return first, second, third
 
 
@@ -89,7 +107,7 @@ def half_width(errors: np.ndarray) -> float:
 def ridge_pipeline() -> Pipeline:
     """Ridge regression on powers 1 to 4 of the first column, and on the others mapped to normal ones and cut at 3.
 
-    The strength is chosen by leave-one-out on the training rows. Fit it on ``HaloTable.X`` and ``y``.
+    The strength is chosen by leave-one-out on the training rows; nothing is drawn at random. Fit it on ``HaloTable.X`` and ``y``.
 
     Example:
         >>> from gnet.plugins.halos import synthetic_halos
@@ -99,11 +117,22 @@ def ridge_pipeline() -> Pipeline:
     """
     powers = make_pipeline(StandardScaler(), PolynomialFeatures(degree=4, include_bias=False))
     normal = make_pipeline(
-        QuantileTransformer(n_quantiles=QUANTILES, output_distribution="normal"),
+        _Quantiles(n_quantiles=QUANTILES, output_distribution="normal", subsample=None),
         FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP}, feature_names_out="one-to-one"),
     )
     columns = ColumnTransformer([("mass", powers, [0]), ("scalars", normal, _scalars)])
     return make_pipeline(columns, RidgeCV(alphas=np.logspace(-4, 4, 17)))
+
+
+class _Quantiles(QuantileTransformer):
+    """From all rows, whatever their number, so that no draw decides; of few rows every one is a quantile, without a warning."""
+
+    def fit(self, X: np.ndarray, y: Any = None) -> "_Quantiles":
+        """Quantiles of each column."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "n_quantiles", UserWarning)
+            super().fit(X, y)
+        return self
 
 
 def _scalars(X: np.ndarray) -> list[int]:
@@ -200,11 +229,15 @@ class Perceptron:
 
         Raises:
             ShapeError: tables with other columns.
-            NonFiniteError: predictions that are NaN or infinite.
+            DataError: fewer than two rows, values that are not finite, or a single value of y.
         """
         if train.names != val.names:
             raise ShapeError(f"expected tables of the same columns, got {len(train.names)} and {len(val.names)}")
-        self.inputs = QuantileTransformer(n_quantiles=min(QUANTILES, len(train.y)), output_distribution="normal").fit(train.X)
+        if len(train.y) < 2 or not len(val.y):
+            raise DataError(f"expected two rows to train on or more and one to stop by, got {len(train.y)} and {len(val.y)}")
+        if not all(np.isfinite(each).all() for each in (train.X, train.y, val.X, val.y)) or train.y.min() == train.y.max():
+            raise DataError("expected finite tables and values of y that differ, got NaN, infinity, or one value alone")
+        self.inputs = _Quantiles(n_quantiles=QUANTILES, output_distribution="normal", subsample=None).fit(train.X)
         self.mean, self.deviation = float(train.y.mean()), float(train.y.std())
         with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(self.seed)
@@ -226,7 +259,17 @@ class Perceptron:
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """In units of y."""
+        """In units of y, (H, columns) -> (H,).
+
+        Raises:
+            ConfigError: before ``fit``.
+            ShapeError: other columns than those of the training.
+            NonFiniteError: predictions that are NaN or infinite.
+        """
+        if not hasattr(self, "module"):
+            raise ConfigError("nothing was fitted; call fit first")
+        if X.ndim != 2 or X.shape[1] != self.inputs.n_features_in_:
+            raise ShapeError(f"expected X (H, {self.inputs.n_features_in_}), as in training, got {X.shape}")
         self.module.eval()
         with torch.no_grad():
             found = self.module(self._inputs(X)).numpy() * self.deviation + self.mean

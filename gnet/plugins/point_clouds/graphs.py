@@ -1,5 +1,6 @@
 """A cloud as a complete graph whose edge weights are inner products: what any graph model makes of it is invariant."""
 
+import inspect
 from collections.abc import Callable
 from itertools import pairwise
 from math import prod
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import DenseGraphConv
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, NonFiniteError, ShapeError
 from gnet.plugins.point_clouds.sets import FeatureScale, silu_mlp
 from gnet.plugins.scalars import products
 from gnet.plugins.scalars.products import check_vectors
@@ -52,8 +53,10 @@ def gram_graph(V: Tensor) -> Data:
 def gram_gnn(V: Tensor, model: Callable[..., Tensor], readout: Readout | None = "mean") -> Tensor:
     """Outputs of a graph model, ``model(x, edge_index, edge_weight=...)``, on the complete graphs of clouds.
 
-    With a readout they are invariant under O(d) and permutations of the points; without, permutations move them. Models that
-    normalise by degrees (``GCNConv``) do not take the negative weights; ``GraphConv`` does. No model is taken by default: its
+    With a readout they are invariant under O(d) and permutations of the points; without, permutations move them. The model has to
+    use the weights, which are all that it sees of directions: ``GraphConv``, ``LEConv``, ``GatedGraphConv``, ``GCNConv`` and
+    ``TAGConv`` with ``normalize=False`` do; ``GIN``, ``GAT`` and ``GraphSAGE`` do not. What normalises by degrees, such as
+    ``GCNConv`` by itself, does not take negative weights. No model is taken by default: its
     weights would be others at every call. ``GramGNN`` is a model with weights of its own.
 
     Args:
@@ -65,7 +68,8 @@ def gram_gnn(V: Tensor, model: Callable[..., Tensor], readout: Readout | None = 
 
     Raises:
         ShapeError: other clouds, or a model without one output for each point.
-        ConfigError: another readout.
+        ConfigError: another readout, or a model that does not use edge weights.
+        NonFiniteError: outputs that are NaN or infinite.
 
     References:
         Blum-Smith, Huang, Cuturi and Villar (2024), arXiv:2405.08097, on graph networks on Gram matrices.
@@ -77,14 +81,32 @@ def gram_gnn(V: Tensor, model: Callable[..., Tensor], readout: Readout | None = 
     """
     if readout not in ("mean", "sum", None):
         raise ConfigError(f"expected readout 'mean', 'sum' or None, got {readout!r}")
+    _check_weights_are_used(model)
     graph = gram_graph(V)
     found = model(graph.x, graph.edge_index, edge_weight=graph.edge_weight)
     if found.ndim != 2 or found.shape[0] != graph.num_nodes:
         raise ShapeError(f"expected a model with one output for each of {graph.num_nodes} points, got {tuple(found.shape)}")
+    if not bool(torch.isfinite(found.detach()).all()):
+        raise NonFiniteError(
+            "expected finite outputs, got NaN or infinity: of points that are not finite, or of a model that divides by degrees, "
+            "which products can make negative; take normalize=False, or GraphConv"
+        )
     per_point = found.reshape(*V.shape[:-1], -1)
     if readout is None:
         return per_point
     return per_point.mean(-2) if readout == "mean" else per_point.sum(-2)
+
+
+def _check_weights_are_used(model: Callable[..., Tensor]) -> None:
+    """Refuse models that would see the lengths of points alone."""
+    takes = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters
+    is_open = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in takes.values())
+    # PyG's models accept weights that they then leave out.
+    if not getattr(model, "supports_edge_weight", True) or not (is_open or "edge_weight" in takes):
+        raise ConfigError(
+            f"expected a model that uses edge_weight, as products are edge weights, got {type(model).__name__}; take GraphConv, "
+            "GatedGraphConv, or GCN with normalize=False"
+        )
 
 
 class GramGNN(nn.Module):

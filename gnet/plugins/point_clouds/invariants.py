@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError, DegenerateInputError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, NonFiniteError, ShapeError
 from gnet.plugins.point_clouds.generators import FieldGenerators, field_generators
 from gnet.plugins.scalars import products
 from gnet.plugins.scalars.anchors import kmeans_centroids
@@ -160,6 +160,7 @@ def cloud_invariants(
         ShapeError: no cloud, or fewer than k points.
         DegenerateInputError: two centroids that are the same, or equally long, so that their order is not defined; two points
             that are both longest, or both farthest from the starts before, within 16 roundings.
+        NonFiniteError: points that are NaN or infinite, with "kmeans".
 
     References:
         Blum-Smith, Huang, Cuturi and Villar (2024), arXiv:2405.08097.
@@ -190,6 +191,7 @@ def ordered_centroids(V: Tensor, k: int) -> Tensor:
     Raises:
         ShapeError: fewer than k points, or k < 1.
         DegenerateInputError: two that are the same or equally long, or two points to start from.
+        NonFiniteError: points that are NaN or infinite.
 
     Example:
         >>> ordered_centroids(torch.tensor([[0.0], [1.0], [10.0], [12.0]]), 2)
@@ -200,13 +202,18 @@ def ordered_centroids(V: Tensor, k: int) -> Tensor:
         raise ShapeError(f"expected k >= 1 centroids, got {k}")
     if not V.numel() and V.shape[-2] >= k:
         return V[..., :k, :]
-    centroids = kmeans_centroids(V, k)
-    _check_start(V.detach(), k)
-    lengths = centroids.detach().norm(dim=-1)
+    if not bool(torch.isfinite(V.detach()).all()):
+        raise NonFiniteError("expected clouds of finite points, got NaN or infinity; leave such clouds out")
+    # Distances are not computed in half precision, nor should clusters be found in it.
+    wide = V.float() if V.dtype in (torch.bfloat16, torch.float16) else V
+    with torch.autocast(V.device.type, enabled=False):
+        centroids = kmeans_centroids(wide, k)
+        _check_start(wide.detach(), k)
+        lengths = centroids.detach().norm(dim=-1)
     gaps = lengths[..., 1:] - lengths[..., :-1]
-    if bool((gaps <= TIE * torch.finfo(V.dtype).eps * lengths[..., 1:]).any()):
+    if bool((gaps <= TIE * torch.finfo(wide.dtype).eps * lengths[..., 1:]).any()):
         raise DegenerateInputError(f"expected {k} centroids of different lengths, got two that are equally long; take another k")
-    return centroids
+    return centroids.to(V.dtype)
 
 
 def _check_start(V: Tensor, k: int) -> None:

@@ -122,6 +122,26 @@ def test_edges_of_other_weight_are_other_edges():
     assert not same_wl(graph, other) and not same_wl(graph, other, k=2)
 
 
+def test_weights_are_rounded_once_for_colours_and_orbits():
+    path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    for near, far in (([1.0, 1.0, 1 + 1e-8, 1 + 1e-8], [1.0, 1.0, 1.001, 1.001]), ([0.0, 0.0, -0.0, -0.0], [0, 0, -1, -1.0])):
+        same, other = (
+            Data(edge_index=path, edge_weight=torch.tensor(each, dtype=torch.float64), num_nodes=3) for each in (near, far)
+        )
+        assert wl_colors(same).colors.tolist() == orbits(same).tolist() == [0, 1, 0]
+        assert wl_colors(other).colors.tolist() == orbits(other).tolist() == [0, 1, 2]
+        assert same_wl(same, same) and not same_wl(same, other) and not same_wl(other, same, k=2)
+
+
+def test_orbits_are_exact_whatever_the_number_of_automorphisms():
+    star = as_data(nx.star_graph(12))  # 12! automorphisms
+    assert automorphism_group(star).order() > 10**6 and orbits(star).tolist() == [0] + [1] * 12
+    ring, two = nx.cycle_graph(6), nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3))
+    leaves = nx.disjoint_union(nx.disjoint_union(ring, two), nx.star_graph(12))
+    assert automorphism_group(as_data(leaves)).order() > 10**6
+    assert int(orbits(as_data(leaves)).max()) + 1 == 4 > wl_colors(as_data(leaves)).num_classes == 3  # colours would be coarser
+
+
 def test_loops_and_repeated_edges():
     looped = Data(edge_index=torch.tensor([[0, 0, 1], [0, 1, 0]]), num_nodes=2)
     with pytest.raises(ShapeError, match=r"without self-loops, node 0 has one; remove them, or give strict=False"):
@@ -138,11 +158,18 @@ def test_bad_input(monkeypatch):
     path = as_data(nx.path_graph(4))
     with pytest.raises(ShapeError, match=r"init of shape \(4,\), one colour for each node, got \(3,\)"):
         wl_colors(path, init=[0, 1, 2])
+    for call in (wl_colors, orbits):
+        with pytest.raises(ShapeError, match="expected init of integers, got float32; number the values"):
+            call(path, init=torch.tensor([0.2, 0.7, 0.2, 0.7]))
+    with pytest.raises(ShapeError, match="expected init of integers, got float64"):
+        wl_colors(path, init=[0.2, 0.7, 0.2, 0.7])
+    with pytest.raises(ConfigError, match=r"expected whole numbers, 2 <= skip <= 3, got 2.5 of 5 nodes"):
+        csl(5, 2.5)
     with pytest.raises(ConfigError, match=r"expected k = 1 \(nodes\) or k = 2 \(pairs, folklore\), got 3"):
         wl_colors(path, k=3)
     with pytest.raises(ConfigError, match="so it takes up to 256 nodes; take k=1"):
         wl_colors(as_data(nx.path_graph(257)), k=2)
-    with pytest.raises(ConfigError, match="expected 2 <= skip <= 9"):
+    with pytest.raises(ConfigError, match="2 <= skip <= 9, got 10 of 11 nodes"):
         csl(11, 10)
     monkeypatch.setattr(colours, "ORBIT_NODES", 3)
     with pytest.warns(UserWarning, match="up to 3 nodes, this one has 4"):

@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GAT, GCN, GIN, global_add_pool
 
 from gnet import EquivariantLinear, GNet, TrivialGroup, automorphism_group
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, NonFiniteError, ShapeError
 from gnet.plugins.expressivity import expressivity_report, named_graphs, pairs
 from gnet.plugins.expressivity.pairs import as_data
 
@@ -59,8 +59,19 @@ def test_linear_maps_on_frucht_are_many_and_polynomials_in_its_edges_few():
     assert EquivariantLinear(group, 1, 1).num_weights == 144
     adjacency = torch.zeros(12, 12, dtype=torch.float64)
     adjacency[tuple(FRUCHT.edge_index)] = 1
-    powers = torch.stack([torch.linalg.matrix_power(adjacency / 3, power).flatten() for power in range(12)])
-    assert torch.linalg.matrix_rank(powers) <= 12
+    polynomials = chebyshev(adjacency / 3, 30)
+    assert torch.linalg.matrix_rank(polynomials) == 12  # as many as its eigenvalues, which all differ
+    named = torch.diag(torch.linspace(-1, 1, 12, dtype=torch.float64))
+    for liar in (chebyshev(named @ adjacency / 3, 30, adjacency / 3), torch.cat([polynomials, named.reshape(1, -1)])):
+        assert torch.linalg.matrix_rank(liar) > 12  # matrices that name nodes are no polynomials in the edges
+
+
+def chebyshev(matrix: torch.Tensor, num: int, first: torch.Tensor | None = None) -> torch.Tensor:
+    """T_0 ... of a matrix as rows: they span the powers and, unlike them, stay of one size; or from another T_1."""
+    found = [torch.eye(len(matrix), dtype=matrix.dtype), matrix if first is None else first]
+    while len(found) < num:
+        found.append(2 * matrix @ found[-1] - found[-2])
+    return torch.stack(found).flatten(1)
 
 
 def test_classes_orbits_and_single_nodes_on_a_tree(rng):
@@ -90,6 +101,13 @@ def test_a_signal_of_ones_own_and_weights(rng):
     assert expressivity_report(plain, path, x.double() + 1, tolerance=0).num_told_apart > 1
 
 
+def test_negative_weights(rng):
+    path = as_data(nx.path_graph(4))  # 0 - 1, 1 - 2, 2 - 3, and back
+    signed = Data(edge_index=path.edge_index, edge_weight=torch.tensor([-1.0, 2.0, -1.0] * 2), num_nodes=4)
+    found = expressivity_report(GNet(automorphism_group(signed), 1, 8, 2, generator=rng).double(), signed)
+    assert found.num_colors == found.num_orbits == found.num_told_apart == 2
+
+
 def test_dropout_is_off_and_the_mode_comes_back(rng):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -102,5 +120,9 @@ def test_bad_input():
         expressivity_report(nn.Identity(), FRUCHT, torch.ones(11, 1))
     with pytest.raises(ShapeError, match=r"one output for each of 12 nodes, got \(1,\); give the model without its readout"):
         expressivity_report(lambda x: x.sum(0), FRUCHT)
+    with pytest.raises(NonFiniteError, match="expected finite outputs, got NaN"):
+        expressivity_report(lambda x: torch.where(torch.arange(12)[:, None] > 5, x, torch.nan), FRUCHT)
+    with pytest.raises(NonFiniteError, match="x of finite numbers"):
+        expressivity_report(nn.Identity(), FRUCHT, torch.full((12, 1), torch.inf))
     with pytest.raises(ConfigError, match="tolerance >= 0"):
         expressivity_report(nn.Identity(), FRUCHT, tolerance=-1.0)

@@ -114,6 +114,17 @@ def test_order_of_particles_and_of_halos(rng):
     assert [field.name for field in dataclasses.fields(one)] == list(FIELDS)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_borders_and_far_particles(dtype):
+    shells = [[shell] for shell in range(10)]
+    for number in range(1, 10):  # .3 / .1 is below 3, .3 on the border all the same
+        x = torch.tensor([[number / 10, 0.0, 0.0]], dtype=dtype)
+        assert geometric_features(x, x, 1.0, bins=shells).m[0].nonzero().tolist() == [[number]]
+    far = torch.tensor([[1e30, 0.0, 0.0], [0.15, 0.0, 0.0]], dtype=dtype)  # beyond every int64
+    assert geometric_features(far, far, 1.0, bins=shells).m[0].nonzero().tolist() == [[1]]
+    assert float(geometric_features(far, far, 1.0, bins=shells).m.sum()) == 1
+
+
 X = torch.zeros(4, 3)
 
 

@@ -10,9 +10,18 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 from torch_geometric.io import write_off
 
-from gnet.errors import ConfigError, DataError, DegenerateInputError, ShapeError
+from gnet.errors import ConfigError, DataError, DegenerateInputError, NonFiniteError, ShapeError
 from gnet.groups.haar import haar_orthogonal
-from gnet.plugins.point_clouds import CloudDeepSet, CloudPairs, DistanceModule, boxes, modelnet, third_lower_bound, tori
+from gnet.plugins.point_clouds import (
+    CloudDeepSet,
+    CloudPairs,
+    DistanceModule,
+    boxes,
+    cloud_invariants,
+    modelnet,
+    third_lower_bound,
+    tori,
+)
 from gnet.plugins.point_clouds.shapes import placed
 from gnet.study.fitting import fit
 
@@ -50,7 +59,7 @@ def test_isometric_clouds_have_none(rng):
     one, other = (torch.from_numpy(distances(each)) for each in (V[0], V[0, [1, 2, 3, 4, 5, 6, 7, 0]]))
     cost = torch.cdist(one, other) ** 2 / 8
     assert float(cost[linear_sum_assignment(cost)].mean()) > 1e-3
-    with pytest.raises(ShapeError, match=r"with one n, got \(4, 8, 3\) and \(4, 7, 3\)"):
+    with pytest.raises(ShapeError, match=r"with one n >= 1, got \(4, 8, 3\) and \(4, 7, 3\)"):
         third_lower_bound(V, V[:, :7])
 
 
@@ -145,3 +154,15 @@ def test_the_head_has_a_step_of_its_own():
     assert len(encoder["params"]) + len(head["params"]) == len(list(model.parameters()))
     with pytest.raises(ConfigError, match="lr and head_lr > 0"):
         DistanceModule(CloudDeepSet(4, 2), 2, 0.0)
+
+
+def test_clouds_without_a_bound(rng):
+    V = torch.randn(2, 5, 3, generator=rng)
+    assert not third_lower_bound(V.clone().requires_grad_(), V).requires_grad
+    for first, second, name in ((V / 0, V, "first"), (V, V * torch.nan, "second")):
+        with pytest.raises(NonFiniteError, match=f"finite points in {name}"):
+            third_lower_bound(first, second)
+    with pytest.raises(ShapeError, match="with one n >= 1"):
+        third_lower_bound(V[:, :0], V[:, :0])
+    with pytest.raises(NonFiniteError, match="clouds of finite points"):
+        cloud_invariants(torch.cat([V[:1], V[:1] * torch.nan]), "kmeans")

@@ -13,7 +13,8 @@ from gnet.cli import main
 from gnet.errors import ConfigError, ShapeError
 from gnet.plugins.point_clouds import coulomb_matrix, random_molecules
 from gnet.plugins.point_clouds.experiment import CloudDistances
-from gnet.plugins.point_clouds.spectra import CoulombSpectra, SortedRows
+from gnet.plugins.point_clouds.spectra import CoulombSpectra
+from gnet.plugins.point_clouds.spectrum_models import SortedRows
 from gnet.study.simulate import Measured
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "plugins" / "point_clouds"

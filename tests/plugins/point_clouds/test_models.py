@@ -3,10 +3,10 @@
 import pytest
 import torch
 from torch import nn
-from torch_geometric.nn import DeepSetsAggregation, GCNConv, GraphConv
+from torch_geometric.nn import GAT, GCN, GIN, DeepSetsAggregation, GATConv, GCNConv, GraphConv, GraphSAGE, LEConv
 
 from gnet import SymmetricGroup, equivariance_error
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, NonFiniteError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, Action
 from gnet.plugins.point_clouds import (
     CloudDeepSet,
@@ -18,6 +18,7 @@ from gnet.plugins.point_clouds import (
     gram_graph,
     matrix_invariants,
 )
+from gnet.plugins.point_clouds.invariants import ordered_centroids
 from gnet.plugins.point_clouds.sets import FeatureScale, ScalarExpansion
 from gnet.plugins.tensors import O as Orthogonal
 
@@ -247,11 +248,61 @@ def test_any_graph_model_becomes_invariant(rng):
     first = [gram_gnn(each, conv, None)[:, 0] for each in (V, V[:, order])]
     assert float((first[0] - first[1]).abs().max()) > 1e-6
     opposite = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)  # degrees of -3, as the docstring warns
-    assert bool(gram_gnn(opposite, seeded(rng, GCNConv, 1, 4)).isnan().any())
+    with pytest.raises(NonFiniteError, match="divides by degrees"):
+        gram_gnn(opposite, seeded(rng, GCNConv, 1, 4))
+    assert gram_gnn(opposite, seeded(rng, GCNConv, 1, 4, normalize=False)).shape == (4,)
     with pytest.raises(ConfigError, match="expected readout"):
         gram_gnn(V, conv, "max")
     with pytest.raises(ShapeError, match="one output for each of 18 points"):
         gram_gnn(V, lambda x, edge_index, edge_weight: x[:3])
+
+
+PLAIN = {"normalize": False}
+FITTING = {
+    "GraphConv": (GraphConv, {}),
+    "LEConv": (LEConv, {}),
+    "GCNConv": (GCNConv, PLAIN),
+    "GCN": (GCN, {"num_layers": 2} | PLAIN),
+}
+
+
+def with_other_directions(V: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Points of the same lengths, and with other products."""
+    return nn.functional.normalize(torch.randn(V.shape, dtype=V.dtype, generator=rng), dim=-1) * V.norm(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_models_that_fit_see_products(name, rng):
+    make, options = FITTING[name]
+    V = torch.randn(6, 3, dtype=torch.float64, generator=rng)
+    net = seeded(rng, make, 1, 4, **options)
+    assert float((gram_gnn(V, net) - gram_gnn(with_other_directions(V, rng), net)).abs().max()) > 1e-6
+
+
+@pytest.mark.parametrize("model", [GIN(1, 4, 2), GAT(1, 4, 2), GraphSAGE(1, 4, 2), GATConv(1, 4), lambda x, edge_index: x])
+def test_models_that_do_not_are_refused(model, rng):
+    V = torch.randn(6, 3, generator=rng)
+    with pytest.raises(ConfigError, match="a model that uses edge_weight"):
+        gram_gnn(V, model)
+    graphs = [gram_graph(each) for each in (V, with_other_directions(V, rng))]  # they would see lengths alone: the liars
+    found = [model(each.x, each.edge_index) for each in graphs]
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_centroids_in_half_precision(dtype, rng):
+    V = torch.randn(3, 12, 3, generator=rng)
+    net = seeded(rng, CloudDeepSet, 8, 4).float()
+    expected = net(V.to(dtype).float())
+    found = net.to(dtype)(V.to(dtype))
+    assert found.dtype == dtype and float((found.float() - expected).abs().max()) < 0.05 * float(expected.abs().max())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ordered_centroids(V, 3), ordered_centroids_outside(V))
+
+
+def ordered_centroids_outside(V: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return ordered_centroids(V, 3)
 
 
 def test_the_dense_net_is_the_sparse_one(rng):
