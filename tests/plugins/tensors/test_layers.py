@@ -148,7 +148,7 @@ def test_products_use_the_tensors_as_maps(rng):
     for weight, (to, of, kind, _) in zip(layer.weights, layer._pairs, strict=True):
         for n in range(weight.shape[0]):
             for m in range(weight.shape[1]):
-                for k, chosen in enumerate(layer._chosen[kind][1]):
+                for k, chosen in enumerate(layer._chosen(layer._places[kind])):
                     W = maps[kind.rank][chosen].reshape(3**to, 3**of)
                     y = 0.1 * weight[n, m, k] * W @ copies[of][m]
                     out[to][n] = out[to][n] + y.squeeze() if to == 0 else out[to][n] + y
