@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups import GeneratedGroup
+from gnet.nn.checks import check_placement
 from gnet.plugins.tensors.hom import HomSpace, axis_order
 from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, is_permutation_type
 from gnet.plugins.tensors.solvers import Solver
@@ -28,7 +29,7 @@ class RepLinear(nn.Module):
 
     Raises:
         RepresentationError: a complex group (take ``Realified(group)``), or types that are too large.
-        ShapeError: x of another size.
+        ShapeError: x of another size, dtype or device than the weights.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 6.
@@ -112,6 +113,7 @@ class RepLinear(nn.Module):
         """Apply the map."""
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}) for {self.rep_in.name}, got {tuple(x.shape)}")
+        check_placement(x, self.weight)
         weight, bias = self._shared or (self.dense(), self.dense_bias())
         return nn.functional.linear(x, weight, bias)
 

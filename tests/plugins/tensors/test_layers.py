@@ -15,6 +15,7 @@ from gnet.plugins.tensors import (
     SO,
     B,
     Bilinear,
+    BlockSum,
     C,
     D,
     Embed,
@@ -173,6 +174,12 @@ def test_hidden_types(width, copies):
     assert uniform_rep(ch, Lorentz(d - 1)).size(d) == ch
 
 
+def test_a_very_wide_hidden_type():
+    rep = uniform_rep(10**6, O(3))
+    assert rep.size(3) == 10**6
+    assert max(part.rank for _, part in rep.parts) == 10  # 11 * 3^10 = 649 539, and 12 * 3^11 is more
+
+
 def test_parameters_of_the_published_network():
     group = Embed(O(2), 3)
     hidden = uniform_rep(128, group)
@@ -283,7 +290,13 @@ def test_tensors_move_factor_by_factor(rng):
         (lambda: Bilinear(T(1), O(3))(torch.zeros(4)), ShapeError, r"\(\.\.\., 3\)"),
         (lambda: EMLP(T(1), T(1), O(3), layers=0), ConfigError, "layers >= 1"),
         (lambda: EMLP(T(1), T(1), O(3), ch=[T(1)], layers=2), ConfigError, "each of 2 layers, got 1"),
-        (lambda: uniform_rep(0, O(3)), ConfigError, "ch >= 1"),
+        (lambda: uniform_rep(0, O(3)), ConfigError, "whole ch >= 1, got 0"),
+        (lambda: uniform_rep(2.5, O(3)), ConfigError, r"whole ch >= 1, got 2\.5"),
+        (lambda: Embed(SO(2), 3.0), GroupError, r"whole n >= 2 to embed SO\(2\), got 3\.0"),
+        (lambda: BlockSum(), GroupError, "one group or more"),
+        (lambda: RepLinear(T(1), T(1), O(3))(torch.zeros(3).double()), ShapeError, "dtype torch.float32, got torch.float64"),
+        (lambda: RepLinear(T(1), T(1), O(3))(torch.zeros(3).long()), ShapeError, "dtype torch.float32, got torch.int64"),
+        (lambda: EMLP(T(1), T(1), O(3), ch=8)(torch.zeros(3).half()), ShapeError, "dtype torch.float32, got torch.float16"),
         (lambda: hom_basis(60 * T(2), 60 * T(2), O(3)), RepresentationError, "take HomSpace"),
     ],
 )
