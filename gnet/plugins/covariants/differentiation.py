@@ -66,7 +66,7 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
             try:
                 value = f(v, covector)
             except RuntimeError as error:
-                error.add_note(f"f was called with v of shape {tuple(v.shape)} and l of shape {tuple(covector.shape)}, from dim_W")
+                error.add_note(f"f was called with v of shape {tuple(v.shape)}, l of shape {tuple(covector.shape)} from dim_W")
                 raise
             if value.shape not in ((len(v),), (len(v), 1)):
                 raise ShapeError(f"expected one number for each of {len(v)} items from f, got shape {tuple(value.shape)}")

@@ -236,8 +236,8 @@ class Bilinear(nn.Module):
     """x -> 0.1 W(x) x, where W(x) is equivariant and linear in x: tensors of x that have the type of a map are that map.
 
     For each type that occurs m times among the maps and n times in x, some k = min(n, its size) copies are chosen at random when
-    the layer is made, kept in its ``state_dict``, and m k weights mix them. Products of the chosen copies with x come first, weights after: no map is made
-    for each item.
+    the layer is made, and m k weights mix them; which, is in ``state_dict``. Products of the chosen copies with x come first,
+    weights after: no map is made for each item.
 
     Shapes:
         x: (..., size)    returns: (..., size)

@@ -269,7 +269,7 @@ def test_half_precision_raises_the_index(rng):
 def test_an_f_that_fails_says_what_it_was_called_with():
     with pytest.raises(RuntimeError) as caught:
         equivariant_from_invariant(lambda v, l: (v * l).sum(1), 4)(torch.ones(2, 3))
-    assert caught.value.__notes__ == ["f was called with v of shape (2, 3) and l of shape (2, 4), from dim_W"]
+    assert caught.value.__notes__ == ["f was called with v of shape (2, 3), l of shape (2, 4) from dim_W"]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,11 @@ def test_an_f_that_fails_says_what_it_was_called_with():
             ShapeError,
             r"form of shape \(3, 3\) .* got \(4, 4\)",
         ),
-        (lambda: equivariant_from_invariant(torch.add, 3)(torch.ones(2, 3).long()), ShapeError, "floating numbers, got torch.int64"),
+        (
+            lambda: equivariant_from_invariant(torch.add, 3)(torch.ones(2, 3).long()),
+            ShapeError,
+            "floating numbers, got torch.int",
+        ),
         (lambda: CovariantSum([], [], nn.Identity()), RepresentationError, "got 0 and 0"),
         (lambda: molien_series(S(3), 2.5), ConfigError, r"whole max_degree >= 0, got 2\.5"),
         (

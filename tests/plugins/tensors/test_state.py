@@ -69,7 +69,7 @@ def test_tensors_of_inference_mode_that_stay_are_found(rng):
     layer, x = CastOnce(2 * T(1), T(0) + T(1), O(3)), torch.randn(4, 6, generator=rng)
     with torch.inference_mode():
         layer(x)
-    with pytest.raises(RuntimeError, match="[Ii]nference tensors"):
+    with pytest.raises(RuntimeError, match="nference tensor"):
         layer(x.requires_grad_()).sum().backward()
 
 
