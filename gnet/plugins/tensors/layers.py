@@ -243,7 +243,7 @@ class Bilinear(nn.Module):
         x: (..., size)    returns: (..., size)
 
     Raises:
-        ShapeError: x of another size.
+        ShapeError: x of another size, dtype or device than the weights.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 6 and the published code.
@@ -304,6 +304,8 @@ class Bilinear(nn.Module):
         """Apply the products."""
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}), got {tuple(x.shape)}")
+        if len(self.weights):
+            check_placement(x, self.weights[0])
         d, batch = self.group.dim, x.shape[:-1]
         copies, rows = [], x.reshape(math.prod(batch), x.shape[-1])
         for (n, part), start in zip(self.rep.parts, self._starts, strict=True):

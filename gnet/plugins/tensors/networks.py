@@ -78,7 +78,8 @@ class EMLP(nn.Module):
         super().__init__()
         if layers < 1:
             raise ConfigError(f"expected layers >= 1, got {layers}")
-        hidden = [uniform_rep(ch, group)] * layers if isinstance(ch, int) else [ch] * layers if isinstance(ch, Rep) else list(ch)
+        each = uniform_rep(ch, group) if isinstance(ch, int | float) else ch
+        hidden = [each] * layers if isinstance(each, Rep) else list(each)
         if len(hidden) != layers:
             raise ConfigError(f"expected one hidden type for each of {layers} layers, got {len(hidden)}")
         self.group, self.action_in, self.action_out = group, rep_in, rep_out
