@@ -72,8 +72,12 @@ def integrate(
         raise ConfigError(f"expected method among {', '.join(get_args(Method))}, got {method!r}")
     if times.ndim != 1 or len(times) < 1:
         raise ShapeError(f"expected times (T,) with T >= 1, got {tuple(times.shape)}")
-    if not bool(times.isfinite().all() and (times.diff() > 0).all()):
-        raise ConfigError(f"expected finite, increasing times, got {times.tolist() if len(times) < 10 else 'others'}")
+    is_right = times.isfinite()
+    is_right[1:] &= times.diff() > 0
+    if not bool(is_right.all()):
+        place = int((~is_right).nonzero()[0])
+        before = f" after {float(times[place - 1]):g}" if place else ""
+        raise ConfigError(f"expected finite, increasing times, got {float(times[place]):g}{before}")
     if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
         raise ConfigError(f"expected a whole number of substeps >= 1, got {substeps!r}")
     if z.shape[-1] % 2:
