@@ -215,7 +215,7 @@ def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
     ("call", "error", "message"),
     [
         (lambda: Pendulum(kappa=0), ConfigError, "masses, springs and kappa above zero"),
-        (lambda: Pendulum(kappa=math.nan), ConfigError, "expected finite masses, .* kappa=nan"),
+        (lambda: Pendulum(kappa=math.nan), ConfigError, "expected finite masses, .*kappa=nan"),
         (lambda: Pendulum(m1=math.inf), ConfigError, "expected finite masses"),
         (lambda: Pendulum(l2=math.nan), ConfigError, "expected finite masses"),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([1.0, 0.0, 2.0])), ConfigError, "times, got 0 after 1"),
