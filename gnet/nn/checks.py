@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 
 
 def check_shape(x: Tensor, num_nodes: int, channels: int) -> None:
@@ -110,3 +110,23 @@ def check_placement(x: Tensor, weight: Tensor) -> None:
         raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert it with x.to({weight.dtype})")
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
         raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert x, or the layer with layer.to({x.dtype})")
+
+
+def require_finite(x: Tensor, what: str) -> None:
+    """Refuse NaN and infinity where a formula would make an answer of them, or fail without saying why.
+
+    Shapes:
+        x: (B, ...)
+
+    Raises:
+        DegenerateInputError: with the first item that has them.
+
+    Example:
+        >>> require_finite(torch.tensor([[1.0], [float("nan")]]), "vectors")
+        Traceback (most recent call last):
+        gnet.errors.DegenerateInputError: expected finite vectors, got NaN or infinity in item 1; leave it out, or fill it in
+    """
+    wrong = ~x.detach().isfinite()
+    if bool(wrong.any()):
+        item = int(wrong.nonzero()[0, 0]) if wrong.ndim else 0
+        raise DegenerateInputError(f"expected finite {what}, got NaN or infinity in item {item}; leave it out, or fill it in")

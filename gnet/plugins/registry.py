@@ -7,8 +7,10 @@ the packages beside this file; a stranger's package names its own under the entr
     crystals = "their_package.crystals"
 """
 
+import ast
 import math
 import pkgutil
+import re
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -67,7 +69,7 @@ class Listed:
 
     Attributes:
         family: the name of its family.
-        path: how to import and make it.
+        path: how to make it, every name with the package that it is imported from.
         make: makes it.
     """
 
@@ -132,8 +134,28 @@ def catalog(family: str | None = None) -> list[Listed]:
                 raise
             warnings.warn(str(error), stacklevel=2)
             continue
-        found += [Listed(each.name, f"{each.module}.{written}", make) for written, make in groups.items()]
+        found += [Listed(each.name, qualified(written, each.module), make) for written, make in groups.items()]
     return found
+
+
+def qualified(written: str, module: str) -> str:
+    """How a group is written in a package, with that package, or gnet, before each name: what can be evaluated as it stands.
+
+    Example:
+        >>> qualified("Embed(SO(2), 3)", "gnet.plugins.tensors")
+        'gnet.plugins.tensors.Embed(gnet.plugins.tensors.SO(2), 3)'
+    """
+    try:
+        places = sorted(node.col_offset for node in ast.walk(ast.parse(written, mode="eval")) if isinstance(node, ast.Name))
+    except SyntaxError:
+        return f"{module}.{written}"
+    owners = {each: import_module(each) for each in (module, "gnet")}
+    found = written
+    for place in reversed(places[1:]):
+        name = re.match(r"\w+", written[place:])
+        owner = next((each for each, package in owners.items() if name and hasattr(package, name[0])), None)
+        found = f"{found[:place]}{owner}.{found[place:]}" if owner else found
+    return f"{module}.{found}"
 
 
 def catalog_text(family: str | None = None) -> str:

@@ -16,6 +16,7 @@ from gnet.errors import ConfigError
 from gnet.groups import GeneratedGroup, NodeGroup
 from gnet.nn import EquivariantLinear
 from gnet.plugins import catalog, catalog_text, families
+from gnet.plugins.registry import qualified
 from gnet.testing import LawBroken, check_group, check_layer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,11 +43,18 @@ def test_layers_of_every_node_group_obey_the_laws(path):
 
 @pytest.mark.parametrize("path", LISTED)
 def test_a_group_is_made_as_it_is_written(path):
-    family, written = LISTED[path].family, path
-    module = import_module(families()[family].module)
-    names = {**vars(gnet), **{name: getattr(gnet, name) for name in gnet.__all__}, **vars(module)}
-    group = eval(written.removeprefix(f"{module.__name__}."), names)
+    """By whoever imports gnet and the family's package, and nothing from them."""
+    import_module(families()[LISTED[path].family].module)
+    group = eval(path, {"gnet": gnet})
     assert (group.name, group.order()) == (LISTED[path].make().name, LISTED[path].make().order())
+
+
+def test_a_name_without_its_package_is_none():
+    """The liar: the name of the outer group alone was qualified."""
+    with pytest.raises(NameError, match="SO"):
+        eval("gnet.plugins.tensors.Embed(SO(2), 3)", {"gnet": gnet})
+    assert qualified("Wheel(spokes(3), 2)", "gnet.plugins.tensors") == "gnet.plugins.tensors.Wheel(spokes(3), 2)"
+    assert qualified("D 4", "gnet.plugins.tensors") == "gnet.plugins.tensors.D 4"
 
 
 def test_the_table_says_what_each_group_is():

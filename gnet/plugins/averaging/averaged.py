@@ -1,7 +1,8 @@
 """Any module made symmetric by averaging: over all elements, by quadrature, over random ones, or over a frame."""
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +44,14 @@ class Averaged(nn.Module):
         resample: of "sample": new elements at every call ("step"), or the same ones always ("fixed"), which makes a function.
         generator: of random elements.
 
+    Whole numbers that f returns, and those that a group of other matrices than permutations moves, count in PyTorch's default
+    dtype. Elements and weights stay in float64 whatever the dtype of the module, and are cast where they are used.
+
     Shapes:
         x: (B, ...)    returns: what f returns, (B, ...)
 
     Raises:
-        ConfigError: an unknown word, a setting of another mode, or numbers below one.
+        ConfigError: an unknown word, a setting of another mode, or numbers that are not whole, or below one.
         NotCompactError: no uniform law exists.
         NotFiniteError: "exact" of an infinite group or of one with more than 10^6 elements; no quadrature is known.
         RepresentationError: no ``rep_out``, and outputs that are not one number per item; no frame, and none known.
@@ -95,6 +99,16 @@ class Averaged(nn.Module):
         self.register_buffer("elements", elements)
         self.register_buffer("weights", weights)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move and cast the module, and move elements and weights: what a cast takes from them no other brings back."""
+        before = {name: self._buffers.get(name) for name in ("elements", "weights")}
+        super()._apply(fn, recurse)
+        for name, kept in before.items():
+            moved = self._buffers.get(name)
+            if kept is not None and moved is not None and moved.dtype != kept.dtype:
+                self._buffers[name] = kept.to(moved.device)
+        return self
+
     @property
     def action_in(self) -> Action:
         """How the group acts on inputs."""
@@ -126,6 +140,7 @@ class Averaged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Average."""
+        x = self._given(x)
         if self.mode == "frame":
             return self._over_frame(x)
         elements, weights = self.elements, self.weights
@@ -138,7 +153,12 @@ class Averaged(nn.Module):
         for some, share in zip(elements.split(step), weights.split(step), strict=True):
             moved.add(self._back(some, self._rows(self._moved(some, x))), share)
         self.last_stderr = moved.standard_error() if is_drawn and len(elements) > 1 else None
-        return moved.mean
+        return moved.result
+
+    def _given(self, x: Tensor) -> Tensor:
+        """Whole numbers can be permuted; under any other matrix they would be cut off."""
+        is_whole = not (x.is_floating_point() or x.is_complex())
+        return _numbers(x) if is_whole and not self.group.is_permutation else x
 
     def _moved(self, elements: Tensor, x: Tensor) -> Tensor:
         """phi(g) x of all elements and items, (K, B, ...)."""
@@ -160,6 +180,10 @@ class Averaged(nn.Module):
     def _over_frame(self, x: Tensor) -> Tensor:
         if self.frame is None:
             raise RepresentationError("expected a frame for mode='frame', got none")
+        if not len(x):  # no element to move it
+            y = _called(self.module, x)
+            self._check_output(y)
+            return y
         elements = self.frame(x)  # (B, F, ...)
         size, flat = elements.shape[1], elements.flatten(0, 1)
         mover = Augmentation(self.group)
@@ -188,7 +212,12 @@ def _called(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if not isinstance(y, Tensor) or y.ndim < 1 or len(y) != len(x):
         got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
         raise ShapeError(f"expected one output for each of {len(x)} items (B, ...), got {got}; add an axis with x[None]")
-    return y
+    return _numbers(y)
+
+
+def _numbers(x: Tensor) -> Tensor:
+    """Whole numbers and truth values in the default dtype: an average of them is neither."""
+    return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())
 
 
 class _Sums:
@@ -201,10 +230,13 @@ class _Sums:
     def __init__(self, is_drawn: bool) -> None:
         self.is_drawn, self.count = is_drawn, 0
         self.mean, self.middle, self.spread = torch.zeros(()), torch.zeros(()), torch.zeros(())
+        self.dtype = torch.get_default_dtype()
 
     def add(self, values: Tensor, weights: Tensor) -> None:
         """One more stack."""
-        shares = weights.to(values).reshape(-1, *[1] * (values.ndim - 1))
+        self.dtype = values.dtype
+        wide = torch.promote_types(values.dtype, torch.float32)  # of half precision shares do not add up to one
+        shares = weights.to(values.device, wide).reshape(-1, *[1] * (values.ndim - 1))
         self.mean = self.mean + (shares * values).sum(0)
         if not self.is_drawn:
             return
@@ -215,10 +247,15 @@ class _Sums:
         self.spread = self.spread + away.abs().square() * (self.count * len(values) / count)
         self.middle, self.count = self.middle + away * (len(values) / count), count
 
+    @property
+    def result(self) -> Tensor:
+        """The mean, as the values came."""
+        return self.mean.to(self.dtype)
+
     def standard_error(self) -> Tensor:
         """sd / root of the number of elements, entry by entry."""
         found = (self.spread / (self.count * (self.count - 1))).sqrt()
-        return found.to(self.mean.real.dtype if self.mean.is_complex() else self.mean.dtype)
+        return found.to(self.dtype.to_real())
 
 
 def _acted(action: Action, elements: Tensor, x: Tensor, group: Group, each: bool) -> Tensor:
@@ -226,6 +263,8 @@ def _acted(action: Action, elements: Tensor, x: Tensor, group: Group, each: bool
     # Permutations are checked, and elements of a regular type looked up: neither can be batched.
     if isinstance(group, NodeGroup) or getattr(action, "group", None) is not None:
         return torch.stack([action(g, x[index] if each else x) for index, g in enumerate(elements)])
+    if x.is_complex() or (x.is_floating_point() and not elements.is_complex()):
+        elements = elements.to(x.device, x.dtype)
     return torch.vmap(action.act, in_dims=(0, 0 if each else None))(elements, x)
 
 
@@ -237,7 +276,7 @@ def _usual_frame(group: Group) -> Frame:
             f"no frame is known for {group.name}; give one, such as frame=frames.gram_schmidt, or lambda x: frames.sort(x, key)"
         )
     special = all(float(torch.linalg.det(g)) > 0 for g in group.generators)
-    return lambda x: frames.pca(x, special)
+    return partial(frames.pca, special=special)
 
 
 def _check(mode: str, n_samples: int | None, degree: int | None, chunk: int, resample: str, frame: Frame | None) -> None:
@@ -250,8 +289,10 @@ def _check(mode: str, n_samples: int | None, degree: int | None, chunk: int, res
             raise ConfigError(f"{name} belongs to mode={owner!r}, got mode={mode!r}; leave it out")
     if mode == "quadrature" and degree is None:
         raise ConfigError("expected a degree for mode='quadrature', got none; polynomials up to it are integrated exactly")
-    if chunk < 1 or (n_samples is not None and n_samples < 1):
-        raise ConfigError(f"expected chunk >= 1 and n_samples >= 1, got {chunk} and {n_samples}")
+    for name, value in (("chunk", chunk), ("n_samples", n_samples)):
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (is_whole and value >= 1):
+            raise ConfigError(f"expected a whole {name} >= 1, got {value!r}")
 
 
 def project_linear(theta: Tensor, group: Group, rep_in: Action | None = None, rep_out: Action | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gnet.errors import DegenerateInputError, ShapeError
 from gnet.groups.haar import haar_orthogonal
-from gnet.nn.checks import check_choice
+from gnet.nn.checks import check_choice, require_finite
 
 Degenerate = Literal["raise", "average"]
 GAP = 1e-6
@@ -45,7 +45,7 @@ def pca(
     Raises:
         ShapeError: x of another shape.
         ConfigError: an unknown ``on_degenerate``.
-        DegenerateInputError: two eigenvalues closer than ``GAP`` of the largest.
+        DegenerateInputError: two eigenvalues closer than ``GAP`` of the largest, or a cloud that is not finite.
 
     References:
         Puny et al. (2022), arXiv:2110.03336, section 3.1.
@@ -56,7 +56,7 @@ def pca(
         (torch.Size([5, 8, 3, 3]), torch.Size([5, 4, 3, 3]))
     """
     check_choice("on_degenerate", on_degenerate, Degenerate)
-    clouds = _clouds(x)
+    clouds = _finite(x)
     spread = clouds - clouds.mean(-2, keepdim=True)
     values, vectors = torch.linalg.eigh(spread.mT @ spread)
     scale = values[:, -1:].abs().clamp(min=torch.finfo(values.dtype).tiny)
@@ -78,7 +78,7 @@ def pca(
         return elements
     # Half of the signs of each basis; which half depends on the sign of its own determinant.
     keep = torch.linalg.det(elements) > 0
-    return elements[keep].reshape(len(x), -1, *elements.shape[2:])
+    return elements[keep].reshape(len(x), elements.shape[1] // 2, *elements.shape[2:])
 
 
 def centred(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ def gram_schmidt(x: Tensor) -> Tensor:
 
     Raises:
         ShapeError: fewer than d vectors.
-        DegenerateInputError: the first d vectors are not independent.
+        DegenerateInputError: the first d vectors are not independent, or not finite.
 
     Example:
         >>> gram_schmidt(torch.tensor([[[0.0, 2.0], [1.0, 1.0]]]))[0, 0]
@@ -114,9 +114,10 @@ def gram_schmidt(x: Tensor) -> Tensor:
     d = _clouds(x).shape[-1]
     if x.shape[-2] < d:
         raise ShapeError(f"expected at least {d} vectors in R^{d}, got {x.shape[-2]}")
-    q, r = torch.linalg.qr(x[:, :d].mT)
+    first = _finite(x[:, :d])
+    q, r = torch.linalg.qr(first.mT)
     diagonal = torch.diagonal(r, dim1=-2, dim2=-1)
-    small = (diagonal.abs() <= GAP * x[:, :d].norm(dim=-1)).any(1)  # of its own vector: lengths may differ
+    small = (diagonal.abs() <= GAP * first.norm(dim=-1)).any(1)  # of its own vector: lengths may differ
     if bool(small.any()):
         item = int(small.nonzero()[0])
         raise DegenerateInputError(f"expected {d} independent vectors, got dependent ones in item {item}")
@@ -135,7 +136,7 @@ def sort(x: Tensor, key: Callable[[Tensor], Tensor]) -> Tensor:
 
     Raises:
         ShapeError: a key of another shape.
-        DegenerateInputError: two points with one key.
+        DegenerateInputError: two points with one key, or keys that are not finite.
 
     Example:
         >>> sort(torch.tensor([[[3.0], [1.0], [2.0]]]), lambda x: x[..., 0])
@@ -144,6 +145,7 @@ def sort(x: Tensor, key: Callable[[Tensor], Tensor]) -> Tensor:
     values = key(_clouds(x))
     if values.shape != x.shape[:2]:
         raise ShapeError(f"expected a key of shape {tuple(x.shape[:2])}, got {tuple(values.shape)}")
+    require_finite(values, "keys")
     ordered, perm = values.sort(dim=1)
     ties = ordered.diff(dim=1) <= GAP * ordered.abs().amax(1, keepdim=True)
     if bool(ties.any()):
@@ -157,6 +159,13 @@ def _clouds(x: Tensor) -> Tensor:
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ShapeError(f"expected x of shape (B, n, d), got {got}")
     return x
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Clouds in a precision that linear algebra takes, float32 or more."""
+    clouds = _clouds(x)
+    require_finite(clouds, "clouds")
+    return clouds.to(torch.promote_types(clouds.dtype, torch.float32))
 
 
 def _turned_blocks(is_close: Tensor, num: int, generator: torch.Generator | None) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import DegenerateInputError, RepresentationError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, RepresentationError, ShapeError
+from gnet.nn.checks import require_finite
 
 Invariant = Callable[[Tensor, Tensor], Tensor]
 Equivariant = Callable[[Tensor], Tensor]
@@ -33,9 +34,15 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
 
     The cost is one backward pass of f; trained functions of h keep two graphs.
 
+    f has to be differentiable at l = 0, which a gradient there cannot show in every case. A root of l . l gives one that is not
+    finite, and is refused. ``l.norm()``, and lengths of ``scalars(..., norms=True)``, count as constant at zero: PyTorch's
+    gradient there is zero, the mean of those on all sides. h is equivariant all the same, and without what they say about l.
+
     Raises:
-        ShapeError: (from h) f does not return one number for each item.
-        DegenerateInputError: (from h) a gradient that is not finite, as of the length of l at zero.
+        ConfigError: a ``dim_W`` that is not made of whole numbers >= 1.
+        ShapeError: a form of another shape; (from h) f does not return one number for each item, or v is not made of floating
+            numbers. Where f itself fails, its error says which shape l had.
+        DegenerateInputError: (from h) v, or a gradient, that is not finite, as of the root of l . l at zero.
 
     References:
         Blum-Smith and Villar (2023), arXiv:2209.14991, theorem 2; Schwarz (1980).
@@ -45,28 +52,50 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
         >>> h(torch.tensor([[3.0, 4.0]]))
         tensor([[ 75., 100.]])
     """
-    shape = (dim_W,) if isinstance(dim_W, int) else tuple(dim_W)
+    shape = _shape_of(dim_W)
+    if form is not None and form.shape != (shape[-1], shape[-1]):
+        raise ShapeError(f"expected a form of shape {(shape[-1], shape[-1])} for the last axis of W, got {tuple(form.shape)}")
 
     def h(v: Tensor) -> Tensor:
+        if not (v.is_floating_point() or v.is_complex()):
+            raise ShapeError(f"expected v of floating numbers, got {v.dtype}; convert it with v.to(torch.float32)")
         is_trained = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             v = v.clone() if v.is_inference() else v  # as of trainer.predict
             covector = torch.zeros(len(v), *shape, dtype=v.dtype, device=v.device, requires_grad=True)
-            value = f(v, covector)
+            try:
+                value = f(v, covector)
+            except RuntimeError as error:
+                error.add_note(f"f was called with v of shape {tuple(v.shape)}, l of shape {tuple(covector.shape)} from dim_W")
+                raise
             if value.shape not in ((len(v),), (len(v), 1)):
                 raise ShapeError(f"expected one number for each of {len(v)} items from f, got shape {tuple(value.shape)}")
             if not value.requires_grad:
                 return torch.zeros_like(covector)
             (found,) = torch.autograd.grad(value.sum(), covector, create_graph=is_trained, materialize_grads=True)
         if not bool(found.isfinite().all()):
+            require_finite(v, "v")
             item = int((~found.isfinite()).flatten(1).any(1).nonzero()[0])
             raise DegenerateInputError(
                 f"expected f to be differentiable at l = 0, got a gradient that is not finite for item {item}; "
                 "leave out lengths of l"
             )
-        return found if form is None else found @ torch.linalg.inv(form.to(found))
+        return found if form is None else found @ _inverse(form, found)
 
     return h
+
+
+def _shape_of(dim_W: int | Sequence[int]) -> tuple[int, ...]:
+    shape = (dim_W,) if isinstance(dim_W, int) else tuple(dim_W)
+    if not shape or not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in shape):
+        raise ConfigError(f"expected dim_W as a whole number >= 1, or several, got {dim_W!r}")
+    return shape
+
+
+def _inverse(form: Tensor, like: Tensor) -> Tensor:
+    """In the dtype and on the device of a tensor; half precision has no inverse of its own."""
+    wide = torch.promote_types(like.dtype, torch.float32)
+    return torch.linalg.inv(form.to(like.device, wide)).to(like.dtype)
 
 
 class EquivariantFromInvariant(nn.Module):
@@ -80,8 +109,7 @@ class EquivariantFromInvariant(nn.Module):
         v: (B, ...)    returns: (B, *W)
 
     Raises:
-        ShapeError: f does not return one number for each item.
-        DegenerateInputError: a gradient that is not finite.
+        ConfigError, ShapeError, DegenerateInputError: as there.
 
     References:
         Blum-Smith and Villar (2023), arXiv:2209.14991.
@@ -98,6 +126,7 @@ class EquivariantFromInvariant(nn.Module):
     def __init__(self, f: nn.Module, dim_W: int | Sequence[int], *, form: Tensor | None = None) -> None:
         super().__init__()
         self.f, self.dim_W = f, dim_W
+        equivariant_from_invariant(f, dim_W, form=form)  # checks both
         self.register_buffer("form", form)
 
     form: Tensor | None
@@ -137,7 +166,7 @@ def covariant_generators(
         >>> len(invariants), [F(torch.tensor([[1.0, 2.0, 3.0]])) for F in maps]
         (1, [tensor([[1., 2., 3.]])])
     """
-    shape_W = (dim_W,) if isinstance(dim_W, int) else tuple(dim_W)
+    shape_W = _shape_of(dim_W)
     degree0: list[Equivariant] = []
     found: list[Equivariant] = []
     for number, f in enumerate(fs):
@@ -163,6 +192,7 @@ class CovariantSum(nn.Module):
         v: (B, *V)    returns: (B, *W)
 
     Raises:
+        RepresentationError: no invariants, or no maps.
         ShapeError: an mlp with another number of outputs.
 
     Example:
@@ -174,6 +204,8 @@ class CovariantSum(nn.Module):
 
     def __init__(self, invariants: Sequence[Equivariant], maps: Sequence[Equivariant], mlp: nn.Module) -> None:
         super().__init__()
+        if not invariants or not maps:
+            raise RepresentationError(f"expected invariants and maps to sum, got {len(invariants)} and {len(maps)}")
         self.invariants, self.maps, self.mlp = list(invariants), list(maps), mlp
 
     def forward(self, v: Tensor) -> Tensor:

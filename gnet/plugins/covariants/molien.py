@@ -14,7 +14,7 @@ def molien_series(group: MatrixGroup, max_degree: int, *, invariant: bool = Fals
 
     Raises:
         NotFiniteError: an infinite group.
-        ConfigError: a degree below zero.
+        ConfigError: a degree below zero, or no whole number.
 
     References:
         Molien (1897); Blum-Smith and Villar (2023), arXiv:2209.14991, section 3.
@@ -24,8 +24,8 @@ def molien_series(group: MatrixGroup, max_degree: int, *, invariant: bool = Fals
         >>> molien_series(S(3), 6), molien_series(S(3), 6, invariant=True)
         ([1, 2, 4, 6, 9, 12, 16], [1, 1, 2, 3, 4, 5, 7])
     """
-    if max_degree < 0:
-        raise ConfigError(f"expected max_degree >= 0, got {max_degree}")
+    if isinstance(max_degree, bool) or not isinstance(max_degree, int) or max_degree < 0:
+        raise ConfigError(f"expected a whole max_degree >= 0, got {max_degree!r}")
     if not group.is_finite:
         raise NotFiniteError(f"expected a finite group, got {group.name}; count on samples instead")
     g = group.elements()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ShapeError
+from gnet.nn.checks import require_finite
 from gnet.plugins.pendulum.physics import angular_momentum
 
 FLOOR = 1e-7
@@ -18,6 +19,7 @@ def relative_errors(predicted: Tensor, true: Tensor) -> Tensor:
 
     Raises:
         ShapeError: different shapes.
+        DegenerateInputError: true paths that are not finite.
 
     Example:
         >>> relative_errors(torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 0.0]]))
@@ -25,6 +27,7 @@ def relative_errors(predicted: Tensor, true: Tensor) -> Tensor:
     """
     if predicted.shape != true.shape:
         raise ShapeError(f"expected paths of one shape, got {tuple(predicted.shape)} and {tuple(true.shape)}")
+    require_finite(true, "true paths")
     sizes = predicted.square().mean(-1).sqrt() + true.square().mean(-1).sqrt()
     found = (predicted - true).square().mean(-1).sqrt() / sizes
     found = torch.where(sizes == 0, torch.zeros_like(found), found)
@@ -39,6 +42,10 @@ def state_error(predicted: Tensor, true: Tensor, *, include_t0: bool = True) -> 
 
     Shapes:
         predicted, true: (..., T, S), the first time being that of the given state
+
+    Raises:
+        ShapeError: different shapes, or nothing to take the mean of.
+        DegenerateInputError: true paths that are not finite.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, and the published code.
@@ -70,9 +77,15 @@ def momentum_error(predicted: Tensor, true: Tensor, *, include_t0: bool = True) 
 def geometric_mean(errors: Tensor, *, include_t0: bool = True) -> float:
     """exp of the mean of the logarithms of errors (..., T), each at least ``FLOOR``.
 
+    Raises:
+        ShapeError: no errors, or that of the first time alone where it is left out.
+
     Example:
         >>> round(geometric_mean(torch.tensor([1e-4, 1e-2])), 9)
         0.001
     """
     chosen = errors if include_t0 else errors[..., 1:]
+    if not chosen.numel():
+        left = "" if include_t0 else " after the first time"
+        raise ShapeError(f"expected errors (..., T) of one time or more{left}, got {tuple(errors.shape)}")
     return float(chosen.double().clamp(min=FLOOR).log().mean().exp())

@@ -174,9 +174,10 @@ class RadialFunctions(nn.Module):
         super().__init__()
         if num < 2 or not low < high:
             raise ConfigError(f"expected two centres or more and low < high, got {num}, {low} and {high}")
-        self.gamma = 2 * (high - low) / (PUBLISHED_CENTRES - 1)
+        self.register_buffer("gamma", torch.tensor(2 * (high - low) / (PUBLISHED_CENTRES - 1), dtype=torch.float32))
         self.register_buffer("centres", torch.linspace(low, high, num))
 
+    gamma: Tensor
     centres: Tensor
 
     def forward(self, s: Tensor) -> Tensor:

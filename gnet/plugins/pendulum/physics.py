@@ -1,5 +1,6 @@
 """The springy double pendulum: two masses in space, on two springs, under gravity."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ class Pendulum:
         states z: (..., 12)
 
     Raises:
-        ConfigError: masses, springs or kappa that are not above zero, or lengths below.
+        ConfigError: masses, springs or kappa that are not above zero, lengths below, or any that is not finite.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 7.2; Yao et al. (2021), arXiv:2110.03761.
@@ -44,8 +45,10 @@ class Pendulum:
     l2: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.kappa, self.m1, self.m2, self.k1, self.k2) <= 0 or min(self.l1, self.l2) < 0:
-            raise ConfigError(f"expected masses, springs and kappa above zero and lengths of zero or more, got {self}")
+        positive = (self.kappa, self.m1, self.m2, self.k1, self.k2)
+        is_finite = all(math.isfinite(each) for each in (*positive, self.l1, self.l2))
+        if not is_finite or min(positive) <= 0 or min(self.l1, self.l2) < 0:
+            raise ConfigError(f"expected finite masses, springs and kappa above zero and lengths of zero or more, got {self}")
 
     def energy(self, z: Tensor) -> Tensor:
         """H, (..., 12) -> (...).

@@ -54,7 +54,7 @@ def integrate(
 
     Raises:
         ShapeError: an odd S for places and momenta, or no times.
-        ConfigError: an unknown method, fewer than one substep, or a field that cannot be split.
+        ConfigError: an unknown method, fewer than one substep, times that do not increase, or a field that cannot be split.
         ConvergenceError: a path without end, with the time reached.
         MissingExtraError: "dopri5" without torchdiffeq.
 
@@ -72,14 +72,23 @@ def integrate(
         raise ConfigError(f"expected method among {', '.join(get_args(Method))}, got {method!r}")
     if times.ndim != 1 or len(times) < 1:
         raise ShapeError(f"expected times (T,) with T >= 1, got {tuple(times.shape)}")
+    is_right = times.isfinite()
+    is_right[1:] &= times.diff() > 0
+    if not bool(is_right.all()):
+        place = int((~is_right).nonzero()[0])
+        before = f" after {float(times[place - 1]):g}" if place else ""
+        raise ConfigError(f"expected finite, increasing times, got {float(times[place]):g}{before}")
     if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
         raise ConfigError(f"expected a whole number of substeps >= 1, got {substeps!r}")
     if z.shape[-1] % 2:
         raise ShapeError(f"expected states (..., S) of places and momenta with an even S, got {tuple(z.shape)}")
-    if method == "dopri5":
+    stepper = None if method == "dopri5" else _stepper(field, method, check)
+    if not z.numel():
+        return z.new_zeros(*z.shape[:-1], len(times), z.shape[-1])
+    if stepper is None:
         found = _dopri5(field, z, times, rtol, atol)
     else:
-        found = _fixed_steps(_stepper(field, method, check), z, times, substeps)
+        found = _fixed_steps(stepper, z, times, substeps)
     if check:
         _check_finite(found, times)
     return found

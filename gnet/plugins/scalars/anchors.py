@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
+from gnet.nn.checks import require_finite
 from gnet.plugins.scalars.products import check_vectors, kind_of, products
 
 ROUNDING = 16.0
@@ -20,7 +21,7 @@ def gram_from_anchors(with_anchors: Tensor, of_anchors: Tensor) -> Tensor:
 
     Raises:
         ShapeError: shapes that do not fit.
-        DegenerateInputError: dependent anchors.
+        DegenerateInputError: dependent anchors, or products that are not finite.
 
     Example:
         >>> x = torch.randn(6, 3, dtype=torch.float64)
@@ -33,6 +34,7 @@ def gram_from_anchors(with_anchors: Tensor, of_anchors: Tensor) -> Tensor:
         raise ShapeError(
             f"expected products (..., n, d) and (..., d, d), got {tuple(with_anchors.shape)} and {tuple(of_anchors.shape)}"
         )
+    require_finite(of_anchors, "products of anchors")
     sizes = torch.linalg.svdvals(of_anchors)
     if bool((sizes[..., -1] <= ROUNDING * d * torch.finfo(sizes.dtype).eps * sizes[..., 0]).any()):
         raise DegenerateInputError(f"expected {d} independent anchors, got dependent ones; take other vectors, or pairs='all'")
@@ -48,7 +50,7 @@ def check_independent(anchors: Tensor) -> Tensor:
         anchors: (..., k, d) with k >= d; fewer are not judged
 
     Raises:
-        DegenerateInputError: dependent anchors, with the first item that has them.
+        DegenerateInputError: dependent anchors, or NaN and infinity among them, with the first item that has them.
 
     Example:
         >>> check_independent(torch.tensor([[1.0, 0.0], [1.0, 1e-3]])).shape
@@ -58,9 +60,9 @@ def check_independent(anchors: Tensor) -> Tensor:
     if k < d or not anchors.numel():
         return anchors
     given = anchors.detach()
+    require_finite(given, "anchors")
     lengths = given.norm(dim=-1, keepdim=True)
     sizes = torch.linalg.svdvals(torch.where(lengths > 0, given / lengths, given))
-    # NaN and infinity are another matter: they pass, and show in the result.
     is_dependent = sizes[..., -1] <= ROUNDING * d * torch.finfo(sizes.dtype).eps * sizes[..., 0]
     if bool(is_dependent.any()):
         item = is_dependent.nonzero()[0].tolist()
@@ -82,12 +84,17 @@ def moment_vectors(x: Tensor, k: int, group: str = "O") -> Tensor:
 
     Units: powers 2 j - 1 of those of x; give x of size about one.
 
+    Raises:
+        ConfigError: k < 1.
+
     Example:
         >>> moment_vectors(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), 2)
         tensor([[1., 2.],
                 [1., 8.]])
     """
     x = check_vectors(x, group)
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ConfigError(f"expected a whole k >= 1, got {k!r}")
     if kind_of(group).form == "symplectic":
         found = [x.sum(-2, keepdim=True)]
         for _ in range(k - 1):

@@ -18,15 +18,15 @@ def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
     """A group of d x d matrices on the first d of n coordinates, the identity on the others: SO(2) about the z-axis of R^3.
 
     Raises:
-        GroupError: n < d.
+        GroupError: n < d, or no whole number.
 
     Example:
         >>> from gnet.plugins.tensors import SO
         >>> Embed(SO(2), 3).sample(1).shape
         torch.Size([1, 3, 3])
     """
-    if n < group.dim:
-        raise GroupError(f"expected n >= {group.dim} to embed {group.name}, got {n}")
+    if isinstance(n, bool) or not isinstance(n, int) or n < group.dim:
+        raise GroupError(f"expected a whole n >= {group.dim} to embed {group.name}, got {n!r}")
     blocks, contains = partial(_blocks, (group.dim,), n), partial(_is_of_blocks, [group])
     return _made_of(f"{group.name} in R^{n}", [group], blocks, _derived_blocks((group.dim,), n), contains)
 
@@ -34,11 +34,16 @@ def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
 def BlockSum(*groups: GeneratedGroup) -> GeneratedGroup:
     """G_1 x ... x G_k on the direct sum of their spaces: each moves its own coordinates.
 
+    Raises:
+        GroupError: no group.
+
     Example:
         >>> from gnet.plugins.tensors import S
         >>> BlockSum(S(2), S(3)).order()
         12
     """
+    if not groups:
+        raise GroupError("expected one group or more for BlockSum, got none")
     sizes = tuple(group.dim for group in groups)
     name = " x ".join(group.name for group in groups)
     build, derive = partial(_blocks, sizes, sum(sizes)), _derived_blocks(sizes, sum(sizes))

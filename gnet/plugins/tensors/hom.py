@@ -1,6 +1,7 @@
 """Hom(U, W): every linear map between two sums of types that commutes with the group, pair of types by pair of types."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,8 +56,13 @@ class HomSpace:
         """Of each pair (r, size out, size in), in the dtype and on the device of a tensor; kept for the next call."""
         key = like.dtype, like.device
         if key not in self._cast:
-            self._cast[key] = [[basis.to(like) for basis in row] for row in self._bases]
+            # Not as tensors of inference mode: they stay, and weights could not be trained with them.
+            with torch.inference_mode(False):
+                self._cast[key] = [[basis.to(like) for basis in row] for row in self._bases]
         return self._cast[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cast": {}}  # made again when they are called for
 
     def matrix(self, coefficients: Tensor) -> Tensor:
         """The map with given coefficients.

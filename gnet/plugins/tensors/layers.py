@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups import GeneratedGroup
+from gnet.nn.checks import check_placement
 from gnet.plugins.tensors.hom import HomSpace, axis_order
 from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, is_permutation_type
 from gnet.plugins.tensors.solvers import Solver
@@ -28,7 +29,7 @@ class RepLinear(nn.Module):
 
     Raises:
         RepresentationError: a complex group (take ``Realified(group)``), or types that are too large.
-        ShapeError: x of another size.
+        ShapeError: x of another size, dtype or device than the weights.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 6.
@@ -112,6 +113,7 @@ class RepLinear(nn.Module):
         """Apply the map."""
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}) for {self.rep_in.name}, got {tuple(x.shape)}")
+        check_placement(x, self.weight)
         weight, bias = self._shared or (self.dense(), self.dense_bias())
         return nn.functional.linear(x, weight, bias)
 
@@ -234,14 +236,14 @@ class Bilinear(nn.Module):
     """x -> 0.1 W(x) x, where W(x) is equivariant and linear in x: tensors of x that have the type of a map are that map.
 
     For each type that occurs m times among the maps and n times in x, some k = min(n, its size) copies are chosen at random when
-    the layer is made, and m k weights mix them. Products of the chosen copies with x come first, weights after: no map is made
-    for each item.
+    the layer is made, and m k weights mix them; which, is in ``state_dict``. Products of the chosen copies with x come first,
+    weights after: no map is made for each item.
 
     Shapes:
         x: (..., size)    returns: (..., size)
 
     Raises:
-        ShapeError: x of another size.
+        ShapeError: x of another size, dtype or device than the weights.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 6 and the published code.
@@ -261,20 +263,22 @@ class Bilinear(nn.Module):
         d = group.dim
         self.in_shape = (rep.size(d),)
         self._starts = _starts(rep, d)
-        # Chosen copies of each type that could be a map.
-        self._chosen = {}
+        # Chosen copies of each type that could be a map: part of the state, for a net with others is another net.
+        self._places: dict[Simple, int] = {}
         for place, (n, part) in enumerate(rep.parts):
             if part.rank and not isinstance(part, Regular):
-                count = min(n, part.size(d))
-                self._chosen[part] = (place, torch.randperm(n, generator=generator)[:count].sort().values)
+                self._places[part] = place
+                chosen = torch.randperm(n, generator=generator)[: min(n, part.size(d))].sort().values
+                self.register_buffer(f"chosen{place}", chosen)
         self._pairs: list[tuple[int, int, Simple, list[int]]] = []
         weights = []
         for out, (n, to) in enumerate(rep.parts):
             for given, (m, of) in enumerate(rep.parts):
                 kind, places = self._type(to, of)
-                if kind in self._chosen:
+                if kind in self._places:
                     self._pairs.append((out, given, kind, places))
-                    weights.append(nn.Parameter(torch.randn(n, m, len(self._chosen[kind][1]), generator=generator)))
+                    count = len(self._chosen(self._places[kind]))
+                    weights.append(nn.Parameter(torch.randn(n, m, count, generator=generator)))
         self.weights = nn.ParameterList(weights)
 
     def _type(self, out: Simple, given: Simple) -> tuple[Simple | None, list[int]]:
@@ -285,7 +289,11 @@ class Bilinear(nn.Module):
         kind = Simple(p, q).canonical(self.group)
         if kind != Simple(p, q):  # all axes are alike: in the order of the map
             places = list(range(p + q))
-        return next((part for part in self._chosen if part.canonical(self.group) == kind), None), places
+        return next((part for part in self._places if part.canonical(self.group) == kind), None), places
+
+    def _chosen(self, place: int) -> Tensor:
+        """Which copies of a type are maps, (k,)."""
+        return self.get_buffer(f"chosen{place}")
 
     @property
     def num_parameters(self) -> int:
@@ -296,6 +304,8 @@ class Bilinear(nn.Module):
         """Apply the products."""
         if x.shape[-1:] != self.in_shape:
             raise ShapeError(f"expected x of shape (..., {self.in_shape[0]}), got {tuple(x.shape)}")
+        if len(self.weights):
+            check_placement(x, self.weights[0])
         d, batch = self.group.dim, x.shape[:-1]
         copies, rows = [], x.reshape(math.prod(batch), x.shape[-1])
         for (n, part), start in zip(self.rep.parts, self._starts, strict=True):
@@ -303,8 +313,8 @@ class Bilinear(nn.Module):
             copies.append(rows[:, start : start + n * size].unflatten(1, (n, size)).mT)  # (B, size, copies)
         found: list[list[Tensor]] = [[] for _ in copies]
         for weight, (out, given, kind, places) in zip(self.weights, self._pairs, strict=True):
-            place, chosen = self._chosen[kind]
-            maps = copies[place].index_select(2, chosen.to(x.device)).unflatten(1, [d] * kind.rank)
+            place = self._places[kind]
+            maps = copies[place].index_select(2, self._chosen(place)).unflatten(1, [d] * kind.rank)
             found[out].append(self._product(weight, maps.permute(0, *[1 + each for each in places], -1), copies[given]))
         sums = [functools.reduce(torch.add, some) if some else torch.zeros_like(c) for some, c in zip(found, copies, strict=True)]
         return 0.1 * torch.cat([each.mT.flatten(1) for each in sums], -1).reshape(x.shape)

@@ -78,7 +78,8 @@ class EMLP(nn.Module):
         super().__init__()
         if layers < 1:
             raise ConfigError(f"expected layers >= 1, got {layers}")
-        hidden = [uniform_rep(ch, group)] * layers if isinstance(ch, int) else [ch] * layers if isinstance(ch, Rep) else list(ch)
+        each = uniform_rep(ch, group) if isinstance(ch, int | float) else ch
+        hidden = [each] * layers if isinstance(each, Rep) else list(each)
         if len(hidden) != layers:
             raise ConfigError(f"expected one hidden type for each of {layers} layers, got {len(hidden)}")
         self.group, self.action_in, self.action_out = group, rep_in, rep_out
@@ -101,7 +102,7 @@ def uniform_rep(ch: int, group: GeneratedGroup) -> Rep:
     Of groups whose dual is another type the copies of a rank are split over T(p, r - p) by binomial shares.
 
     Raises:
-        ConfigError: ch < 1.
+        ConfigError: ch < 1, or no whole number.
 
     References:
         The published code of Finzi, Welling and Wilson (2021), arXiv:2104.09459.
@@ -111,13 +112,15 @@ def uniform_rep(ch: int, group: GeneratedGroup) -> Rep:
         >>> uniform_rep(128, O(3))
         Rep(38 T(0) + 12 T(1) + 3 T(2) + T(3))
     """
-    if ch < 1:
-        raise ConfigError(f"expected ch >= 1, got {ch}")
+    if isinstance(ch, bool) or not isinstance(ch, int) or ch < 1:
+        raise ConfigError(f"expected a whole ch >= 1, got {ch!r}")
     d, copies = group.dim, dict[int, int]()
     if d == 1:
         return ch * T(0)  # all ranks have one entry
     while ch > 0:
-        r = max(rank for rank in range(ch) if (rank + 1) * d**rank <= ch)
+        r = 0
+        while (r + 2) * d ** (r + 1) <= ch:
+            r += 1
         for s in range(r + 1):
             copies[s] = copies.get(s, 0) + d ** (r - s)
         ch -= (r + 1) * d**r

@@ -175,8 +175,10 @@ class Simple:
         """g on every factor V, g^-T on every dual one: O(rank d^(rank + 1)), no matrix of the tensor's size."""
         if not self.rank:
             return x
+        wide = torch.promote_types(g.dtype, torch.float32)  # half precision has no inverse
+        inverse = torch.linalg.inv(g.to(wide)) if self.q else g  # (g^-T) v = v @ g^-1 for rows
         g, x = matched(g, x)
-        inverse = torch.linalg.inv(g) if self.q else g  # (g^-T) v = v @ g^-1 for rows
+        inverse = inverse.to(x)
         d = g.shape[-1]
         batch = x.shape[:-1]
         x = x.reshape(-1, *[d] * self.rank)

@@ -223,7 +223,9 @@ def test_groups_without_a_uniform_law_have_no_average(group):
         ({"group": S(3), "n_samples": 3}, ConfigError, "n_samples belongs to mode='sample', got mode='exact'"),
         ({"group": S(3), "degree": 3}, ConfigError, "degree belongs to"),
         ({"group": S(3), "frame": frames.pca}, ConfigError, "frame belongs to"),
-        ({"group": S(3), "chunk": 0}, ConfigError, "chunk >= 1"),
+        ({"group": S(3), "chunk": 0}, ConfigError, "whole chunk >= 1, got 0"),
+        ({"group": S(3), "chunk": 10.5}, ConfigError, "whole chunk >= 1, got 10.5"),
+        ({"group": SO(3), "mode": "sample", "n_samples": 2.5}, ConfigError, "whole n_samples >= 1, got 2.5"),
         ({"group": S(3), "mode": "frame"}, RepresentationError, "no frame is known for S\\(3\\)"),
     ],
 )

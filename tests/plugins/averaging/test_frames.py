@@ -126,3 +126,18 @@ def test_vectors_of_very_different_lengths_are_independent():
 def test_a_misspelt_way_out_is_refused():
     with pytest.raises(ConfigError, match="on_degenerate"):
         frames.pca(X, on_degenerate="rise")
+
+
+NAN, INFINITE = torch.full((2, 4, 3), float("nan")), torch.full((2, 4, 3), float("inf"))
+
+
+@pytest.mark.parametrize("x", [NAN, INFINITE], ids=["nan", "infinite"])
+@pytest.mark.parametrize(
+    "frame",
+    [frames.pca, frames.gram_schmidt, lambda x: frames.sort(x, lambda x: x[..., 0]), Averaged(torch.sum, O(3), mode="frame")],
+    ids=["pca", "gram_schmidt", "sort", "averaged"],
+)
+def test_what_is_not_finite_has_no_frame(frame, x):
+    x = torch.cat([X[:1, :4].to(x), x])
+    with pytest.raises(DegenerateInputError, match="NaN or infinity in item 1"):
+        frame(x)

@@ -236,9 +236,59 @@ def test_lengths_of_the_covector_have_no_gradient():
         h(torch.ones(2, 3))
 
 
+@pytest.mark.parametrize("length", [lambda v, l: l.norm(dim=1), lambda v, l: scalars(l[:, None], "O", norms=True)[:, -1]])
+def test_lengths_with_a_gradient_by_convention_say_nothing(length, rng):
+    """Nothing is raised, and nothing is added: the rest of f is what it is without them."""
+    v = torch.randn(4, 3, dtype=torch.float64, generator=rng)
+    assert torch.equal(equivariant_from_invariant(length, 3)(v), torch.zeros_like(v))
+    f = lambda v, l: length(v, l) + (v * l).sum(1)  # noqa: E731
+    torch.testing.assert_close(equivariant_from_invariant(f, 3)(v), v)
+    # That is no derivative: to either side of zero the slopes along v differ, while those of (v . l) are one number.
+    for g, is_kinked in ((f, True), (lambda v, l: (v * l).sum(1), False)):
+        small = 1e-6 * v / v.norm(dim=1, keepdim=True)
+        ahead, behind = (g(v, side * small) / (side * 1e-6) for side in (1, -1))
+        assert bool(((ahead - behind).abs() > 1e-3).all()) == is_kinked
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_finite_are_called_so(value):
+    """And not a length of l."""
+    v = torch.ones(3, 2)
+    v[2, 0] = value
+    with pytest.raises(DegenerateInputError, match="expected finite v, got NaN or infinity in item 2"):
+        equivariant_from_invariant(lambda v, l: (v * v).sum(1) * (v * l).sum(1), 2)(v)
+
+
+def test_half_precision_raises_the_index(rng):
+    eta = form_matrix("Lorentz", 4).float()
+    v = torch.randn(3, 4, generator=rng).bfloat16()
+    h = EquivariantFromInvariant(OfFeatures(lambda v, l: (v * l).sum(1, keepdim=True), 1, rng).bfloat16(), 4, form=eta)
+    assert h(v).dtype == torch.bfloat16
+
+
+def test_an_f_that_fails_says_what_it_was_called_with():
+    with pytest.raises(RuntimeError) as caught:
+        equivariant_from_invariant(lambda v, l: (v * l).sum(1), 4)(torch.ones(2, 3))
+    assert caught.value.__notes__ == ["f was called with v of shape (2, 3), l of shape (2, 4) from dim_W"]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: equivariant_from_invariant(torch.add, 0), ConfigError, "whole number >= 1, or several, got 0"),
+        (lambda: equivariant_from_invariant(torch.add, (3, 2.5)), ConfigError, r"got \(3, 2\.5\)"),
+        (
+            lambda: EquivariantFromInvariant(nn.Identity(), 3, form=torch.eye(4)),
+            ShapeError,
+            r"form of shape \(3, 3\) .* got \(4, 4\)",
+        ),
+        (
+            lambda: equivariant_from_invariant(torch.add, 3)(torch.ones(2, 3).long()),
+            ShapeError,
+            "floating numbers, got torch.int",
+        ),
+        (lambda: CovariantSum([], [], nn.Identity()), RepresentationError, "got 0 and 0"),
+        (lambda: molien_series(S(3), 2.5), ConfigError, r"whole max_degree >= 0, got 2\.5"),
         (
             lambda: equivariant_from_invariant(lambda v, l: v * l, 3)(torch.ones(2, 3)),
             ShapeError,

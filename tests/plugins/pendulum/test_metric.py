@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.plugins.pendulum import (
     Pendulum,
     initial_states,
@@ -119,3 +119,17 @@ def test_the_published_solver_makes_nearly_the_same_data():
 def test_settings_are_checked(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+@pytest.mark.parametrize("error", [state_error, momentum_error])
+def test_what_has_no_error(error):
+    """NaN would count as an error of one, and pass for a measurement."""
+    true = torch.ones(2, 3, 12)
+    lost = true.clone()
+    lost[1, 2, 0] = math.nan
+    with pytest.raises(DegenerateInputError, match="finite true paths, got NaN or infinity in item"):
+        error(true, lost)
+    with pytest.raises(ShapeError, match=r"one time or more after the first time, got \(2, 1\)"):
+        error(true[:, :1], true[:, :1], include_t0=False)
+    with pytest.raises(ShapeError, match=r"one time or more, got \(0, 3\)"):
+        error(true[:0], true[:0])

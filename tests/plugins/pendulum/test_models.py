@@ -130,12 +130,22 @@ def test_separable_hamiltonians_take_leapfrog(rng):
 
 def test_the_width_of_radial_functions_does_not_follow_their_number():
     many, few = RadialFunctions(-18.0, 43.0), RadialFunctions(-18.0, 43.0, 30)
-    assert many.gamma == few.gamma == pytest.approx(0.61, abs=0.004)
+    assert float(many.gamma) == float(few.gamma) == pytest.approx(0.61, abs=0.004)
     found = many(torch.tensor([[0.0, 5.0]]))
     assert found.shape == (1, 400)
     assert float(found[0, :200].argmax()) == round(18 / 61 * 199)
     with pytest.raises(ConfigError, match="two centres or more"):
         RadialFunctions(1.0, 1.0)
+
+
+def test_a_field_takes_the_range_of_the_one_that_is_loaded(rng):
+    z = states(20, rng).float()
+    saved, other = (field_of("node", "scalars", states=scale * z, centres=5, generator=rng) for scale in (1.0, 5.0))
+    weights = {name: p for name, p in saved.state_dict().items() if not name.startswith("expand.")}
+    assert set(other.load_state_dict(weights, strict=False).missing_keys) == {"expand.gamma", "expand.centres"}
+    assert not torch.allclose(saved(z), other(z))  # the liar: weights alone
+    other.load_state_dict(saved.state_dict())
+    assert torch.equal(saved(z), other(z))
 
 
 def test_schedules_are_those_published():

@@ -1,6 +1,7 @@
 """The pendulum by hand and against another integrator: energies, forces, paths, what is kept, and what is refused."""
 
 import builtins
+import math
 
 import numpy as np
 import pytest
@@ -129,6 +130,12 @@ def test_gradients_flow_through_every_solver():
         )
 
 
+@pytest.mark.parametrize("method", ["rk4", "midpoint", "leapfrog", "leapfrog_dkd", "dopri5"])
+def test_no_states_have_no_paths(method):
+    assert integrate(Pendulum(), torch.zeros(0, 12), TIMES, method).shape == (0, 150, 12)
+    assert integrate(Pendulum(), torch.zeros(3, 0, 12), TIMES[:4], method, check=False).shape == (3, 0, 4, 12)
+
+
 # --- what is refused ---
 
 
@@ -208,6 +215,14 @@ def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
     ("call", "error", "message"),
     [
         (lambda: Pendulum(kappa=0), ConfigError, "masses, springs and kappa above zero"),
+        (lambda: Pendulum(kappa=math.nan), ConfigError, "expected finite masses, .*kappa=nan"),
+        (lambda: Pendulum(m1=math.inf), ConfigError, "expected finite masses"),
+        (lambda: Pendulum(l2=math.nan), ConfigError, "expected finite masses"),
+        (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([1.0, 0.0, 2.0])), ConfigError, "times, got 0 after 1"),
+        (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, 0.0])), ConfigError, "increasing times"),
+        (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, 0.0]), "dopri5"), ConfigError, "increasing times"),
+        (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, math.inf])), ConfigError, "got inf after 0"),
+        (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([math.nan])), ConfigError, "finite, increasing times"),
         (lambda: Pendulum()(torch.ones(6)), ShapeError, r"expected states \(..., 12\)"),
         (lambda: angular_momentum(torch.ones(13)), ShapeError, r"got \(13,\)"),
         (lambda: integrate(torch.sin, torch.ones(3), TIMES), ShapeError, "an even S"),

@@ -281,3 +281,22 @@ def test_many_vectors_have_determinants_of_anchors(rng):
     found = scalars(x, "SO", "anchor", norms=False)
     assert len(found) == 50 * 3 - 3 + 1
     torch.testing.assert_close(found[-1], torch.linalg.det(x[:3]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_anchors_that_are_not_finite_are_called_so(value):
+    """Linear algebra would fail without saying why; all products show what they are made of."""
+    x = torch.randn(3, 6, 3, dtype=torch.float64)
+    x[1, 0, 0] = value
+    with pytest.raises(DegenerateInputError, match="expected finite anchors, got NaN or infinity in item 1"):
+        scalars(x, "O", pairs="anchor")
+    with pytest.raises(DegenerateInputError, match="expected finite products of anchors, got NaN or infinity in item 1"):
+        gram_from_anchors(products(x, x[:, :3]), products(x[:, :3]))
+    found = scalars(x, "O", pairs="all")
+    assert not bool(found[1].isfinite().all()) and bool(found[[0, 2]].isfinite().all())
+
+
+@pytest.mark.parametrize("k", [0, 2.0])
+def test_moments_are_counted_from_one(k):
+    with pytest.raises(ConfigError, match="whole k >= 1, got"):
+        moment_vectors(torch.ones(4, 3), k)

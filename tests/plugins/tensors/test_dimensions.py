@@ -40,6 +40,7 @@ from gnet.plugins.tensors import (
     sparsify,
 )
 from gnet.plugins.tensors.solvers import _known
+from tests.conftest import solver_lines
 from tests.plugins.tensors.table import TABLE
 
 
@@ -66,8 +67,17 @@ def test_every_cell_of_the_table(name, record_property):
     for cell, (p, q, value) in cells.items():
         found, solver, seconds = dimension(name, p, q)
         print(f"{name:16} {cell:7} {found:4} {solver:6} {seconds:7.3f} s")
-        record_property(f"{name} {cell}", f"{found} by {solver} in {seconds:.3f} s")
+        record_property("solver", (f"{name} {cell}", solver, seconds))  # conftest sums them up at the end of the run
         assert found == value, cell
+
+
+def test_the_solvers_and_their_times_stand_at_the_end_of_a_run():
+    """Each solver, what it took in all, and its slowest dimension."""
+    cells = [("S4 T(1)", "orbits", 0.25), ("SO(3) T(2)", "eigh", 0.5), ("SO(3) T(3)", "eigh", 1.5)]
+    assert solver_lines(cells) == [
+        "eigh: 2 dimensions in 2.00 s, the slowest SO(3) T(3) in 1.50 s",
+        "orbits: 1 dimensions in 0.25 s, the slowest S4 T(1) in 0.25 s",
+    ]
 
 
 def test_a_wrong_cell_is_caught():

@@ -15,6 +15,7 @@ from gnet.plugins.tensors import (
     SO,
     B,
     Bilinear,
+    BlockSum,
     C,
     D,
     Embed,
@@ -148,7 +149,7 @@ def test_products_use_the_tensors_as_maps(rng):
     for weight, (to, of, kind, _) in zip(layer.weights, layer._pairs, strict=True):
         for n in range(weight.shape[0]):
             for m in range(weight.shape[1]):
-                for k, chosen in enumerate(layer._chosen[kind][1]):
+                for k, chosen in enumerate(layer._chosen(layer._places[kind])):
                     W = maps[kind.rank][chosen].reshape(3**to, 3**of)
                     y = 0.1 * weight[n, m, k] * W @ copies[of][m]
                     out[to][n] = out[to][n] + y.squeeze() if to == 0 else out[to][n] + y
@@ -171,6 +172,12 @@ def test_hidden_types(width, copies):
     assert tuple(n for n, _ in rep.parts) == copies
     assert rep.size(d) == ch
     assert uniform_rep(ch, Lorentz(d - 1)).size(d) == ch
+
+
+def test_a_very_wide_hidden_type():
+    rep = uniform_rep(10**6, O(3))
+    assert rep.size(3) == 10**6
+    assert max(part.rank for _, part in rep.parts) == 10  # 11 * 3^10 = 649 539, and 12 * 3^11 is more
 
 
 def test_parameters_of_the_published_network():
@@ -283,7 +290,13 @@ def test_tensors_move_factor_by_factor(rng):
         (lambda: Bilinear(T(1), O(3))(torch.zeros(4)), ShapeError, r"\(\.\.\., 3\)"),
         (lambda: EMLP(T(1), T(1), O(3), layers=0), ConfigError, "layers >= 1"),
         (lambda: EMLP(T(1), T(1), O(3), ch=[T(1)], layers=2), ConfigError, "each of 2 layers, got 1"),
-        (lambda: uniform_rep(0, O(3)), ConfigError, "ch >= 1"),
+        (lambda: uniform_rep(0, O(3)), ConfigError, "whole ch >= 1, got 0"),
+        (lambda: uniform_rep(2.5, O(3)), ConfigError, r"whole ch >= 1, got 2\.5"),
+        (lambda: Embed(SO(2), 3.0), GroupError, r"whole n >= 2 to embed SO\(2\), got 3\.0"),
+        (lambda: BlockSum(), GroupError, "one group or more"),
+        (lambda: RepLinear(T(1), T(1), O(3))(torch.zeros(3).double()), ShapeError, "dtype torch.float32, got torch.float64"),
+        (lambda: RepLinear(T(1), T(1), O(3))(torch.zeros(3).long()), ShapeError, "dtype torch.float32, got torch.int64"),
+        (lambda: EMLP(T(1), T(1), O(3), ch=8)(torch.zeros(3).half()), ShapeError, "dtype torch.float32, got torch.float16"),
         (lambda: hom_basis(60 * T(2), 60 * T(2), O(3)), RepresentationError, "take HomSpace"),
     ],
 )

@@ -55,7 +55,8 @@ def written(layer: Bilinear, x: Tensor) -> Tensor:
     copies = copies_of(x, rep, d)
     found = [torch.zeros_like(each) for each in copies]
     for weight, (out, given, kind, places) in zip(layer.weights, layer._pairs, strict=True):
-        place, chosen = layer._chosen[kind]
+        place = layer._places[kind]
+        chosen = layer._chosen(place)
         cubes = copies[place][:, chosen].reshape(len(x), len(chosen), *[d] * kind.rank)
         cubes = cubes.permute(0, 1, *[2 + each for each in places])
         maps = cubes.reshape(*cubes.shape[:2], rep.parts[out][1].size(d), rep.parts[given][1].size(d))
