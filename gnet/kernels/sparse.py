@@ -104,8 +104,8 @@ def spread(x: Tensor, senders: Tensor, receivers: Tensor, weights: Tensor, num_n
 class FixedNumbers(nn.Module):
     """Numbers that are never trained; call it for them in the dtype and on the device of the module it is part of.
 
-    They are kept in float64 and rounded whenever the module is moved, not at every use, so that ``net.double()`` has them exactly.
-    No part of the state of the module.
+    They are kept in float64 and rounded when the module is moved, not at every use, so that ``net.double()`` has them exactly.
+    They are no part of its state.
 
     Example:
         >>> third = FixedNumbers(torch.tensor([1 / 3], dtype=torch.float64))

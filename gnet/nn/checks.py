@@ -3,7 +3,6 @@
 import difflib
 from typing import Any, get_args
 
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 

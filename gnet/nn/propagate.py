@@ -107,7 +107,8 @@ class Propagate(NodeLinear):
 
     Behind a map f of a group G it makes the graph convolution S f(x) + b, exactly equivariant to the elements of G that keep S:
     those of Aut(A) for fixed weights, none for certain once free weights have been trained, and those of Aut(A) again with tied
-    ones. Its distance from G is at most the distance of S from G times the norm of f.
+    ones. Its distance from G is at most that of S from G, in the operator norm, times the norm of f (the other two are Frobenius
+    norms).
 
     Args:
         channels: C.
