@@ -17,7 +17,7 @@ class MaskedError(Metric):
     """The mean of an error over the entries that count, sum m e / sum m; NaN where no entry counts.
 
     Sums and counts are kept and divided once, so that neither the size of the batches nor the number of processes matters. Sums
-    are in float64 (in float32 on devices without it, such as MPS), the error is in torch's default dtype.
+    are in float64 (in float32 on devices without it, such as MPS); the error is in float64 where predictions are, else in float32.
 
     Args:
         horizon: the channel to look at, from 0 (of a forecast of one channel: 0 is one step ahead); None takes all.
@@ -44,6 +44,7 @@ class MaskedError(Metric):
         if horizon is not None and horizon < 0:
             raise ConfigError(f"expected horizon to be a channel >= 0, or None for all, got {horizon}")
         self.horizon, self.per_batch = horizon, per_batch
+        self._kind = torch.float32
         self.add_state("total", default=torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
@@ -63,6 +64,7 @@ class MaskedError(Metric):
         """Add one batch."""
         prediction, target, mask = self._looked_at(prediction, target, mask)
         counted = self.counted(target, mask)
+        self._kind = torch.promote_types(self._kind, prediction.dtype)
         # Where nothing was observed a target may be NaN, which 0 times it would stay.
         total = self.each(prediction, target).masked_fill(~counted, 0.0).sum(dtype=self.total.dtype)
         count = counted.sum()
@@ -74,7 +76,7 @@ class MaskedError(Metric):
     def compute(self) -> Tensor:
         """The error of all batches so far."""
         mean = self.total / self.count
-        return (mean if self.per_batch else self.finish(mean)).to(torch.get_default_dtype())
+        return (mean if self.per_batch else self.finish(mean)).to(self._kind)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
         try:
