@@ -17,7 +17,7 @@ class MaskedError(Metric):
     """The mean of an error over the entries that count, sum m e / sum m; NaN where no entry counts.
 
     Sums and counts are kept and divided once, so that neither the size of the batches nor the number of processes matters. Sums
-    are in float64 (in float32 on devices without it, such as MPS); the error is in float64 where predictions are, else in float32.
+    are in float64 (in float32 on devices without it, such as MPS); the error is in float64 where predictions are, else float32.
 
     Args:
         horizon: the channel to look at, from 0 (of a forecast of one channel: 0 is one step ahead); None takes all.
