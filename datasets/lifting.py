@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from gnet.errors import ConfigError, DataError
+from gnet.nn.checks import check_count
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import Batch, GraphDataModule, Prepared, Samples, Split
 from gnet.training.pose import MPJPE, PMPJPE, ActionAverage
@@ -200,7 +201,7 @@ class PoseLifting(GraphDataModule):
         options: see ``GraphDataModule``.
 
     Raises:
-        ConfigError: an even number of frames, or numbers below 1.
+        ConfigError: an even number of frames, or numbers that are below 1 or not whole.
         DataError: clips that no camera could have taken (when set up).
     """
 
@@ -213,8 +214,7 @@ class PoseLifting(GraphDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if min(every, num_frames, 1 if num_train is None else num_train) < 1:
-            raise ConfigError(f"expected every, num_frames and num_train >= 1, got {every}, {num_frames} and {num_train}")
+        check_count(every=every, num_frames=num_frames, **({} if num_train is None else {"num_train": num_train}))
         if num_frames % 2 == 0:
             raise ConfigError(
                 f"expected an odd num_frames, so that a window has a middle, got {num_frames}; take {num_frames + 1}"

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchmetrics import Metric
 
 from gnet.errors import ConfigError, DataError
-from gnet.nn.checks import check_choice
+from gnet.nn.checks import check_choice, check_count
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import Batch, GraphDataModule, Prepared, Samples, Split, ToPredict
 from gnet.training.metrics import MaskedMAE, MaskedMAPE, MaskedRMSE, of_each_step
@@ -25,6 +26,7 @@ Missing = Literal["mask", "zero"]
 Cut = Literal["time", "windows"]
 Roads = Literal["full", "sparse"]
 
+THRESHOLD = 0.3
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
@@ -73,7 +75,7 @@ class MetrLA(GraphDataModule):
         symmetric: join both ways by the larger weight; else an edge leads from ``edge_index[0]`` to ``edge_index[1]`` as cars do.
         split: "time" cuts the time axis into 70 % train, 10 % validation and 20 % test, and no window crosses a cut; "windows"
             cuts the list of all windows in these shares, as published: the last training windows reach into the validation part
-            by ``horizon_in + horizon_out - 1`` steps, and those into the test part.
+            by ``horizon_in + horizon_out - 1`` steps, and those into the test part, of which a warning tells.
         every: keep every n-th training and every n-th validation window, for small machines; the test windows stay.
         every_test: keep every n-th test window.
         batch_size: windows per batch; None takes the whole split at once.
@@ -104,7 +106,7 @@ class MetrLA(GraphDataModule):
         mask_channel: bool = False,
         count_missing: bool = False,
         graph: Roads = "full",
-        threshold: float = 0.3,
+        threshold: float = THRESHOLD,
         symmetric: bool = False,
         split: Cut = "time",
         every: int = 1,
@@ -113,15 +115,14 @@ class MetrLA(GraphDataModule):
         **options: Any,
     ) -> None:
         super().__init__(batch_size=batch_size, **options)
-        named = {"horizon_in": horizon_in, "horizon_out": horizon_out, "every": every, "every_test": every_test}
-        for name, value in named.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"expected {name} to be an integer >= 1, got {value!r}")
+        check_count(horizon_in=horizon_in, horizon_out=horizon_out, every=every, every_test=every_test)
         check_choice("missing", missing, Missing)
         check_choice("graph", graph, Roads)
         check_choice("split", split, Cut)
-        if not 0 < threshold <= 1:
-            raise ConfigError(f"expected threshold in (0, 1], got {threshold}")
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+            raise ConfigError(f"expected threshold in (0, 1], got {threshold!r}")
+        if graph == "full" and threshold != THRESHOLD:
+            raise ConfigError(f"graph='full' has no threshold, got {threshold}; take graph='sparse', or leave threshold out")
         if count_missing and missing != "zero":
             raise ConfigError("count_missing=True takes missing readings for speeds of 0 mph; say missing='zero' too")
         self.horizon_in, self.horizon_out = horizon_in, horizon_out
@@ -150,6 +151,11 @@ class MetrLA(GraphDataModule):
         """Cut the windows, standardise, make the graph."""
         traffic = self.traffic
         known = (traffic.speed > 0).unsqueeze(2)  # (T, N, 1)
+        if self.split == "windows":
+            rank_zero_warn(
+                f"split='windows', as published: the parts overlap by {self.horizon_in + self.horizon_out - 1} steps, which are "
+                "inputs or targets of both; with split='time' no window crosses a cut"
+            )
         starts = self._starts(len(known))
         series = self._series(traffic)
         units = self._units(series, starts["train"])

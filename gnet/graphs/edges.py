@@ -90,9 +90,35 @@ def _weights(data: "Data", num_edges: int, signed: bool) -> Tensor:
         first = int((weight < 0).nonzero()[0])
         raise GraphError(
             f"expected edge weights >= 0, got {float(weight[first])} at edge {first} ({int((weight < 0).sum())} in all); "
-            "cluster on similarities, for instance edge_weight.abs()"
+            "take edge_weight.abs(), or leave these edges out"
         )
     return weight
+
+
+def shares(weight: Tensor, ends: Tensor, num_nodes: int) -> Tensor:
+    """The part that each edge has in the sum of the weights at one of its ends, as random walks and averages over neighbours
+    take it; 0 at nodes whose weights are all 0.
+
+    Shapes:
+        weight: (E,) float64, not negative    ends: (E,) in 0..N-1    returns: (E,)
+
+    Raises:
+        GraphError: an edge whose part is so small that it would be none in float32.
+
+    Example:
+        >>> shares(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1]), 2)
+        tensor([0.2500, 0.7500, 1.0000])
+    """
+    sums = torch.zeros(num_nodes, dtype=weight.dtype).index_add(0, ends, weight)[ends]
+    found = torch.where(sums > 0, weight / sums, 0.0)
+    lost = ((weight > 0) & (found.float() == 0)).nonzero().flatten()
+    if len(lost):
+        first = int(lost[0])
+        raise GraphError(
+            f"expected edge weights that are not negligible beside each other, got {float(weight[first]):g} of a sum of "
+            f"{float(sums[first]):g} at node {int(ends[first])}, which is 0 in float32; leave such edges out, or set them to 0"
+        )
+    return found
 
 
 def checked_positions(data: "Data", num_nodes: int) -> Tensor | None:

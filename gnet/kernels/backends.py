@@ -99,11 +99,21 @@ def lowered(*tensors: Tensor | None) -> list[Any]:
         ...     lowered(torch.ones(1), None)
         [tensor([1.], dtype=torch.bfloat16), None]
     """
-    device = next(tensor.device.type for tensor in tensors if tensor is not None)
-    if not torch.is_autocast_enabled(device):
-        return list(tensors)
-    low = torch.get_autocast_dtype(device)
-    return [None if tensor is None else tensor.to(low) for tensor in tensors]
+    low = autocast_dtype(next(tensor.device.type for tensor in tensors if tensor is not None))
+    return list(tensors) if low is None else [None if tensor is None else tensor.to(low) for tensor in tensors]
+
+
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """The dtype that autocast asks for on a type of device, or None where it is off or, as on "meta", does not exist.
+
+    Example:
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     autocast_dtype("cpu"), autocast_dtype("meta")
+        (torch.bfloat16, None)
+    """
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
 
 
 def named(name: str) -> Backend | None:

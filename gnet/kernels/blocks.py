@@ -306,8 +306,8 @@ def _products(lefts: list[Tensor], rights: list[Tensor], index: ClusterIndex) ->
 
 
 def _apply(x: Tensor, own: Tensor, mix: Tensor, bias: Tensor | None, index: ClusterIndex, axis: int) -> Tensor:
-    if torch.is_autocast_enabled(x.device.type):
-        low = torch.get_autocast_dtype(x.device.type)
+    low = backends.autocast_dtype(x.device.type)
+    if low is not None:
         x, own, mix, bias = x.to(low), own.to(low), mix.to(low), None if bias is None else bias.to(low)
     return _Pooled.apply(x, own, mix, bias, index, axis)[0]
 

@@ -5,7 +5,7 @@ receiver and orbit, and rows are sorted by orbit, so that the rows of a weight a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -101,6 +101,35 @@ def spread(x: Tensor, senders: Tensor, receivers: Tensor, weights: Tensor, num_n
     return segment_sum(sent, receivers, num_nodes).movedim(0, -2)
 
 
+class FixedNumbers(nn.Module):
+    """Numbers that are never trained; call it for them in the dtype and on the device of the module it is part of.
+
+    They are kept in float64 and rounded when the module is moved, not at every use, so that ``net.double()`` has them exactly.
+    They are no part of its state.
+
+    Example:
+        >>> third = FixedNumbers(torch.tensor([1 / 3], dtype=torch.float64))
+        >>> third().dtype, float(third.half().double()()) == 1 / 3
+        (torch.float32, True)
+    """
+
+    rounded: Tensor
+
+    def __init__(self, exact: Tensor) -> None:
+        super().__init__()
+        self.exact = exact.detach().cpu().double()
+        self.register_buffer("rounded", self.exact.to(torch.get_default_dtype()), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FixedNumbers":
+        super()._apply(fn, recurse)
+        self.rounded = self.exact.to(self.rounded)
+        return self
+
+    def forward(self) -> Tensor:
+        """The numbers."""
+        return self.rounded
+
+
 SPARSE = 6
 """Pairs of nodes for each edge from which a sparse matrix of fixed numbers is faster than a dense one (CPU)."""
 
@@ -112,7 +141,7 @@ class FixedEdges(nn.Module):
 
     Args:
         senders, receivers: distinct pairs, (E,).
-        weights: of the edges, (E,).
+        weights: of the edges, (E,); float64 ones are not rounded before the module is.
 
     Shapes:
         x: (N, K)    returns: (N, K)
@@ -125,7 +154,6 @@ class FixedEdges(nn.Module):
 
     senders: Tensor
     receivers: Tensor
-    weights: Tensor
     order: Tensor
 
     def __init__(self, senders: Tensor, receivers: Tensor, weights: Tensor, num_nodes: int) -> None:
@@ -134,8 +162,14 @@ class FixedEdges(nn.Module):
         by_receiver = torch.argsort(receivers * num_nodes + senders)
         senders, receivers, weights = senders[by_receiver], receivers[by_receiver], weights[by_receiver]
         order = torch.argsort(senders * num_nodes + receivers)
-        for name, tensor in {"senders": senders, "receivers": receivers, "weights": weights, "order": order}.items():
+        for name, tensor in {"senders": senders, "receivers": receivers, "order": order}.items():
             self.register_buffer(name, tensor, persistent=False)
+        self.numbers = FixedNumbers(weights)
+
+    @property
+    def weights(self) -> Tensor:
+        """Of the edges, sorted by receiver, (E,)."""
+        return self.numbers()
 
     def forward(self, x: Tensor) -> Tensor:
         """Send."""
@@ -159,6 +193,11 @@ class _Sent(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return cast(Tensor, _Sent.apply(tangent, *ctx.saved_tensors))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

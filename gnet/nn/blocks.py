@@ -28,6 +28,9 @@ class NodeBatchNorm(nn.Module):
     Shapes:
         x: (*, N, C)    returns: (*, N, C)
 
+    Raises:
+        ShapeError: one signal of one node in training, which has no variance.
+
     Example:
         >>> NodeBatchNorm(2)(torch.randn(4, 3, 2)).mean(dim=(0, 1)).abs().max() < 1e-6
         tensor(True)
@@ -39,7 +42,13 @@ class NodeBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise."""
-        return self.norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        rows = x.reshape(-1, x.shape[-1])
+        if self.training and len(rows) == 1:
+            raise ShapeError(
+                f"norm='batch' needs more than one value of each channel in training, got x of shape {tuple(x.shape)}: one node "
+                "in one signal; give larger batches (drop the last one), or take norm='layer'"
+            )
+        return self.norm(rows).reshape(x.shape)
 
 
 def make_norm(norm: Norm | None, channels: int) -> nn.Module | None:

@@ -3,11 +3,11 @@
 import difflib
 from typing import Any, get_args
 
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
+from gnet.kernels.backends import autocast_dtype
 
 
 def check_shape(x: Tensor, num_nodes: int, channels: int) -> None:
@@ -85,31 +85,49 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         raise ConfigError(f"expected {name} to be one of {', '.join(map(repr, known))}, got {value!r}{hint}")
 
 
+def check_count(least: int = 1, **values: object) -> None:
+    """Refuse settings that are no whole numbers, or too small ones.
+
+    Raises:
+        ConfigError: the first one that is.
+
+    Example:
+        >>> check_count(horizon_in=3, num_steps=1.5)
+        Traceback (most recent call last):
+        gnet.errors.ConfigError: expected num_steps to be a whole number >= 1, got 1.5
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"expected {name} to be a whole number >= {least}, got {value!r}")
+
+
 def check_channels(in_channels: int, out_channels: int) -> None:
     """Refuse layers without channels.
 
     Raises:
         ConfigError: a number below one, or no whole number.
     """
-    if not all(isinstance(each, int) and each >= 1 for each in (in_channels, out_channels)):
+    if not all(isinstance(each, int) and each is not True and each >= 1 for each in (in_channels, out_channels)):
         raise ConfigError(
             "expected whole numbers of channels, at least one in and out, "
             f"got in_channels={in_channels}, out_channels={out_channels}"
         )
 
 
-def check_placement(x: Tensor, weight: Tensor) -> None:
-    """Refuse an x on another device or of another dtype than the weights.
+def check_placement(x: Tensor, weight: Tensor, name: str = "x") -> None:
+    """Refuse signals on another device or of another dtype than the weights.
 
     Raises:
         ShapeError: it is; the message says how to convert.
     """
     if x.device != weight.device:
-        raise ShapeError(f"expected x on {weight.device}, got {x.device}; move it with x.to(...) or the layer with layer.to(...)")
+        fix = f"move it with {name}.to(...) or the layer with layer.to(...)"
+        raise ShapeError(f"expected {name} on {weight.device}, got {x.device}; {fix}")
     if not x.is_floating_point():
-        raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert it with x.to({weight.dtype})")
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-        raise ShapeError(f"expected x of dtype {weight.dtype}, got {x.dtype}; convert x, or the layer with layer.to({x.dtype})")
+        raise ShapeError(f"expected {name} of dtype {weight.dtype}, got {x.dtype}; convert it with {name}.to({weight.dtype})")
+    if x.dtype != weight.dtype and autocast_dtype(x.device.type) is None:
+        fix = f"convert {name}, or the layer with layer.to({x.dtype})"
+        raise ShapeError(f"expected {name} of dtype {weight.dtype}, got {x.dtype}; {fix}")
 
 
 def require_finite(x: Tensor, what: str) -> None:

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from gnet.errors import ConfigError
-from gnet.graphs.edges import checked_edges
+from gnet.graphs.edges import checked_edges, shares
 from gnet.kernels.sparse import FixedEdges
+from gnet.nn.checks import check_count
 
 
 class Diffusion(nn.Module):
@@ -15,6 +15,10 @@ class Diffusion(nn.Module):
     P_f = D_out^-1 A and P_b = D_in^-1 A^T, rows of nodes without such edges zero. Further steps are Chebyshev polynomials of
     each walk, T_r = 2 P^T T_(r-1) - T_(r-2), each walk starting anew from T_0 = z (a well-known public implementation lets the
     second walk go on from the first).
+
+    Raises:
+        GraphError: impossible edges, or weights that are negligible beside others of the same node.
+        ConfigError: a number of steps that is negative or not whole.
 
     Shapes:
         z: (N, B, C)    returns: (N, B, (1 + 2 num_steps) C)
@@ -32,19 +36,14 @@ class Diffusion(nn.Module):
 
     def __init__(self, data: Data, num_steps: int = 1) -> None:
         super().__init__()
-        if num_steps < 0:
-            raise ConfigError(f"expected num_steps >= 0, got {num_steps}")
+        check_count(0, num_steps=num_steps)
         edges = checked_edges(data)
         self.num_steps = num_steps
         codes, place = torch.unique(edges.index[0] * edges.num_nodes + edges.index[1], return_inverse=True)
         weight = torch.zeros(len(codes), dtype=torch.float64).index_add(0, place, edges.weight)
         senders, receivers = codes // edges.num_nodes, codes % edges.num_nodes
-        out, back = (
-            torch.zeros(edges.num_nodes, dtype=torch.float64).index_add(0, ends, weight)[ends].clamp(min=1e-300)
-            for ends in (senders, receivers)
-        )
-        self.forwards = FixedEdges(senders, receivers, (weight / out).float(), edges.num_nodes)
-        self.backwards = FixedEdges(receivers, senders, (weight / back).float(), edges.num_nodes)
+        self.forwards = FixedEdges(senders, receivers, shares(weight, senders, edges.num_nodes), edges.num_nodes)
+        self.backwards = FixedEdges(receivers, senders, shares(weight, receivers, edges.num_nodes), edges.num_nodes)
 
     @property
     def num_parts(self) -> int:

@@ -13,7 +13,7 @@ from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
 from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm, with_skips
-from gnet.nn.checks import refuse_graph, signals_of
+from gnet.nn.checks import check_count, refuse_graph, signals_of
 from gnet.nn.linear import EquivariantLinear
 from gnet.nn.make import Layer, LayerMaker, check_relaxation
 from gnet.nn.propagate import Propagation, check_propagation
@@ -48,9 +48,13 @@ class GNet(nn.Module):
     The last layer has neither activation nor norm nor dropout; with one layer ``hidden_channels`` is ignored. Layers before a
     ReLU start with gain 2, the last with 1. Further keywords go to every ``EquivariantLinear``.
 
+    Sums over several operators of a graph, S_1 f_1(x) + S_2 f_2(x) + ..., are no option of the net: add up a map for each,
+    ``EquivariantLinear`` with ``Propagate`` or any other operator behind it, in a module of your own, and give it to ``Block`` or
+    ``from_layers``. ``GNetGRU`` has such sums over random walks inside.
+
     Args:
-        layer: "relaxed" takes ``RelaxedLinear`` in place of maps of the group, with weights by the receiver; "relaxed_sender"
-            by the sender. Layers near the group (``gnet.nn.relaxed``): "residual" is ``ResidualPathway``, "mixed"
+        layer: "relaxed" takes ``RelaxedLinear``, S_N with weights of each receiver, and needs the group S_N; "relaxed_sender"
+            those of each sender. Layers near the group (``gnet.nn.relaxed``): "residual" is ``ResidualPathway``, "mixed"
             ``RelaxedMixing``, "low_rank" ``LowRankBreaking``, "chain" ``ChainGates``, "sum" ``GroupSum``, "soft"
             ``SoftClusters``, which start as the group's clusters.
         relaxation: options of these by name, such as ``{"identifiable": True}``; for "sum" also ``local``: groups by generators
@@ -106,8 +110,9 @@ class GNet(nn.Module):
         **linear: Any,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ConfigError(f"expected num_layers >= 1, got {num_layers}")
+        check_count(num_layers=num_layers)
+        if num_layers > 1:
+            check_count(hidden_channels=hidden_channels)
         own_options = check_relaxation(layer, relaxation, len(beside))
         check_propagation(propagate, edge_index, tie_edges)
         graph = {"edge_index": edge_index, "edge_weight": edge_weight}

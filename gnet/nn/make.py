@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -145,6 +146,11 @@ class LayerMaker:
             self._refuse(options, [name for name in COMMON if name in inspect.signature(NEAR[self.layer]).parameters])
             return self._near(before, after, {**options, **self.relaxation})
         self._refuse(options, ["bias", "init", "gain", "generator"])
+        if self.group.order() != math.factorial(self.group.degree):
+            raise ConfigError(
+                f"layer={self.layer!r} is S_N with weights of each node and reads no other group, got {self.group.name}; "
+                f"take SymmetricGroup({self.group.degree}) (symmetry Symmetric), or layer='mixed', which relaxes any group"
+            )
         by: Literal["receiver", "sender"] = "receiver" if self.layer == "relaxed" else "sender"
         return RelaxedLinear(self.group.degree, before, after, by=by, **options)
 

@@ -1,17 +1,17 @@
 """What a graph does inside a net: averages over neighbours behind an equivariant map, or weights within it."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError
-from gnet.graphs.edges import checked_edges
+from gnet.graphs.edges import checked_edges, shares
 from gnet.groups.base import NodeGroup
 from gnet.groups.kept import symmetries_within
-from gnet.kernels.segments import segment_softmax, segment_sum
-from gnet.kernels.sparse import RowIndex, sparse_linear, spread
+from gnet.kernels.segments import segment_softmax
+from gnet.kernels.sparse import FixedNumbers, RowIndex, sparse_linear, spread
 from gnet.nn.base import Bias, NodeLinear
 from gnet.nn.checks import check_choice, check_shape
 from gnet.nn.linear import EquivariantLinear
@@ -33,7 +33,7 @@ class Support(nn.Module):
         tied: one logit for each orbit of pairs under those elements of ``group`` that keep the graph, which stays exact.
 
     Raises:
-        GraphError: impossible edges, or negative weights.
+        GraphError: impossible edges, negative weights, or some that are negligible beside others of the same receiver.
         ConfigError: ``tied`` with a group whose common symmetries with the graph cannot be found.
 
     Example:
@@ -45,9 +45,9 @@ class Support(nn.Module):
     """
 
     logits: nn.Parameter | None
-    edge_weight: Tensor
     senders: Tensor
     receivers: Tensor
+    own: Tensor
     logit_rows: Tensor
 
     def __init__(
@@ -73,7 +73,10 @@ class Support(nn.Module):
         receivers, senders = codes // n, codes % n
         self.register_buffer("senders", senders, persistent=False)
         self.register_buffer("receivers", receivers, persistent=False)
-        self.register_buffer("edge_weight", weight.float(), persistent=False)
+        self.register_buffer("own", (senders == receivers).nonzero().flatten(), persistent=False)  # of each node its loop
+        self.edge_weight = weight  # not rounded, and read when weights are drawn only
+        parts = shares(weight, receivers, n)
+        self.fixed = None if trained else FixedNumbers(parts)
         rows = torch.arange(len(codes))
         if tied:
             rows = PairOrbits.on(symmetries_within(group, given), torch.stack([senders, receivers])).orbits
@@ -90,8 +93,7 @@ class Support(nn.Module):
     def weights(self) -> Tensor:
         """The weight of each pair, (E,)."""
         if self.logits is None:
-            sums = segment_sum(self.edge_weight, self.receivers, self.num_nodes)
-            return self.edge_weight / sums.index_select(0, self.receivers)
+            return cast(FixedNumbers, self.fixed)()
         return segment_softmax(self.logits.index_select(0, self.logit_rows), self.receivers, self.num_nodes)
 
     def dense(self) -> Tensor:
@@ -105,7 +107,8 @@ class Propagate(NodeLinear):
 
     Behind a map f of a group G it makes the graph convolution S f(x) + b, exactly equivariant to the elements of G that keep S:
     those of Aut(A) for fixed weights, none for certain once free weights have been trained, and those of Aut(A) again with tied
-    ones. Its distance from G is at most the distance of S from G times the norm of f.
+    ones. Its distance from G is at most that of S from G, in the operator norm, times the norm of f (the other two are Frobenius
+    norms).
 
     Args:
         channels: C.
@@ -155,8 +158,7 @@ class Propagate(NodeLinear):
         check_shape(x, self.group.degree, self.in_channels)
         support, weights = self.support, self.support.weights()
         if self.only_self:
-            own = weights[support.senders == support.receivers]  # sorted by receiver: one for each node
-            y = x * own.to(x.dtype)[:, None]
+            y = x * weights.index_select(0, support.own).to(x.dtype)[:, None]
         else:
             y = spread(x, support.senders, support.receivers, weights, support.num_nodes)
         bias = self.bias_of_places()

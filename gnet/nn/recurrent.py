@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import NodeGroup
-from gnet.nn.checks import check_channels, check_placement, refuse_graph, signals_of
+from gnet.nn.checks import check_count, check_placement, refuse_graph, signals_of
 from gnet.nn.diffusion import Diffusion
 from gnet.nn.weights import Start
 
@@ -69,7 +69,7 @@ class DiffusionGRUCell(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_channels(in_channels, hidden_channels)
+        check_count(in_channels=in_channels, hidden_channels=hidden_channels)
         _check_beside(group, beside, released)
         if data.num_nodes != group.degree:
             raise ConfigError(f"expected a graph of {group.degree} nodes, as the group has, got {data.num_nodes}")
@@ -116,12 +116,23 @@ class DiffusionGRUCell(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """One step."""
-        return self.step(self.diffusion(x), x, h, self.weights())
+        for name, given, channels in (("x", x, self.in_channels), ("h", h, self.hidden_channels)):
+            if given.ndim != 3 or given.shape != (self.group.degree, x.shape[1], channels):
+                raise ShapeError(
+                    f"expected x of shape ({self.group.degree}, B, {self.in_channels}) and h of shape "
+                    f"({self.group.degree}, B, {self.hidden_channels}), nodes first, got {tuple(x.shape)} and {tuple(h.shape)}"
+                )
+            check_placement(given, self.gates, name)
+        weights = self.weights()
+        return self.step(self.diffusion(x), self.gates_of(x, weights), h, weights)
 
-    def step(self, spread_x: Tensor, x: Tensor, h: Tensor, weights: Weights) -> Tensor:
-        """One step with the diffused input (N, B, parts C) at hand, which does not depend on the state."""
-        num_in = x.shape[-1]
-        gates = F.linear(x, weights.gates[:num_in].t(), weights.gates_bias) + F.linear(h, weights.gates[num_in:].t())
+    def gates_of(self, x: Tensor, weights: Weights) -> Tensor:
+        """What the input adds to both gates before the sigmoid, (*, 2 U), which does not depend on the state."""
+        return F.linear(x, weights.gates[: self.in_channels].t(), weights.gates_bias)
+
+    def step(self, spread_x: Tensor, gates_x: Tensor, h: Tensor, weights: Weights) -> Tensor:
+        """One step with the diffused input (N, B, parts C), and its part of the gates, at hand."""
+        gates = gates_x + F.linear(h, weights.gates[self.in_channels :].t())
         reset, update = gates.sigmoid().chunk(2, -1)
         seen = torch.cat([spread_x, self.diffusion(reset * h)], -1)
         if len(weights.candidate) == 1:
@@ -171,7 +182,7 @@ class GNetGRU(nn.Module):
         out_channels: channels of one step of the forecast.
         horizon_in, horizon_out: steps read and written.
         edge_index, edge_weight: the graph, senders first.
-        data: the same as one object.
+        data: the same as one object, which holds its weights, ``data.edge_weight``.
         num_layers: cells on top of each other.
         num_steps: of the diffusion.
         sampling_decay: tau; None never shows the truth.
@@ -182,8 +193,9 @@ class GNetGRU(nn.Module):
         or PyG's flat (B * N, ...) in place of (*, N, ...), which comes back flat
 
     Raises:
-        ShapeError: x of another shape, dtype or device.
-        ConfigError: no graph, or two; edges where the net is called.
+        ShapeError: x or the truth of another shape, dtype or device, or a truth for other windows than those of x.
+        ConfigError: no graph, or two; weights beside ``data``; numbers that are not whole; edges where the net is called.
+        GraphError: impossible edges, or weights that are negligible beside others of the same node.
 
     References:
         Li, Yu, Shahabi and Liu (2018), arXiv:1707.01926. Bengio et al. (2015), arXiv:1506.03099, on scheduled sampling.
@@ -218,13 +230,10 @@ class GNetGRU(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if min(num_layers, horizon_in, horizon_out) < 1:
-            raise ConfigError(
-                f"expected num_layers, horizon_in and horizon_out >= 1, got {num_layers}, {horizon_in} and {horizon_out}"
-            )
-        if sampling_decay is not None and not sampling_decay > 0:
-            raise ConfigError(f"expected sampling_decay > 0, or None, got {sampling_decay}")
-        check_channels(in_channels, out_channels)
+        check_count(in_channels=in_channels, hidden_channels=hidden_channels, out_channels=out_channels)
+        check_count(horizon_in=horizon_in, horizon_out=horizon_out, num_layers=num_layers)
+        if sampling_decay is not None and not (isinstance(sampling_decay, int | float) and sampling_decay > 0):
+            raise ConfigError(f"expected sampling_decay > 0, or None, got {sampling_decay!r}")
         graph = _graph_of(data, edge_index, edge_weight, group.degree)
         self.group, self.in_channels, self.out_channels = group, in_channels * horizon_in, out_channels * horizon_out
         self.horizon_in, self.horizon_out, self.sampling_decay = horizon_in, horizon_out, sampling_decay
@@ -282,18 +291,27 @@ class GNetGRU(nn.Module):
         num_nodes = self.group.degree
         refuse_graph(edge_index, edge_weight, truth if truth is not None and not truth.is_floating_point() else None)
         x, flat = self._checked("x", x, self.in_channels, self.horizon_in)
-        if truth is not None:
-            truth, _ = self._checked("truth", truth, self.out_channels, self.horizon_out)
         check_placement(x, self.readout)
         batch = x.shape[:-2]
+        if truth is not None:
+            truth = self._checked_truth(truth, batch)
         steps = _by_step(x, self.horizon_in)  # (T, N, B, C)
         states = self._encode(steps)
         shown = None if truth is None or not self.training else _by_step(truth, self.horizon_out)
         y = self._decode(states, shown)  # (T, N, B, C')
-        if shown is not None:
+        if shown is not None and y.numel():  # an empty batch teaches nothing
             self.batches_seen += 1
         y = y.permute(2, 1, 0, 3).reshape(*batch, num_nodes, self.out_channels)
         return y.flatten(0, 1) if flat else y
+
+    def _checked_truth(self, truth: Tensor, batch: torch.Size) -> Tensor:
+        """The truth as (*, N, horizon_out C'), checked whether a coin will show it or not."""
+        signals, _ = self._checked("truth", truth, self.out_channels, self.horizon_out)
+        if signals.shape[:-2] != batch:
+            expected = (*batch, self.group.degree, self.out_channels)
+            raise ShapeError(f"expected the truth of the windows of x, {expected}, got {tuple(truth.shape)}")
+        check_placement(signals, self.readout, "truth")
+        return signals
 
     def _checked(self, name: str, given: Tensor, channels: int, steps: int) -> tuple[Tensor, bool]:
         """The signals as (*, N, channels), and whether they came flat."""
@@ -312,8 +330,8 @@ class GNetGRU(nn.Module):
             seen = steps.transpose(0, 1).flatten(1, 2)  # the diffusion of the inputs, for all steps at once
             spreads = cell.diffusion(seen).unflatten(1, steps.shape[0:3:2]).transpose(0, 1)
             outputs = []
-            for spread_x, x in zip(spreads, steps, strict=True):
-                state = cell.step(spread_x, x, state, weights)
+            for spread_x, gates_x in zip(spreads, cell.gates_of(steps, weights), strict=True):
+                state = cell.step(spread_x, gates_x, state, weights)
                 outputs.append(state)
             steps = torch.stack(outputs)
             states.append(state)
@@ -324,18 +342,29 @@ class GNetGRU(nn.Module):
         weights = [cell.weights() for cell in _cells(self.decoder)]
         given = states[0].new_zeros(*states[0].shape[:2], channels)  # the zero GO symbol
         outputs: list[Tensor] = []
+        shown = [False] * self.horizon_out if truth is None else self._coins()
         for step in range(self.horizon_out):
             if outputs:
-                is_shown = truth is not None and float(torch.rand(())) < self.teacher_probability
-                given = truth[step - 1] if truth is not None and is_shown else outputs[-1]
+                given = truth[step - 1] if truth is not None and shown[step] else outputs[-1]
             state = given
             for number, (cell, ready) in enumerate(zip(_cells(self.decoder), weights, strict=True)):
-                states[number] = state = cell.step(cell.diffusion(state), state, states[number], ready)
+                gates_x = cell.gates_of(state, ready)
+                states[number] = state = cell.step(cell.diffusion(state), gates_x, states[number], ready)
             outputs.append(F.linear(state, self.readout, self.readout_bias))
         return torch.stack(outputs)
 
+    def _coins(self) -> list[bool]:
+        """Whether each step of the decoder is shown the truth of the one before, drawn once for the batch; the first has none."""
+        probability = self.teacher_probability  # read once: on a GPU the host waits for it
+        return [False, *(coin < probability for coin in torch.rand(self.horizon_out - 1).tolist())]
+
 
 def _graph_of(data: Data | None, edge_index: Tensor | None, edge_weight: Tensor | None, num_nodes: int) -> Data:
+    if data is not None and edge_index is None and edge_weight is not None:
+        raise ConfigError(
+            "the weights of data=data are data.edge_weight, so edge_weight= would not be read: set data.edge_weight, "
+            "or give edge_index=data.edge_index with edge_weight="
+        )
     if (data is None) == (edge_index is None):
         got = "neither" if data is None else "both"
         raise ConfigError(f"expected the graph as edge_index=data.edge_index (and edge_weight=), or as data=data, got {got}")

@@ -1,11 +1,11 @@
 """Errors of numbers and of classes with missing entries: over those that count, of a whole split and not of its batches."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
@@ -16,7 +16,8 @@ from gnet.errors import ConfigError, ShapeError
 class MaskedError(Metric):
     """The mean of an error over the entries that count, sum m e / sum m; NaN where no entry counts.
 
-    Sums and counts are kept and divided once, so that neither the size of the batches nor the number of processes matters.
+    Sums and counts are kept and divided once, so that neither the size of the batches nor the number of processes matters. Sums
+    are in float64 (in float32 on devices without it, such as MPS); the error is in float64 where predictions are, else float32.
 
     Args:
         horizon: the channel to look at, from 0 (of a forecast of one channel: 0 is one step ahead); None takes all.
@@ -43,7 +44,8 @@ class MaskedError(Metric):
         if horizon is not None and horizon < 0:
             raise ConfigError(f"expected horizon to be a channel >= 0, or None for all, got {horizon}")
         self.horizon, self.per_batch = horizon, per_batch
-        self.add_state("total", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self._kind = torch.float32
+        self.add_state("total", default=torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", default=torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
@@ -62,8 +64,9 @@ class MaskedError(Metric):
         """Add one batch."""
         prediction, target, mask = self._looked_at(prediction, target, mask)
         counted = self.counted(target, mask)
+        self._kind = torch.promote_types(self._kind, prediction.dtype)
         # Where nothing was observed a target may be NaN, which 0 times it would stay.
-        total = self.each(prediction, target).masked_fill(~counted, 0.0).sum()
+        total = self.each(prediction, target).masked_fill(~counted, 0.0).sum(dtype=self.total.dtype)
         count = counted.sum()
         if self.per_batch:
             total, count = summed(total), summed(count)  # of the batch of all processes, each of which enters it once
@@ -73,7 +76,14 @@ class MaskedError(Metric):
     def compute(self) -> Tensor:
         """The error of all batches so far."""
         mean = self.total / self.count
-        return mean if self.per_batch else self.finish(mean)
+        return (mean if self.per_batch else self.finish(mean)).to(self._kind)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> nn.Module:
+        try:
+            fn(self.total)
+        except TypeError:  # of MPS, which has no float64
+            self.total, self._defaults["total"] = self.total.float(), torch.tensor(0.0)
+        return super()._apply(fn, exclude_state)
 
     def _looked_at(self, prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if not prediction.shape == target.shape == mask.shape or mask.dtype != torch.bool:

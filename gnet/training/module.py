@@ -50,8 +50,8 @@ class GNetModule(LightningModule):
         init: the start of the weights; "white" gives outputs variance one.
         architecture: layers one after the other, or a recurrent net that reads and writes steps in time (forecasts only), with
             weights for each node orbit.
-        layer: maps of the group; S_N relaxed by weights of each receiver ("relaxed") or sender; or a layer near the group, see
-            ``GNet``: "residual", "mixed", "low_rank", "chain", "sum", "soft".
+        layer: maps of the group; S_N relaxed by weights of each receiver ("relaxed", with symmetry Symmetric) or sender; or a
+            layer near the group, see ``GNet``: "residual", "mixed", "low_rank", "chain", "sum", "soft".
         relaxation: options of these layers by name, such as ``{identifiable: true, scale: 0.001}``.
         beside: further rules that make groups of the same graph: of the residual path, of the chain, of the sum, of the recurrent
             net's candidate weights.

@@ -221,8 +221,11 @@ def test_no_window_fits():
     ("options", "message"),
     [
         ({"num_frames": 2}, "expected an odd num_frames, so that a window has a middle, got 2; take 3"),
-        ({"every": 0}, "expected every, num_frames and num_train >= 1, got 0, 1 and None"),
-        ({"num_train": 0}, "num_train >= 1, got 1, 1 and 0"),
+        ({"every": 0}, "expected every to be a whole number >= 1, got 0"),
+        ({"every": 2.5}, r"expected every to be a whole number >= 1, got 2\.5"),
+        ({"num_frames": 3.0}, r"expected num_frames to be a whole number >= 1, got 3\.0"),
+        ({"num_train": 1.5}, r"expected num_train to be a whole number >= 1, got 1\.5"),
+        ({"num_train": 0}, "expected num_train to be a whole number >= 1, got 0"),
         ({"num_train": 41}, "num_train=41, but there are only 40 samples to draw from; lower it"),
     ],
 )

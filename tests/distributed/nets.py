@@ -140,7 +140,7 @@ def refusal(rank: int, kind: str) -> str:
     if kind == "grid":
         net = GNet(grid_group((3, 3), "rotations"), 1, 2, 1)
     elif kind == "relaxed":
-        net = GNet(group, 1, 2, 1, layer="relaxed")
+        net = GNet(SymmetricGroup(11), 1, 2, 1, layer="relaxed")
     elif kind == "pointwise":
         net = GNet(group, 1, 2, 1, propagate="pointwise", edge_index=PATH)
     elif kind == "idle":

@@ -44,7 +44,7 @@ INDEX = torch.tensor([[0, 1, 2], [1, 2, 0]])
         ),
         (
             Data(edge_index=INDEX, edge_weight=torch.tensor([1.0, 1.0, -2.0]), num_nodes=3),
-            r"edge weights >= 0, got -2.0 at edge 2 \(1 in all\); cluster on similarities",
+            r"edge weights >= 0, got -2.0 at edge 2 \(1 in all\); take edge_weight",
         ),
     ],
 )
@@ -59,6 +59,14 @@ def test_means_of_blocks_may_be_negative_but_not_nan():
     data.edge_weight[0] = torch.nan
     with pytest.raises(GraphError, match="finite edge weights, got nan"):
         coarsened_graph(data, Partition.whole(3))
+
+
+def test_negative_weights_say_what_to_do_whoever_reads_them():
+    graph = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), edge_weight=torch.tensor([1.0, -5.0]), num_nodes=3)
+    with pytest.raises(
+        GraphError, match=r"got -5\.0 at edge 1 \(1 in all\); take edge_weight\.abs\(\), or leave these edges out"
+    ):
+        checked_edges(graph)
 
 
 def test_weights_under_another_name_are_pointed_out():

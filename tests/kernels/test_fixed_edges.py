@@ -16,7 +16,7 @@ def edges_of(num_nodes: int, count: int) -> tuple[FixedEdges, Tensor]:
     weights = torch.randn(count, dtype=torch.float64, generator=generator)
     dense = torch.zeros(num_nodes, num_nodes, dtype=torch.float64)
     dense[pairs % num_nodes, pairs // num_nodes] = weights
-    return FixedEdges(pairs // num_nodes, pairs % num_nodes, weights, num_nodes), dense
+    return FixedEdges(pairs // num_nodes, pairs % num_nodes, weights, num_nodes).double(), dense
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -59,7 +59,7 @@ class Forgetful(FixedEdges):
 
 def test_a_transpose_that_is_forgotten_is_caught():
     edges, dense = edges_of(*CASES["few edges"])
-    liar = Forgetful(edges.senders, edges.receivers, edges.weights, 20)
+    liar = Forgetful(edges.senders, edges.receivers, edges.weights, 20).double()
     x = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(liar(x), dense @ x)
     torch.testing.assert_close(*torch.autograd.grad(edges(x).sum(), x), dense.mT @ torch.ones_like(x))

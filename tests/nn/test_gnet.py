@@ -222,7 +222,7 @@ def test_repr_shows_every_layer():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_layers": 0}, "expected num_layers >= 1, got 0"),
+        ({"num_layers": 0}, "expected num_layers to be a whole number >= 1, got 0"),
         ({"act": "softmax"}, r"expected act in .* got 'softmax'"),
         ({"norm": "graph"}, "expected norm 'batch', 'layer' or None, got 'graph'"),
         ({"dropout": 1.0}, r"expected dropout in \[0, 1\), got 1.0"),

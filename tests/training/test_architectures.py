@@ -21,8 +21,8 @@ from tests.training.small import quiet_trainer
 KINDS: dict[str, dict[str, Any]] = {
     "gru": {"architecture": "gru", "sampling_decay": 5.0},
     "released gru": {"architecture": "gru", "released": True, "diffusion_steps": 2, "num_layers": 2},
-    "relaxed": {"layer": "relaxed"},
-    "relaxed by the sender": {"layer": "relaxed_sender", "init": "fan_in"},
+    "relaxed": {"layer": "relaxed", "symmetry": Symmetric()},
+    "relaxed by the sender": {"layer": "relaxed_sender", "init": "fan_in", "symmetry": Symmetric()},
     "graph": {"propagate": "graph"},
     "edge weights": {"propagate": "edge_weights", "tie_edges": True},
     "pointwise": {"propagate": "pointwise", "norm": "batch"},

@@ -150,3 +150,33 @@ def test_refuses_what_does_not_fit():
         MaskedMAE(horizon=-1)
     with pytest.raises(ConfigError, match="expected smallest >= 0, got -1"):
         MaskedMAPE(smallest=-1.0)
+
+
+def test_sums_of_many_batches_are_exact():
+    """In float32, ones stop counting at 2^24; the liar sums so."""
+    metric, liar = MaskedMAE(), MaskedMAE()
+    liar.total = liar.total.float()
+    for each in (metric, liar):
+        each.total += 2.0**24
+        each.count += 2**24
+        for _ in range(2**10):
+            each.update(torch.ones(1), torch.zeros(1), torch.ones(1, dtype=torch.bool))
+    assert (float(metric.total), float(liar.total)) == (2.0**24 + 2**10, 2.0**24)
+    assert metric.compute() == 1.0 > liar.compute()
+    assert metric.compute().dtype == torch.float32
+
+
+def test_devices_without_float64_sum_in_float32():
+    """As MPS, which refuses to have it."""
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return tensor
+
+    metric = MaskedMAE()
+    metric._apply(moved)
+    metric.update(torch.ones(2), torch.zeros(2), torch.tensor([True, False]))
+    assert (metric.total.dtype, metric.compute()) == (torch.float32, 1.0)
+    metric.reset()
+    assert metric.total.dtype == torch.float32
