@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from gnet.groups import GeneratedGroup
-from gnet.plugins.units.equivariant import Products, Rescalings, UnitsEquivariant, rescale, units_action
+from gnet.plugins.units.equivariant import Rescalings, UnitsEquivariant, rescale, units_action
 from gnet.plugins.units.lattices import dimensionless_basis, scaling_exponents
 from gnet.plugins.units.names import Units, product_text
+from gnet.plugins.units.products import Products
 from gnet.plugins.units.quantities import Quantity
 from gnet.plugins.units.transformer import DimensionlessFeatures
 from gnet.plugins.units.typed import typed

@@ -261,7 +261,9 @@ def _applied(function: Callable[..., Any], args: Sequence[Any], settings: Mappin
         return given.number(name) if isinstance(given, Quantity) else given
 
     args = [bare(each, rule.takes(i)) for i, each in enumerate(args)]
-    settings = {key: bare(each, rule.takes(key)) for key, each in settings.items()}
+    # Names may come in any order, units of a quotient are in that of the rule.
+    names = sorted(settings, key=lambda key: (rule.operands or ()).index(key) if rule.takes(key) else -1)
+    settings = {key: bare(settings[key], rule.takes(key)) for key in names}
     systems = list(dict.fromkeys(each.system for each in operands if isinstance(each, Quantity)))
     if len(systems) > 1:
         raise UnitsError("base units " + " and ".join(", ".join(each.base) for each in systems))
