@@ -57,7 +57,7 @@ def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True
         kernel = reduced(kernel, n)
     kernel = [row if next(each for each in row if each) > 0 else [-each for each in row] for row in kernel]
     if large := [each for row in kernel for each in row if abs(each) >= 1 << 63]:
-        raise UnitsError(f"expected products with exponents of at most 64 bits, got {large[0]}; take units with smaller exponents")
+        raise UnitsError(f"expected products with exponents of at most 64 bits, got {large[0]}; take smaller ones of units")
     return torch.tensor(sorted(kernel, key=smallness), dtype=torch.int64).reshape(len(kernel), n)
 
 
