@@ -140,9 +140,7 @@ def search(light: Light, regressor: Any, folds: int = 5) -> Found:
         ((1, 1, -1, 1), 'kg m^2 s^-1', 9)
     """
     target = [int(each) for each in RADIANCE]
-    return missing_constant(
-        light.X, light.y, UNITS, target, regressor, groups=light.X[:, 1], folds=folds, prefer=without_kelvin
-    )
+    return missing_constant(light.X, light.y, UNITS, target, regressor, groups=light.X[:, 1], folds=folds, prefer=without_kelvin)
 
 
 def covariant(exponents: Sequence[int], regressor: Any) -> Pipeline:

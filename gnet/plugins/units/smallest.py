@@ -119,7 +119,7 @@ def by_programming(rows: Sequence[Row], target: Row, start: Row, seconds: float)
         options = {"time_limit": max(until - time.monotonic(), 0.01), "mip_rel_gap": 0.0}
         found = milp(cost, constraints=fixed, integrality=np.ones(3 * n), bounds=limits, options=options)
         if not found.success:
-            raise UnitsError(f"integer programming for the units {target} ended early: {found.message}; give the scaling yourself")
+            raise UnitsError(f"integer programming for the units {target} ended early: {found.message}; give a scaling")
         values = [round(each) for each in found.x]
         value = round(float(cost @ values))
         fixed.append(LinearConstraint(cost[None], value, value))
