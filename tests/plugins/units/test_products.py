@@ -48,7 +48,7 @@ def test_what_a_product_does_not_use_may_be_infinite():
 def test_whole_numbers_become_floats():
     torch.testing.assert_close(Products([[1, -2]])(torch.tensor([[3, 2]])), torch.tensor([[0.75]]))
     assert Products([[1, -2]]).features(torch.tensor([[3, 2]]), signs=True).tolist() == [[0.75, 1.0, 1.0]]
-    assert rescale(torch.tensor([[3]]), [[1]], torch.tensor([100.0])).tolist() == [[300.0]]
+    torch.testing.assert_close(rescale(torch.tensor([[3]]), [[1]], torch.tensor([100.0])), torch.tensor([[300.0]]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
