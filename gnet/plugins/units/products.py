@@ -126,7 +126,7 @@ class Products(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Products":
         kept = self.exponents
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         self.exponents = kept.to(self.exponents.device)  # of the cast only the device: a third in bfloat16 is .334
         return self
 

@@ -314,7 +314,7 @@ def test_gradients_go_through():
 
 PAIRS = [name for name, rule in RULES.items() if rule.operands and len(rule.operands) == 2]
 SHAPES = {"bmm": ((2, 3, 3),) * 2, "mv": ((3, 3), (3,)), "dot": ((3,), (3,)), "outer": ((3,), (3,))}
-BESIDE = {"where": {"condition": torch.eye(3) > 0}, "lerp": {"weight": 0.25}, "tensordot": {"dims": 1}}
+BESIDE = {"cross": {"dim": -1}, "where": {"condition": torch.eye(3) > 0}, "lerp": {"weight": 0.25}, "tensordot": {"dims": 1}}
 
 
 def by_name(name):
