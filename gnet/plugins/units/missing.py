@@ -68,7 +68,7 @@ def bend(product: Array, y: Array) -> float:
 
     Raises:
         ShapeError: other than one y for each product.
-        DegenerateInputError: the slope never is one within the data, or there are fewer than eight points.
+        DegenerateInputError: the slope never is one within the data, numbers that are not positive, or fewer than eight points.
 
     Example:
         >>> x = np.logspace(-2, 2, 200)
@@ -77,12 +77,19 @@ def bend(product: Array, y: Array) -> float:
     """
     if product.shape != y.shape or product.ndim != 1:
         raise ShapeError(f"expected product and y of one shape (samples,), got {product.shape} and {y.shape}")
-    if len(y) < WINDOW:
-        raise DegenerateInputError(f"expected at least {WINDOW} points, got {len(y)}")
-    order = np.argsort(product, kind="stable")
-    size = max(WINDOW, len(y) // SHARE)
+    if not ((product > 0).all() and (y > 0).all()):
+        raise DegenerateInputError("expected positive numbers, which have logarithms")
+    return float(np.exp(_bend(np.log(product), np.log(y))))
+
+
+def _bend(logs: Array, labels: Array) -> float:
+    """ln of the place, from ln of the product and of y."""
+    if len(logs) < WINDOW:
+        raise DegenerateInputError(f"expected at least {WINDOW} points, got {len(logs)}")
+    order = np.argsort(logs, kind="stable")
+    size = max(WINDOW, len(logs) // SHARE)
     windows = np.lib.stride_tricks.sliding_window_view
-    logs, labels = (windows(np.log(each[order]), size) for each in (product, y))
+    logs, labels = (windows(each[order], size) for each in (logs, labels))
     middles = logs.mean(1)
     offsets = logs - middles[:, None]
     spread = (offsets**2).sum(1)
@@ -97,7 +104,7 @@ def bend(product: Array, y: Array) -> float:
     ]
     if not found:
         raise DegenerateInputError("the law does not bend within the data: nowhere is the exponent of the constant one")
-    return float(np.exp(sorted(found)[len(found) // 2]))
+    return float(sorted(found)[len(found) // 2])
 
 
 def missing_constant(
@@ -172,7 +179,7 @@ def missing_constant(
     key = prefer or (lambda of: sum(map(abs, of)))
     best = min(ties, key=lambda row: key(tuple((row @ units).tolist())))
     try:
-        value = bend(np.exp(logs @ np.array(best, dtype=float)), np.exp(labels))
+        value = float(np.exp(_bend(logs @ np.array(best, dtype=float), labels)))
     except DegenerateInputError:
         value = float("nan")
     return Found(best, tuple((best @ units).tolist()), value, tuple(ties), errors)

@@ -103,7 +103,7 @@ def test_the_value_comes_from_the_spectra():
 
 
 def test_where_laws_bend():
-    x = np.logspace(-3, 3, 300)
+    x = np.logspace(-1, 3, 300)
     assert bend(x, np.exp(-5.0 / x)) == pytest.approx(5.0, rel=0.02)
     assert bend(x[::-1], (1 + x[::-1] / 7.0) ** -2) == pytest.approx(7.0, rel=0.02)  # a slope of -1 halfway between 0 and -2
     with pytest.raises(DegenerateInputError, match="does not bend"):
@@ -114,6 +114,8 @@ def test_where_laws_bend():
         bend(np.ones(9), np.arange(1.0, 10.0))
     with pytest.raises(ShapeError, match="one shape"):
         bend(x, x[:3])
+    with pytest.raises(DegenerateInputError, match="positive"):
+        bend(x, 0 * x)  # as where an exponential is too small for floats
 
 
 def test_any_law_is_searched():
