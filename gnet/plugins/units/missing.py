@@ -72,8 +72,8 @@ def bend(product: Array, y: Array) -> float:
 
     Example:
         >>> x = np.logspace(-2, 2, 200)
-        >>> round(bend(x, np.exp(-3.0 / x)), 1)  # ln y = -3 / x has the slope 3 / x
-        3.0
+        >>> round(bend(x, np.exp(-3.0 / x)))  # ln y = -3 / x has the slope 3 / x
+        3
     """
     if product.shape != y.shape or product.ndim != 1:
         raise ShapeError(f"expected product and y of one shape (samples,), got {product.shape} and {y.shape}")

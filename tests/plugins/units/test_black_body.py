@@ -104,7 +104,7 @@ def test_the_value_comes_from_the_spectra():
 
 def test_where_laws_bend():
     x = np.logspace(-1, 3, 300)
-    assert bend(x, np.exp(-5.0 / x)) == pytest.approx(5.0, rel=0.02)
+    assert bend(x, np.exp(-5.0 / x)) == pytest.approx(5.0, rel=0.05)  # lines through half a decade, over which the slope varies
     assert bend(x[::-1], (1 + x[::-1] / 7.0) ** -2) == pytest.approx(7.0, rel=0.02)  # a slope of -1 halfway between 0 and -2
     with pytest.raises(DegenerateInputError, match="does not bend"):
         bend(x, np.full(300, 2.0))
