@@ -343,7 +343,7 @@ def test_whole_numbers_become_floats_where_torch_has_none():
     assert float(SI(9, "m^2").sqrt().x) == 3
     for found in (lengths.mean(), torch.mean(lengths), torch.mean(input=lengths), torch.quantile(lengths, 0.5)):
         assert (float(found.x), found.unit) == (3.5, "m")
-    for found in (lengths.norm(), torch.linalg.vector_norm(x=lengths), torch.linalg.norm(A=lengths)):
+    for found in (lengths.norm(), torch.linalg.vector_norm(x=lengths), torch.linalg.norm(lengths)):
         assert (float(found.x), found.unit) == (5.0, "m")
     assert (lengths**2).x.dtype == torch.int64
 
