@@ -156,7 +156,7 @@ def missing_constant(
     if not ((X > 0).all() and (y > 0).all()):
         raise DegenerateInputError("expected positive numbers, which have logarithms")
     logs = np.log(X)
-    labels = np.log(y) - logs @ np.array(scaling_exponents(units, list(out_units)), dtype=float)
+    labels = np.log(y) - logs @ np.array([float(each) for each in scaling_exponents(units.tolist(), list(out_units))])
     varies = np.ptp(logs, axis=0) > 0
     alike: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
     for row in candidates(len(units)):
@@ -176,8 +176,8 @@ def missing_constant(
         errors[row] = float(np.sqrt(np.mean((predicted - labels) ** 2)))
     first = min(errors, key=errors.__getitem__)
     ties = next(rows for rows in alike.values() if rows[0] == first)
-    key = prefer or (lambda of: sum(map(abs, of)))
-    best = min(ties, key=lambda row: key(tuple((row @ units).tolist())))
+    rank = prefer or (lambda of: sum(map(abs, of)))
+    best = min(ties, key=lambda row: rank(tuple((row @ units).tolist())))
     try:
         value = float(np.exp(_bend(logs @ np.array(best, dtype=float), labels)))
     except DegenerateInputError:

@@ -75,21 +75,23 @@ class DimensionlessRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit F to y over s."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=True)
-        self.features_ = DimensionlessFeatures(self.units, log=self.log, signs=self.signs).fit(X)
-        units = [[0]] * X.shape[1] if self.units is None else self.units
+        x, labels = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=True)
+        self.features_ = DimensionlessFeatures(self.units, log=self.log, signs=self.signs).fit(x)
+        units = [[0]] * x.shape[1] if self.units is None else self.units
         self.scaling_ = scaling_exponents(units, self.out_units or [0] * len(units[0]), self.rational)
-        scale = self._scale(X)
+        scale = self._scale(x)
         if not scale.all():
             raise DegenerateInputError(f"row {int((scale == 0).argmax())} has a scale of zero, which hides y; leave it out")
-        self.regressor_ = clone(LinearRegression() if self.regressor is None else self.regressor).fit(self._seen(X), y / scale)
+        self.regressor_ = clone(LinearRegression() if self.regressor is None else self.regressor).fit(
+            self._seen(x), labels / scale
+        )
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray[Any, Any]:
         """s times what F predicts, in the units of the rows."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return np.asarray(self.regressor_.predict(self._seen(X)) * self._scale(X))
+        x = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return np.asarray(self.regressor_.predict(self._seen(x)) * self._scale(x))
 
     def _scale(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return Products([self.scaling_])(torch.tensor(X))[:, 0].numpy()
