@@ -3,10 +3,11 @@
 import csv
 import io
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from gnet.errors import ConfigError
 from gnet.study.journal import csv_text, write_atomically
 from gnet.study.provenance import Provenance
+from gnet.study.seeds import FinishedSeeds
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -62,13 +64,35 @@ class Simulation(ABC):
 
     Attributes:
         recorded: the quantities that ``--record`` keeps; None keeps all.
+        finished: where ``over_seeds`` keeps what it has measured; None keeps nothing.
     """
 
     recorded: tuple[str, ...] | None = None
+    finished: FinishedSeeds | None = None
 
     @abstractmethod
     def run(self) -> list[Measured]:
         """Draw and measure."""
+
+    def over_seeds(self, seeds: Iterable[int], measure: Callable[[int], list[Measured]]) -> dict[int, list[Measured]]:
+        """The lines of each seed, of those that ended before from ``finished``: for simulations of hours.
+
+        Example:
+            >>> Never = type("Never", (Simulation,), {"run": None, "draw": None, "summary": None})
+            >>> [len(lines) for lines in Never().over_seeds(range(2), lambda seed: [Measured("x", {}, seed, 0.0, 0.0)]).values()]
+            [1, 1]
+        """
+        wanted = list(seeds)
+        known = self.finished.read() if self.finished else {}
+        if self.finished and (before := [str(seed) for seed in wanted if seed in known]):
+            text = f"Seeds {', '.join(before)} ended before: {self.finished.path}; delete it to measure them again."
+            print(text, file=sys.stderr)
+        for seed in wanted:
+            if seed not in known:
+                known[seed] = measure(seed)
+                if self.finished:
+                    self.finished.add(seed, known[seed])
+        return {seed: known[seed] for seed in wanted}
 
     @abstractmethod
     def draw(self, lines: Sequence[Measured]) -> "Figure":
@@ -82,6 +106,8 @@ class Simulation(ABC):
 def main(argv: Sequence[str]) -> int:
     """Run a simulation and write ``results.csv``, ``figure.pdf``, ``figure.png`` and ``report.md``; returns the exit status.
 
+    Simulations of hours keep every seed that ended beside them (``over_seeds``): the same command goes on after a kill.
+
     Raises:
         ConfigError: no config, or one without a simulation.
     """
@@ -94,10 +120,12 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(explain(words, str(error), argv)) from error
     if not settings.get("simulation"):
         raise ConfigError("expected a config with a simulation; give --config configs/simulation/r3.yaml")
-    simulation = words.instantiate(settings)["simulation"]
     out = Path(settings.out or Path("studies") / Path(_configs(argv)[-1] if _configs(argv) else "simulation").stem)
+    finished = FinishedSeeds.of(out, settings.simulation.as_dict())
+    simulation = words.instantiate(settings)["simulation"]
     start = Provenance.now(" ".join(["simulate", *argv]))
     begun = time.monotonic()
+    simulation.finished = finished
     lines = simulation.run()
     out.mkdir(parents=True, exist_ok=True)
     header, cells = _table(lines)

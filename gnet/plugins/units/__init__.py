@@ -3,10 +3,13 @@
 from collections.abc import Callable
 
 from gnet.groups import GeneratedGroup
-from gnet.plugins.units.equivariant import Products, Rescalings, UnitsEquivariant, rescale, units_action
+from gnet.plugins.units.equivariant import Rescalings, UnitsEquivariant, rescale, units_action
 from gnet.plugins.units.lattices import dimensionless_basis, scaling_exponents
+from gnet.plugins.units.missing import missing_constant
 from gnet.plugins.units.names import Units, product_text
+from gnet.plugins.units.products import Products
 from gnet.plugins.units.quantities import Quantity
+from gnet.plugins.units.regressor import DimensionlessRegressor
 from gnet.plugins.units.transformer import DimensionlessFeatures
 from gnet.plugins.units.typed import typed
 from gnet.plugins.units.vectors import VectorUnitsEquivariant, scalar_products
@@ -17,6 +20,7 @@ CATALOG: dict[str, Callable[[], GeneratedGroup]] = {"Rescalings(3)": lambda: Res
 __all__ = [
     "CATALOG",
     "DimensionlessFeatures",
+    "DimensionlessRegressor",
     "Products",
     "Quantity",
     "Rescalings",
@@ -24,6 +28,7 @@ __all__ = [
     "UnitsEquivariant",
     "VectorUnitsEquivariant",
     "dimensionless_basis",
+    "missing_constant",
     "product_text",
     "rescale",
     "scalar_products",

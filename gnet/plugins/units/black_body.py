@@ -1,19 +1,18 @@
 """The light of a black body: what dimensional analysis gains, what it loses without Planck's constant, and a search for that."""
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from gnet.errors import ConfigError
 from gnet.plugins.units.lattices import scaling_exponents
+from gnet.plugins.units.missing import Found, missing_constant, with_constant
 from gnet.plugins.units.names import Units
 from gnet.plugins.units.transformer import DimensionlessFeatures
 from gnet.randomness import derive_seed
@@ -104,27 +103,6 @@ def log_scale(X: Array) -> Array:
     return np.log(X) @ np.array([float(each) for each in exponents])
 
 
-def with_constant(X: Array, value: float) -> Array:
-    """A fifth column, of a constant."""
-    return np.column_stack([X, np.full(len(X), value)])
-
-
-def candidates() -> Iterator[tuple[int, ...]]:
-    """Exponents from {-1, 0, 1} of the inputs whose product would be a constant; of a product and its inverse, the first.
-
-    A product of inputs over a constant of its units is a dimensionless feature. Searching over exponents of inputs reaches
-    Planck's constant, whose own units, kg m^2 s^-1, have an exponent outside of {-1, 0, 1}.
-
-    Example:
-        >>> found = list(candidates())
-        >>> len(found), (1, 1, -1, 1) in found, (-1, -1, 1, -1) in found
-        (40, True, False)
-    """
-    for row in itertools.product((1, 0, -1), repeat=len(INPUTS)):
-        if next((each for each in row if each), -1) > 0:
-            yield row
-
-
 def units_of(exponents: Sequence[int]) -> tuple[int, ...]:
     """The units of a product of inputs.
 
@@ -135,39 +113,18 @@ def units_of(exponents: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(each) for each in np.array(exponents) @ np.array(UNITS))
 
 
-@dataclass(frozen=True)
-class Found:
-    """A constant that makes the inputs dimensionless.
-
-    Attributes:
-        exponents: of the inputs in the product that has its units.
-        value: in base units; only known up to a pure number, which the regressor takes up.
-        ties: all products that the data cannot tell from this one, since they differ in columns that never vary.
-        errors: of every group of such ties, by its first member: root mean square of ln B at temperatures left out.
-    """
-
-    exponents: tuple[int, ...]
-    value: float
-    ties: tuple[tuple[int, ...], ...]
-    errors: dict[tuple[int, ...], float]
-
-
-def constant_value(X: Array, exponents: Sequence[int]) -> float:
-    """The constant with which the median of the feature is one.
+def without_kelvin(units: Sequence[int]) -> tuple[bool, int]:
+    """What physics says among constants that data cannot tell apart: kB makes energies of temperatures; then small exponents.
 
     Example:
-        >>> f"{constant_value(spectra(TRAIN, 0.0).X, (1, 1, -1, 1)) / H:.2f}"
-        '0.76'
+        >>> without_kelvin((1, 2, -1, 0)) < without_kelvin((0, 1, 0, 1))
+        True
     """
-    return float(np.exp(np.median(np.log(X) @ np.array(exponents, dtype=float))))
+    return units[-1] != 0, sum(map(abs, units))
 
 
 def search(light: Light, regressor: Any, folds: int = 5) -> Found:
-    """The missing constant, by its prediction of temperatures that it was not trained on.
-
-    Products that differ only in columns that never vary give the same features, and the data cannot choose among them. What
-    chooses is physics: a constant without kelvin is taken, since kB makes energies of temperatures, and of these the one whose
-    units have the smallest exponents.
+    """``missing_constant`` of spectra: by its prediction of temperatures that it was not trained on, and without kelvin.
 
     Args:
         regressor: any of scikit-learn's, for ln of the dimensionless radiance.
@@ -179,32 +136,16 @@ def search(light: Light, regressor: Any, folds: int = 5) -> Found:
     Example:
         >>> from sklearn.neighbors import KNeighborsRegressor
         >>> found = search(spectra(TRAIN), KNeighborsRegressor())
-        >>> found.exponents, SYSTEM.text(units_of(found.exponents)), f"{found.value:.1e}", len(found.ties)
-        ((1, 1, -1, 1), 'kg m^2 s^-1', '5.0e-34', 9)
+        >>> found.exponents, SYSTEM.text(found.units), len(found.ties)
+        ((1, 1, -1, 1), 'kg m^2 s^-1', 9)
     """
-    varies = np.ptp(np.log(light.X), axis=0) > 0
-    groups: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for row in candidates():
-        key = tuple(np.array(row)[varies].tolist())
-        if any(key):
-            groups.setdefault(key, []).append(row)
-    labels = np.log(light.y) - log_scale(light.X)
-    errors: dict[tuple[int, ...], float] = {}
-    for rows in groups.values():
-        X = with_constant(light.X, constant_value(light.X, rows[0]))
-        model = covariant(rows[0], regressor)
-        predicted = cross_val_predict(model, X, labels, groups=light.X[:, 1], cv=GroupKFold(folds))
-        errors[rows[0]] = _rms(predicted - labels)
-    first = min(errors, key=errors.__getitem__)
-    ties = next(rows for rows in groups.values() if rows[0] == first)
-    best = min(ties, key=lambda row: (units_of(row)[-1] != 0, sum(map(abs, units_of(row)))))
-    return Found(best, constant_value(light.X, best), tuple(ties), errors)
+    target = [int(each) for each in RADIANCE]
+    return missing_constant(light.X, light.y, UNITS, target, regressor, groups=light.X[:, 1], folds=folds, prefer=without_kelvin)
 
 
 def covariant(exponents: Sequence[int], regressor: Any) -> Pipeline:
     """ln of the dimensionless radiance by the one feature that a constant with the units of a product of inputs makes."""
-    units = [*UNITS, list(units_of(exponents))]
-    return make_pipeline(DimensionlessFeatures(units, log=True), clone(regressor))
+    return make_pipeline(DimensionlessFeatures([*UNITS, list(units_of(exponents))], log=True), clone(regressor))
 
 
 class BlackBody(Simulation):
@@ -246,7 +187,7 @@ class BlackBody(Simulation):
                 settings = {"model": model, "seed": str(seed)}
                 if model == "found constant":
                     found = search(train, perceptron(seed, self.max_iter), self.folds)
-                    settings |= {"units": SYSTEM.text(units_of(found.exponents)), "ties": str(len(found.ties))}
+                    settings |= {"units": SYSTEM.text(found.units), "ties": str(len(found.ties))}
                     lines.append(Measured("constant", settings, found.value, math.nan, H, "unknown"))
                     error = self._error(train, test, seed, found.exponents, found.value)
                 elif model == "Planck's constant":
@@ -280,7 +221,8 @@ class BlackBody(Simulation):
             for line in lines
             if line.quantity == "constant"
         ]
-        verdicts = [f"{rule}: {'met' if is_met else 'not met'}" for rule, is_met in pass_rules(errors_of(lines))]
+        rules = pass_rules(errors_of(lines)) + constant_rules([line for line in lines if line.quantity == "constant"])
+        verdicts = [f"{rule}: {'met' if is_met else 'not met'}" for rule, is_met in rules]
         return "\n".join([*rows, "", *constants, "", *verdicts])
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
@@ -331,6 +273,20 @@ def pass_rules(found: dict[str, list[float]]) -> list[tuple[str, bool]]:
         between = zip(found["Planck's constant"], plain, found["no constant"], strict=True)
         rules.append(("Planck's constant below the plain MLP below no constant", all(a < b < c for a, b, c in between)))
     return rules
+
+
+def constant_rules(lines: Sequence[Measured]) -> list[tuple[str, bool]]:
+    """What the constants that were found have to be: in the units of Planck's, and within a factor of two of it.
+
+    Example:
+        >>> constant_rules([Measured("constant", {"units": "kg m^2 s^-1"}, 5 * H, math.nan, H)])
+        [('units of the constant: kg m^2 s^-1', True), ('constant within a factor of 2 of h', False)]
+    """
+    if not lines:
+        return []
+    units = SYSTEM.text(PLANCK)
+    right, near = (line.settings["units"] == units for line in lines), (0.5 <= line.measured / H <= 2 for line in lines)
+    return [(f"units of the constant: {units}", all(right)), ("constant within a factor of 2 of h", all(near))]
 
 
 def _rms(errors: Array) -> float:

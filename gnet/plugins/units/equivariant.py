@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import DegenerateInputError, ShapeError, UnitsError
+from gnet.errors import ShapeError, UnitsError
 from gnet.groups import Action, GeneratedGroup
 from gnet.groups.matrix import matched
 from gnet.plugins.units.lattices import dimensionless_basis, exponent_rows, scaling_exponents
+from gnet.plugins.units.products import Products
 
 
 def Rescalings(num_units: int) -> GeneratedGroup:
@@ -65,6 +67,7 @@ def rescale(x: Tensor, U: Tensor | Sequence[Sequence[int]], lam: Tensor) -> Tens
         >>> rescale(torch.tensor([5.0, 9.81]), [[1, 0], [1, -2]], torch.tensor([100.0, 1 / 60]))  # m, m/s^2 -> cm, cm/min^2
         tensor([5.0000e+02, 3.5316e+06])
     """
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
     exponents = torch.tensor(exponent_rows(U), dtype=x.dtype, device=x.device)
     if x.shape[-1:] != exponents.shape[:1] or lam.shape[-1:] != exponents.shape[1:]:
         expected = f"(..., {exponents.shape[0]}) and (..., {exponents.shape[1]})"
@@ -72,106 +75,6 @@ def rescale(x: Tensor, U: Tensor | Sequence[Sequence[int]], lam: Tensor) -> Tens
     if not bool((lam > 0).all()):
         raise UnitsError("expected positive factors between units, got zero or less")
     return x * (lam.to(x).log() @ exponents.mT).exp()
-
-
-class Products(nn.Module):
-    """Products of powers, z_j = prod_i x_i^E_ji, with their signs; through logarithms, so that no factor overflows.
-
-    Args:
-        exponents: one row for each product; halves and thirds are for positive x.
-
-    Shapes:
-        x: (..., n)    returns: (..., m)
-
-    Raises:
-        ShapeError: other than n numbers.
-        DegenerateInputError: zero under a negative exponent, or below zero under a fraction, with the number of the input.
-
-    Example:
-        >>> Products([[1, -2], [2, 0]])(torch.tensor([[-12.0, 2.0]]))
-        tensor([[ -3., 144.]])
-    """
-
-    def __init__(self, exponents: Tensor | Sequence[Sequence[Any]]) -> None:
-        super().__init__()
-        if not isinstance(exponents, Tensor):
-            exponents = torch.tensor([[float(each) for each in row] for row in exponents], dtype=torch.float64)
-        self.register_buffer("exponents", exponents.double())
-        self.has_fractions = bool((self.exponents != self.exponents.round()).any())
-
-    exponents: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiply."""
-        powers = self.exponents.to(x)
-        self._check(x, powers)
-        if bool((x == 0).any()):  # logarithms have no gradient there
-            return (x[..., None, :] ** powers).prod(-1)
-        size = (x.abs().log() @ powers.mT).exp()
-        odd = (powers % 2 == 1).to(x)
-        return size * (1 - 2 * ((x < 0).to(x) @ odd.mT % 2)) if bool((x < 0).any()) else size
-
-    def logarithms(self, x: Tensor) -> Tensor:
-        """ln |z|.
-
-        Raises:
-            DegenerateInputError: an input is zero.
-
-        Example:
-            >>> Products([[1, -2]]).logarithms(torch.tensor([[-4.0, 2.0]])).abs()
-            tensor([[0.]])
-        """
-        powers = self.exponents.to(x)
-        self._check(x, powers)
-        is_used = (powers != 0).any(0)
-        if bool(((x == 0) & is_used).any()):
-            raise DegenerateInputError(f"expected no zeros, whose logarithm is infinite, got one in {_where((x == 0) & is_used)}")
-        return torch.where(is_used, x, torch.ones_like(x)).abs().log() @ powers.mT
-
-    def features(self, x: Tensor, log: bool = False, signs: bool = False) -> Tensor:
-        """What a regressor sees: z or ln |z|, and with ``signs`` those of x behind, (..., n) -> (..., m) or (..., m + n).
-
-        Raises:
-            DegenerateInputError: a number below zero whose sign logarithms alone would lose.
-
-        Example:
-            >>> Products([[1, 1]]).features(torch.tensor([[-1.0, 2.0]]), signs=True)
-            tensor([[-2., -1.,  1.]])
-        """
-        if log:
-            self.check_signs(x, signs)
-        found = self.logarithms(x) if log else self(x)
-        return torch.cat([found, x.sign()], -1) if signs else found
-
-    def check_signs(self, x: Tensor, signs: bool = False) -> None:
-        """Refuse numbers below zero whose sign logarithms would lose.
-
-        Args:
-            signs: they are seen elsewhere.
-
-        Raises:
-            DegenerateInputError: a number below zero under an exponent that is not even.
-
-        Example:
-            >>> Products([[2, 1]]).check_signs(torch.tensor([[-1.0, 2.0]]))
-        """
-        if not signs and bool(((x < 0) & (self.exponents % 2 != 0).any(0)).any()):
-            raise DegenerateInputError("logarithms do not see that an input is negative; take signs=True, or log=False")
-
-    def _check(self, x: Tensor, powers: Tensor) -> None:
-        if x.shape[-1:] != powers.shape[1:]:
-            raise ShapeError(f"expected x of shape (..., {powers.shape[1]}), got {tuple(x.shape)}")
-        wrong = (x == 0) & (powers < 0).any(0)
-        if bool(wrong.any()):
-            raise DegenerateInputError(f"expected no zero under a negative exponent, got one in {_where(wrong)}")
-        if self.has_fractions:
-            wrong = (x < 0) & (powers != powers.round()).any(0)
-            if bool(wrong.any()):
-                raise DegenerateInputError(f"expected no negative number under a fractional exponent, got one in {_where(wrong)}")
-
-
-def _where(wrong: Tensor) -> str:
-    return f"input {int(wrong.nonzero()[0, -1])}"
 
 
 class UnitsEquivariant(nn.Module):
@@ -200,6 +103,7 @@ class UnitsEquivariant(nn.Module):
         UnitsError: ``out_units`` cannot be made of the inputs, or given scalings or features have other units.
         DegenerateInputError: (when called) a zero that has no logarithm or inverse; a negative number that only its logarithm,
             or a fractional power, would see.
+        CheckpointError: (when loaded) a checkpoint of other units.
 
     References:
         Villar, Yao, Hogg, Blum-Smith and Dumitrascu (2023), arXiv:2204.00887.
@@ -282,7 +186,7 @@ class UnitsEquivariant(nn.Module):
 
 
 def _is_matrix(units: Any) -> bool:
-    return len(units) > 0 and isinstance(units[0], Sequence | Tensor) and len(torch.as_tensor(units[0]).shape) > 0
+    return len(units) > 0 and isinstance(units[0], Sequence | Tensor | np.ndarray) and len(torch.as_tensor(units[0]).shape) > 0
 
 
 def _pairs(scalings: Tensor, outputs: list[list[int]]) -> list[tuple[str, Tensor, Tensor]]:

@@ -162,7 +162,8 @@ RULES: dict[str, Rule] = {
     **_each("neg abs sum mean std cumsum diff amax amin quantile clone detach zeros_like", equal, ONE),
     **_each("reshape flatten squeeze unsqueeze transpose permute movedim broadcast_to roll flip diagonal", equal, ONE),
     **_each("gather index_select unbind split chunk", equal, ONE),
-    **_each("norm linalg_norm linalg_vector_norm", length, ONE),
+    **_each("norm linalg_norm", length, ONE),
+    **_each("linalg_vector_norm", length, ("x",)),
     **_each("mul matmul inner cross linalg_cross", total),
     **_each("mm bmm", total, ("input", "mat2")),
     **_each("mv", total, ("input", "vec")),
@@ -180,6 +181,9 @@ RULES: dict[str, Rule] = {
 
 POWERS = {"square": Fraction(2), "sqrt": Fraction(1, 2), "rsqrt": Fraction(-1, 2), "reciprocal": Fraction(-1)}
 """Functions that are powers."""
+
+FLOATS = {"mean", "std", "var", "quantile", "norm", "linalg_norm", "linalg_vector_norm"}
+"""Functions that torch has for floats alone; whole numbers become floats."""
 
 SAME_AS = {
     **{"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub", "negative": "neg"},

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from sympy import ZZ
 from sympy.polys.matrices import DomainMatrix
 from torch import Tensor
 
 from gnet.errors import ShapeError, UnitsError
+from gnet.plugins.units.smallest import along_line, by_enumeration, by_programming, near_zero, smallness
 
 Row = list[int]
+WHOLE, BLOCK = 40, 12
+"""Up to so many rows are reduced at once; more of them in blocks, since LLL takes the fourth power of their number."""
+SECONDS = 60.0
+"""For integer programming."""
 
 
 def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True) -> Tensor:
@@ -34,7 +38,7 @@ def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True
 
     Raises:
         ShapeError: no matrix.
-        UnitsError: exponents that are no integers.
+        UnitsError: exponents that are no integers, or products with exponents of more than 64 bits.
 
     References:
         Villar, Yao, Hogg, Blum-Smith and Dumitrascu (2023), arXiv:2204.00887; Lenstra, Lenstra and Lovász (1982),
@@ -52,7 +56,9 @@ def dimensionless_basis(U: Tensor | Sequence[Sequence[int]], reduce: bool = True
     if reduce:
         kernel = reduced(kernel, n)
     kernel = [row if next(each for each in row if each) > 0 else [-each for each in row] for row in kernel]
-    return torch.tensor(sorted(kernel, key=_smallness), dtype=torch.int64).reshape(len(kernel), n)
+    if large := [each for row in kernel for each in row if abs(each) >= 1 << 63]:
+        raise UnitsError(f"expected products with exponents of at most 64 bits, got {large[0]}; take smaller ones of units")
+    return torch.tensor(sorted(kernel, key=smallness), dtype=torch.int64).reshape(len(kernel), n)
 
 
 def scaling_exponents(
@@ -60,7 +66,7 @@ def scaling_exponents(
 ) -> tuple[int | Fraction, ...]:
     """The exponents of a product of the x_i with units b: smallest sum of sizes, then fewest factors, then the first ones.
 
-    The minimum is found by integer programming over all solutions and checked in exact integers.
+    Sums of up to four are enumerated in exact integers; larger ones are found by integer programming and checked in them.
 
     Args:
         U: row i has the exponents of the base units of x_i.
@@ -73,7 +79,8 @@ def scaling_exponents(
 
     Raises:
         ShapeError: b has other than k exponents.
-        UnitsError: no product has these units, or only one with fractions and ``rational`` is off.
+        UnitsError: no product has these units, or only one with fractions and ``rational`` is off, or the integer program took
+            longer than a minute.
 
     References:
         Villar, Yao, Hogg, Blum-Smith and Dumitrascu (2023), arXiv:2204.00887; the rule of ties is ours.
@@ -119,11 +126,13 @@ def exponent_rows(U: Tensor | Sequence[Sequence[int]] | np.ndarray[Any, Any]) ->
         >>> exponent_rows(torch.tensor([[1.0, -2.0]]))
         [[1, -2]]
     """
-    given = U.tolist() if isinstance(U, Tensor | np.ndarray) else [list(row) for row in U]
-    if any(not isinstance(row, list) for row in given) or len({len(row) for row in given}) > 1:
+    given = U.tolist() if isinstance(U, Tensor | np.ndarray) else list(U)
+    if texts := [row for row in given if isinstance(row, str)]:
+        raise UnitsError(f"expected exponents of base units, got {texts[0]!r}; Units(...).matrix makes them of texts")
+    if any(not isinstance(row, Sequence | Tensor | np.ndarray) for row in given) or len({len(row) for row in given}) > 1:
         raise ShapeError("expected a matrix (n, k): for each of n inputs the exponents of k base units")
     for row in given:
-        if wrong := [each for each in row if each != int(each)]:
+        if wrong := [each for each in row if each % 1 != 0]:  # NaN and infinity have no rest, either
             raise UnitsError(f"expected whole exponents of base units, got {wrong[0]}")
     return [[int(each) for each in row] for row in given]
 
@@ -169,7 +178,7 @@ def rank(U: Tensor | Sequence[Sequence[int]]) -> int:
 
 
 def reduced(basis: list[Row], n: int) -> list[Row]:
-    """The LLL-reduced basis of the same lattice, by sympy in exact arithmetic.
+    """The LLL-reduced basis of the same lattice, by sympy in exact arithmetic; of many rows each block is reduced.
 
     Example:
         >>> sorted(reduced([[1, 0], [7, 1]], 2))
@@ -177,13 +186,10 @@ def reduced(basis: list[Row], n: int) -> list[Row]:
     """
     if len(basis) < 2:
         return basis
+    if len(basis) > WHOLE:
+        return [row for i in range(0, len(basis), BLOCK) for row in reduced(basis[i : i + BLOCK], n)]
     matrix = DomainMatrix([[ZZ(each) for each in row] for row in basis], (len(basis), n), ZZ)
     return [[int(each) for each in row] for row in matrix.lll().to_list()]
-
-
-def _smallness(row: Row) -> tuple[int, int, Row]:
-    """What is compared: sum of sizes, number of factors, and then larger first exponents."""
-    return sum(map(abs, row)), sum(each != 0 for each in row), [-each for each in row]
 
 
 def exact(value: float | Fraction) -> int | Fraction:
@@ -209,52 +215,12 @@ def _in_rows(echelon: Sequence[Row], target: Row) -> list[Fraction] | None:
 
 
 def _smallest(rows: Sequence[Row], target: Row, particular: Row, kernel: list[Row]) -> Row:
-    """Among the integer solutions the first in the order of ``_smallness``."""
-    n = len(rows)
-    start = _near_zero(particular, reduced(kernel, n))
-    if not kernel or not any(start):
-        return start
-    bound = sum(map(abs, start))  # no solution with a smaller sum has a larger entry
-    plus, minus, used = range(n), range(n, 2 * n), range(2 * n, 3 * n)
-    matrix = np.array(rows, dtype=float).T
-    units = np.hstack([matrix, -matrix, np.zeros_like(matrix)])
-    cover = np.hstack([np.eye(n), np.eye(n), -bound * np.eye(n)])  # |a_i| <= bound used_i
-    fixed: list[LinearConstraint] = [LinearConstraint(units, target, target), LinearConstraint(cover, -np.inf, 0)]
-    upper = np.array([bound] * 2 * n + [1.0] * n)
-    sizes, counts = np.zeros(3 * n), np.zeros(3 * n)
-    sizes[[*plus, *minus]], counts[list(used)] = 1.0, 1.0
-
-    def solved(cost: np.ndarray[Any, Any]) -> tuple[int, Row]:
-        found = milp(cost, constraints=fixed, integrality=np.ones(3 * n), bounds=Bounds(0, upper))
-        values = np.rint(found.x).astype(int)
-        return int(np.rint(cost @ values)), (values[:n] - values[n : 2 * n]).tolist()
-
-    for cost in (sizes, counts):
-        value, best = solved(cost)
-        fixed.append(LinearConstraint(cost[None], value, value))
-    for i in range(n):
-        if not any(best[i:]):
-            break
-        cost = np.zeros(3 * n)
-        cost[i], cost[n + i] = -1.0, 1.0
-        value, best = solved(cost)
-        fixed.append(LinearConstraint(cost[None], value, value))
-    if [sum(a * row[j] for a, row in zip(best, rows, strict=True)) for j in range(len(target))] != target:
-        raise UnitsError(f"integer programming missed the units {target} by rounding; give the scaling yourself")
-    return best
-
-
-def _near_zero(particular: Row, basis: Sequence[Row]) -> Row:
-    """A solution with small entries: rows of the basis are taken off while that makes the sum of sizes smaller."""
-    best = particular
-    while True:
-        nearer = best
-        for row in basis:
-            square = sum(each * each for each in row)
-            factor = round(Fraction(sum(a * b for a, b in zip(nearer, row, strict=True)), square))
-            for times in {factor, 1, -1}:
-                other = [a - times * b for a, b in zip(nearer, row, strict=True)]
-                nearer = min(nearer, other, key=lambda each: sum(map(abs, each)))
-        if nearer == best:
-            return best
-        best = nearer
+    """Among the integer solutions the first in the order of ``smallness``."""
+    if not any(target):
+        return [0] * len(rows)
+    if not kernel:
+        return particular
+    if len(kernel) == 1:
+        return along_line(particular, kernel[0])
+    found = by_enumeration(rows, target)
+    return found or by_programming(rows, target, near_zero(particular, reduced(kernel, len(rows))), SECONDS)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from gnet.plugins.units.quantities import Quantity
 
-FACTOR = re.compile(r"([^\W\d]\w*|1|%|°)(?:(?:\^|\*\*)\(?\s*([+-]?\d+(?:\s*/\s*\d+)?)\s*\)?)?")
+FACTOR = re.compile(r"([^\W\d]\w*|1|%|°)(?:(?:\^|\*\*)(?:\(\s*([+-]?\d+(?:\s*/\s*\d+)?)\s*\)|([+-]?\d+)))?")
+TWO_WAYS = re.compile(r"(?:\^|\*\*)\s*([+-]?\d+\s*/\s*\d+)")
+"""A fraction without brackets: m^1/2 is a root to some and half a metre to others."""
 
 
 @dataclass(frozen=True, init=False)
@@ -94,12 +96,17 @@ class Units:
         """Factor and exponents of a text: names of units with powers, between them spaces, ``*`` or ``/``.
 
         Raises:
-            UnitsError: a text that is none, or a unit that cannot be made of the base units.
+            UnitsError: a text that is none, or a unit that cannot be made of the base units, or is no multiple of them, such as
+                "degC", which is counted from another zero, and "dB", which is a logarithm.
 
         Example:
             >>> Units("kg", "m", "s").parse("kg*m**2/s^2")
             (1.0, (1, 2, -2))
         """
+        if wrong := TWO_WAYS.search(text):
+            raise UnitsError(f"expected a fraction in brackets, ^({wrong[1]}), got {text!r}, which can be read in two ways")
+        if text.count("(") != text.count(")"):
+            raise UnitsError(f"expected every bracket closed, got {text!r}")
         found = self._parsed(text)
         if found is not None:
             return 1.0, found
@@ -139,7 +146,7 @@ class Units:
         return str(format(registry.Unit(registry.UnitsContainer(named)), spec)) if named else "1"
 
     def from_pint(self, quantity: Any) -> "Quantity":
-        """A quantity of pint's, in base units of this system.
+        """A quantity of pint's, in base units of this system; what pint counts from another zero (20 degC) is 293.15 K here.
 
         Raises:
             UnitsError: its units cannot be made of the base units.
@@ -147,6 +154,11 @@ class Units:
         from gnet.plugins.units.quantities import Quantity
 
         registry = required_registry()
+        if not all(_is_multiple(registry, name) for name, _ in quantity.unit_items()):
+            try:
+                quantity = quantity.to_base_units()
+            except Exception as error:  # of many kinds: a product of such units has none
+                raise UnitsError(f"pint cannot express {quantity.units} in base units: {error}") from error
         factor, exponents = self._through_pint(registry, _factors(registry, str(quantity.units)))
         return Quantity(quantity.magnitude, exponents, self) * factor
 
@@ -161,7 +173,7 @@ class Units:
             if factor is None:
                 break
             sign, is_open = (-1 if each[2] else 1), False
-            name, power = factor[1], Fraction(re.sub(r"\s", "", factor[2] or "1"))
+            name, power = factor[1], Fraction(re.sub(r"\s", "", factor[2] or factor[3] or "1"))
             if name != "1":
                 found[name] = found.get(name, Fraction(0)) + sign * power
             at = factor.end()
@@ -189,6 +201,8 @@ class Units:
             if name in base:
                 found[base.index(name)] += power
                 continue
+            if not _is_multiple(registry, name):
+                raise UnitsError(f"{name} is no multiple of base units; convert by pint (to_base_units) first, or use from_pint")
             row = _combination(kinds, kind, name)
             for i, exponent in enumerate(row):
                 found[i] += power * exponent
@@ -242,6 +256,11 @@ def required_registry() -> Any:
 def _knows(registry: Any, names: Sequence[str]) -> bool:
     """Whether each is a unit of pint's by itself."""
     return all(name in registry and len(_factors(registry, name)) == 1 for name in names)
+
+
+def _is_multiple(registry: Any, name: str) -> bool:
+    """Whether none of a unit is nothing: not so for degC, whose zero is elsewhere, and dB, a logarithm."""
+    return float(registry.Quantity(0.0, name).to_base_units().magnitude) == 0.0
 
 
 def _factors(registry: Any, text: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Numbers and tensors with units: sums of equal units, products of any, functions of pure numbers."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from numbers import Number
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import DegenerateInputError, ShapeError, UnitsError
-from gnet.plugins.units.functions import INSTEAD, POWERS, PURE, RULES, SAME_AS, Call, check_inverse
+from gnet.plugins.units.functions import FLOATS, INSTEAD, POWERS, PURE, RULES, SAME_AS, Call, check_inverse
 from gnet.plugins.units.lattices import exact
 from gnet.plugins.units.names import Units, required_registry
 
@@ -140,8 +141,15 @@ class Quantity:
         return f"{_numbers(self.x)} {self.system.pretty(self.u)}"
 
     def __format__(self, spec: str) -> str:
-        """``spec`` is a format of pint's, such as ``~P``, ``~L`` or ``C``."""
-        return f"{_numbers(self.x)} {self.system.pretty(self.u, spec)}" if spec else str(self)
+        """``spec`` is one of numbers, such as ``.2f``, then one of pint's for units, such as ``~P``, ``~L`` or ``C``: ``.2f~P``.
+
+        Example:
+            >>> f"{Units('m')(1.23456, 'm'):.2f~P}"
+            '1.23 m'
+        """
+        of_numbers, of_units = re.fullmatch(r"(.*?)(~?[DPLCHKS]?x?)", spec, re.DOTALL).groups()  # type: ignore[union-attr]
+        numbers = _formatted(self.x.detach().tolist(), of_numbers) if of_numbers else _numbers(self.x)
+        return f"{numbers} {self.system.pretty(self.u, of_units or '~P')}"
 
     # --- operators ---
 
@@ -176,13 +184,17 @@ class Quantity:
     def __getitem__(self, index: Any) -> "Quantity":
         return self._like(self.x[index])
 
+    def __iter__(self) -> Iterator["Quantity"]:
+        return (self._like(each) for each in iter(self.x))
+
     def sum(self, dim: int | None = None) -> "Quantity":
         """Along an axis, or of all."""
         return self._like(self.x.sum() if dim is None else self.x.sum(dim))
 
     def mean(self, dim: int | None = None) -> "Quantity":
-        """Along an axis, or of all."""
-        return self._like(self.x.mean() if dim is None else self.x.mean(dim))
+        """Along an axis, or of all; of integers a float."""
+        x = _as_floats(self.x)
+        return self._like(x.mean() if dim is None else x.mean(dim))
 
     def power(self, power: float | Fraction, rational: bool = False) -> "Quantity":
         """x^p with units p u.
@@ -207,9 +219,10 @@ class Quantity:
             raise UnitsError(f"({self.unit})^({p}) has the fractional exponent {wrong[0]}; power(p, rational=True) allows it")
         if p < 0:
             check_inverse(self.x)
+        x = self.x if p.denominator == 1 and p >= 0 else _as_floats(self.x)
         if p.denominator > 1 and bool((self.x < 0).any()):
             raise DegenerateInputError(f"expected no negative number under the power {p}, got {float(self.x.min()):.6g}")
-        return Quantity(self.x ** (int(p) if p.denominator == 1 else float(p)), u, self.system)
+        return Quantity(x ** (int(p) if p.denominator == 1 else float(p)), u, self.system)
 
     def sqrt(self, rational: bool = False) -> "Quantity":
         """The root."""
@@ -227,7 +240,7 @@ class Quantity:
 
     def norm(self) -> "Quantity":
         """The length of vectors, (..., d) -> (...)."""
-        return self._like(self.x.norm(dim=-1))
+        return self._like(_as_floats(self.x).norm(dim=-1))
 
     @classmethod
     def __torch_function__(
@@ -261,7 +274,9 @@ def _applied(function: Callable[..., Any], args: Sequence[Any], settings: Mappin
         return given.number(name) if isinstance(given, Quantity) else given
 
     args = [bare(each, rule.takes(i)) for i, each in enumerate(args)]
-    settings = {key: bare(each, rule.takes(key)) for key, each in settings.items()}
+    # Names may come in any order, units of a quotient are in that of the rule.
+    names = sorted(settings, key=lambda key: (rule.operands or ()).index(key) if rule.takes(key) else -1)
+    settings = {key: bare(settings[key], rule.takes(key)) for key in names}
     systems = list(dict.fromkeys(each.system for each in operands if isinstance(each, Quantity)))
     if len(systems) > 1:
         raise UnitsError("base units " + " and ".join(", ".join(each.base) for each in systems))
@@ -275,6 +290,9 @@ def _applied(function: Callable[..., Any], args: Sequence[Any], settings: Mappin
         return function(*args, **settings)
     if settings.get("out") is not None:
         raise UnitsError(f"what {name} writes to out= would have no units; take what it returns")
+    if name in FLOATS:
+        args = [_as_floats(each) if isinstance(each, Tensor) else each for each in args]
+        settings = {key: _as_floats(each) if isinstance(each, Tensor) else each for key, each in settings.items()}
     found = function(*args, **settings)
     return Quantity(found, u, system) if isinstance(found, Tensor) else type(found)(Quantity(each, u, system) for each in found)
 
@@ -295,6 +313,14 @@ def _raised(function: Callable[..., Any], name: str, input: Any, exponent: Any =
             raise UnitsError(f"expected one power of what is in {input.unit}, got powers of shape {tuple(exponent.shape)}")
         exponent = exponent.item()
     return input.power(exponent)
+
+
+def _as_floats(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())
+
+
+def _formatted(given: Any, spec: str) -> str:
+    return f"[{', '.join(_formatted(each, spec) for each in given)}]" if isinstance(given, list) else format(given, spec)
 
 
 def _as_tensor(given: Any) -> Any:

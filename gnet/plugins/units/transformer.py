@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gnet.errors import ShapeError
-from gnet.plugins.units.equivariant import Products
 from gnet.plugins.units.lattices import dimensionless_basis
 from gnet.plugins.units.names import product_text
+from gnet.plugins.units.products import Products
 
 
 class DimensionlessFeatures(TransformerMixin, BaseEstimator):

@@ -13,7 +13,8 @@ from gnet.plugins.units.quantities import Quantity
 def typed(system: Units, returns: str | None = None, **units: str) -> Callable[[Callable[..., Any]], Callable[..., Quantity]]:
     """Decorates a function with the units of its arguments: what comes with other units is refused, and so is a wrong result.
 
-    Plain numbers are taken to be in the units said. The function itself gets quantities, so that its body is checked.
+    Plain numbers are taken to be in the units said; None, where it is the default, is passed on. The function itself gets
+    quantities, so that its body is checked.
 
     Args:
         system: base units.
@@ -47,6 +48,8 @@ def typed(system: Units, returns: str | None = None, **units: str) -> Callable[[
             bound.apply_defaults()
             for name, u in wanted.items():
                 given = bound.arguments[name]
+                if given is None and signature.parameters[name].default is None:
+                    continue  # an argument that may be left out
                 quantity = given if isinstance(given, Quantity) else Quantity(given, u, system)
                 if quantity.u != u or quantity.system != system:
                     raise UnitsError(f"{function.__name__}: expected {name} in {system.text(u)}, got {quantity.unit}")

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.plugins.scalars import scalars
-from gnet.plugins.units.equivariant import Products
 from gnet.plugins.units.lattices import dimensionless_basis, exponent_rows, scaling_exponents
+from gnet.plugins.units.products import Products
 
 Rows = Tensor | Sequence[Sequence[int]]
 
@@ -54,6 +54,7 @@ class VectorUnitsEquivariant(nn.Module):
         out_units: of what is returned.
         returns: "scalar" or "vector".
         signs: the module also sees the signs of x.
+        rational: fractional exponents are accepted where no whole ones give ``out_units``; for positive x.
 
     Shapes:
         v: (..., n, d)    x: (..., m)    vector_units: (n, k)    scalar_units: (m, k)    out_units: (k,)
@@ -62,8 +63,9 @@ class VectorUnitsEquivariant(nn.Module):
     Raises:
         ConfigError: an unknown word.
         ShapeError: exponents, vectors or numbers that do not fit, or a module with another number of outputs.
-        UnitsError: ``out_units`` cannot be made of the inputs.
+        UnitsError: ``out_units`` cannot be made of the inputs, or only with fractions and ``rational`` is off.
         DegenerateInputError: (when called) a vector of length zero, a number that is zero, or below zero without ``signs``.
+        CheckpointError: (when loaded) a checkpoint of other units.
 
     References:
         Villar, Yao, Hogg, Blum-Smith and Dumitrascu (2023), arXiv:2204.00887, section 3; Villar et al. (2021),
@@ -87,6 +89,7 @@ class VectorUnitsEquivariant(nn.Module):
         out_units: Sequence[int],
         returns: Literal["scalar", "vector"] = "scalar",
         signs: bool = False,
+        rational: bool = False,
     ) -> None:
         super().__init__()
         if returns not in ("scalar", "vector"):
@@ -99,7 +102,7 @@ class VectorUnitsEquivariant(nn.Module):
         self.module, self.returns, self.signs = module, returns, signs
         self.num_vectors, self.num_scalars = len(vectors), len(numbers)
         self.products = Products(dimensionless_basis(rows))
-        self.scales = Products([scaling_exponents(rows, each) for each in wanted])
+        self.scales = Products([scaling_exponents(rows, each, rational) for each in wanted])
 
     @property
     def num_features(self) -> int:

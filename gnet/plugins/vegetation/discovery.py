@@ -66,7 +66,7 @@ def discover(
         max_passes: of dropping and fitting again.
 
     Raises:
-        ConfigError: an unknown name, or an equation without any admitted term.
+        ConfigError: an unknown name, a field without a library, or an equation without any admitted term.
         DegenerateInputError: a collinear library: columns of which one is a sum of others, or a column of zeros.
         ConvergenceError: terms still fell out at the last pass.
 
@@ -82,16 +82,21 @@ def discover(
         >>> print(discover(data, ["k * u", "u", "k", "k * lap(u)"])["u"])
         du/dt = -0.25 k * u
     """
+    if isinstance(library, Mapping) and (missing := set(data.rates) - set(library)):
+        raise ConfigError(f"expected a library for each of {', '.join(data.rates)}, got none for {', '.join(sorted(missing))}")
+    if unknown := set(scales or ()) - set(data.parameters):
+        known = ", ".join(data.parameters) or "no parameter"
+        raise ConfigError(f"expected scales among {known}, got {', '.join(sorted(unknown))}")
     found = {}
     for name, rate in data.rates.items():
         candidates = library[name] if isinstance(library, Mapping) else library
         columns = admitted_terms(data, candidates, rate.u, scales)
         if not columns:
             raise ConfigError(f"no term of the library has the units of d{name}/dt; give scales, or terms with parameters")
-        matrix = torch.stack([each.flatten() for each in columns.values()], 1)
+        matrix, y = torch.stack([each.flatten().double() for each in columns.values()], 1), rate.x.flatten().double()
         condition = _checked_condition(matrix, list(columns))
-        values = thresholded_least_squares(matrix, rate.x.flatten(), threshold, max_passes)
-        left = (rate.x.flatten() - matrix @ values).norm() / rate.x.norm()
+        values = thresholded_least_squares(matrix, y, threshold, max_passes)
+        left = (y - matrix @ values).norm() / y.norm() if bool(y.any()) else 0.0
         found[name] = Equation(name, tuple(columns), tuple(values.tolist()), condition, float(left))
     return found
 
@@ -144,7 +149,7 @@ def thresholded_least_squares(matrix: Tensor, y: Tensor, threshold: float = THRE
     values = torch.zeros(matrix.shape[1], dtype=matrix.dtype)
     for _ in range(max_passes):
         values = torch.zeros_like(values)
-        if not bool(kept.any()):
+        if not bool(kept.any() and y.any()):
             return values
         values[kept] = torch.linalg.lstsq(scaled[:, kept], y[:, None]).solution[:, 0]
         large = kept & (values.abs() >= threshold * y.norm())

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.plugins.vegetation.features import dimensionless_features
 from gnet.plugins.vegetation.model import PHYSICAL, UNITS, Rietkerk
 from gnet.plugins.vegetation.solver import planted, solve
@@ -108,13 +108,20 @@ class LogRidge:
         self.model: Any = None
 
     def fit(self, runs: Runs) -> "LogRidge":
-        """Choose the penalty and fit; returns itself."""
+        """Choose the penalty and fit; returns itself.
+
+        Raises:
+            ShapeError: fewer than five runs.
+            DegenerateInputError: (in ``predict``, too) an input that is not positive, which has no logarithm.
+        """
         import numpy as np
         from sklearn.linear_model import RidgeCV
         from sklearn.model_selection import KFold
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+        if len(runs) < 5:
+            raise ShapeError(f"expected at least five runs, one for each fold, got {len(runs)}")
         folds = KFold(5, shuffle=True, random_state=self.seed)
         ridge = RidgeCV(alphas=np.logspace(-3, 3, 25), cv=folds)
         self.model = make_pipeline(StandardScaler(), PolynomialFeatures(self.degree, include_bias=False), ridge)
@@ -137,6 +144,8 @@ class LogRidge:
         return float(1 - left / (runs.vegetation - runs.vegetation.mean()).square().sum())
 
     def _features(self, inputs: Tensor) -> Any:
+        if not bool((inputs > 0).all()):
+            raise DegenerateInputError(f"expected positive inputs, which have logarithms, got {float(inputs.min()):g}")
         return (inputs if self.inputs == "raw" else dimensionless_features(inputs)).log().numpy()
 
     def _scale(self, inputs: Tensor) -> Tensor:

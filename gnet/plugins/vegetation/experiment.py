@@ -287,7 +287,7 @@ class PatternOverTime(Simulation):
         self.times = times or [0.0, 10.0, 50.0, 100.0, 150.0, 200.0]
         if seeds < 1:
             raise ConfigError(f"expected seeds >= 1, got {seeds}")
-        self.model, self.seeds = Rietkerk(R=torch.full((seeds,), rain), L=side, T=self.times[-1]), seeds
+        self.model, self.seeds = Rietkerk(R=torch.full((seeds,), rain, dtype=torch.float64), L=side, T=self.times[-1]), seeds
         self.steps = [round(each / float(self.model["dt"][0])) for each in self.times]
         self.states = torch.zeros(0)
 

@@ -67,7 +67,7 @@ class Rietkerk:
     Units: see ``UNITS``; any others do if all are changed alike.
 
     Raises:
-        ShapeError: batches of different lengths.
+        ShapeError: batches of different lengths, or without any set of parameters.
         ConfigError: an input that is not positive (W0 may be zero), or L / dl or T / dt that is no whole number, or differs
             within the batch.
 
@@ -102,6 +102,8 @@ class Rietkerk:
     def __post_init__(self) -> None:
         if any(torch.as_tensor(getattr(self, name)).ndim > 1 for name in UNITS):
             raise ShapeError("expected each input as a number or a tensor (B,)")
+        if not len(self):
+            raise ShapeError("expected at least one set of parameters, got none")
         low = (self.inputs <= 0) & (torch.tensor([name != "W0" for name in UNITS]) | (self.inputs < 0))
         if bool((low | ~self.inputs.isfinite()).any()):
             name = list(UNITS)[int((low | ~self.inputs.isfinite()).any(0).nonzero()[0])]
@@ -132,9 +134,13 @@ class Rietkerk:
             raise ShapeError(f"expected inputs (B, {len(UNITS)}), got {tuple(inputs.shape)}")
         return cls(**dict(zip(UNITS, inputs.double().unbind(1), strict=True)))
 
-    @cached_property
+    @property
     def inputs(self) -> Tensor:
-        """All numbers, (B, 16) float64, columns as in ``UNITS``."""
+        """All numbers, (B, 16) float64, columns as in ``UNITS``; a copy."""
+        return self._inputs.clone()
+
+    @cached_property
+    def _inputs(self) -> Tensor:
         columns = [torch.as_tensor(getattr(self, name), dtype=torch.float64).reshape(-1) for name in UNITS]
         try:
             return torch.stack(torch.broadcast_tensors(*columns), 1)
@@ -143,10 +149,10 @@ class Rietkerk:
 
     def __getitem__(self, name: str) -> Tensor:
         """One input, (B,) float64."""
-        return self.inputs[:, list(UNITS).index(name)]
+        return self._inputs[:, list(UNITS).index(name)].clone()
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self._inputs)
 
     @property
     def num_cells(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError, UnitsError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError, UnitsError
 from gnet.plugins.geometric_images import GeometricImage, gradient, laplacian
 from gnet.plugins.units import Quantity
 from gnet.plugins.vegetation.expressions import evaluate
@@ -23,12 +23,13 @@ class PDEData:
         parameters: what else may enter a term; one number, or one for each sample.
 
     Shapes:
-        fields and rates: (S, n_1, ..., n_d) with d >= 2    parameters: () or (S,)
+        fields and rates: (S, n_1, ..., n_d) with S, d >= 1    parameters: () or (S,)
 
     Units: of each ``Quantity``; rates have those of their field over a time, the same time for all.
 
     Raises:
-        ShapeError: fields of different shapes, or parameters with neither one nor S numbers.
+        ShapeError: fields of different shapes, no sample, or parameters with neither one nor S numbers.
+        DegenerateInputError: NaN or infinity among the numbers.
         ConfigError: rates of other names than fields, a parameter called as a field, or no field.
         UnitsError: rates over different times, or a spacing that differs between samples.
 
@@ -50,8 +51,14 @@ class PDEData:
         if clash := set(self.fields) & set(self.parameters):
             raise ConfigError(f"a field and a parameter are called {clash.pop()}; rename one")
         shapes = {tuple(each.x.shape) for each in [*self.fields.values(), *self.rates.values()]}
-        if len(shapes) > 1 or len(next(iter(shapes))) < 3:
-            raise ShapeError(f"expected fields and rates of one shape (samples, n_1, ..., n_d), d >= 2, got {sorted(shapes)}")
+        if len(shapes) > 1 or len(shape := next(iter(shapes))) < 2 or 0 in shape:
+            expected = "fields and rates of one shape (samples, n_1, ..., n_d), none of them 0"
+            raise ShapeError(f"expected {expected}, got {sorted(shapes)}")
+        for kind, part in (("field", self.fields), ("rate of", self.rates), ("parameter", self.parameters)):
+            if wrong := [name for name, each in part.items() if not bool(each.x.isfinite().all())]:
+                raise DegenerateInputError(
+                    f"expected finite numbers, got NaN or infinity in the {kind} {wrong[0]}; leave them out"
+                )
         for name, each in self.parameters.items():
             if each.x.numel() != 1 and each.x.shape != (self.num_samples,):
                 raise ShapeError(f"expected {name} as a number or ({self.num_samples},), got {tuple(each.x.shape)}")
@@ -135,12 +142,16 @@ class PDEData:
         """By the filter of 2 d + 1 cells; zero for what is the same in all cells."""
         if field.x.ndim <= self.num_axes or field.x.shape[-1] == 1:
             return 0 * field / self.spacing**2
+        if self.num_axes == 1:  # geometric images begin with two axes
+            return (_shifted(field, 1) - 2 * field + _shifted(field, -1)) / self.spacing**2
         return _with(field, laplacian(GeometricImage(field.x, self.num_axes)).data) / self.spacing**2
 
     def slope2(self, field: Quantity) -> Quantity:
         """|grad f|^2 by central differences."""
         if field.x.ndim <= self.num_axes or field.x.shape[-1] == 1:
             return 0 * field**2 / self.spacing**2
+        if self.num_axes == 1:
+            return ((_shifted(field, -1) - _shifted(field, 1)) / (2 * self.spacing)) ** 2
         slope = gradient(GeometricImage(field.x, self.num_axes)).data
         return _with(field**2, slope.square().sum(-1)) / self.spacing**2
 
@@ -186,6 +197,10 @@ class PDEData:
 def _with(like: Quantity, x: Tensor) -> Quantity:
     """Other numbers in the same units."""
     return Quantity(x, like.u, like.system)
+
+
+def _shifted(field: Quantity, cells: int) -> Quantity:
+    return _with(field, field.x.roll(cells, -1))
 
 
 def _over_cells(given: Quantity, axes: int) -> Quantity:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gnet.errors import ConfigError, ConvergenceError, ShapeError
+from gnet.errors import ConfigError, ConvergenceError, DegenerateInputError, ShapeError
 from gnet.plugins.vegetation.model import Rietkerk
 
 CELLS = 1 << 15
@@ -33,6 +33,7 @@ def solve(model: Rietkerk, start: Tensor, at: Sequence[int] | None = None, *, pr
         ConvergenceError: dt is longer than dl^2 / (4 max D), where diffusion is stable, or the state does not stay finite.
         ConfigError: ``at`` does not ascend from 0 or more.
         ShapeError: a start of another shape.
+        DegenerateInputError: a start with NaN or infinity.
 
     Example:
         >>> model = Rietkerk(L=32.0, R=torch.tensor([0.375, 0.6]))
@@ -46,6 +47,8 @@ def solve(model: Rietkerk, start: Tensor, at: Sequence[int] | None = None, *, pr
         raise ConfigError(f"expected steps that ascend from 0 or more, got {at}")
     if start.shape not in ((batch, 3, n, n), (1, 3, n, n)):
         raise ShapeError(f"expected a start ({batch}, 3, {n}, {n}), got {tuple(start.shape)}")
+    if not bool(start.isfinite().all()):
+        raise DegenerateInputError("expected a finite start, got NaN or infinity")
     if bool((model["dt"] > model.step_bound() * (1 + 1e-12)).any()):
         worst = int((model["dt"] / model.step_bound()).argmax())
         raise ConvergenceError(

@@ -115,6 +115,16 @@ def test_typed_functions_refuse_what_does_not_fit():
         typed(SI, "kg", m="kg")(lambda m: 1.0)(1.0)
 
 
+def test_arguments_that_may_be_left_out():
+    @typed(SI, m="kg")
+    def mass(m=None):
+        return SI(1.0, "kg") if m is None else m
+
+    assert (float(mass().x), float(mass(2.0).x)) == (1.0, 2.0)
+    with pytest.raises(UnitsError, match="expected m in kg"):
+        mass(SI(1.0, "m"))
+
+
 # --- without pint ---
 
 

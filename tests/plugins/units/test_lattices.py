@@ -1,12 +1,15 @@
 """Integer lattices against enumeration: every product without units is made of the basis, and scalings are the smallest ones."""
 
+import numpy as np
 import pytest
 import torch
 from sympy import ZZ, Matrix
 from sympy.matrices.normalforms import smith_normal_form
 
+from gnet.errors import ShapeError, UnitsError
 from gnet.plugins.units import Units, dimensionless_basis, scaling_exponents
-from gnet.plugins.units.lattices import rank, reduced, row_echelon
+from gnet.plugins.units.lattices import exponent_rows, rank, reduced, row_echelon
+from gnet.plugins.units.smallest import along_line, by_enumeration, by_programming
 
 SI = Units("kg", "m", "s")
 SEVEN = SI.matrix(["kg", "kg", "kg s^-2", "kg s^-2", "m", "m", "m s^-2"])
@@ -77,3 +80,55 @@ def test_scalings_are_the_smallest_of_all(rng):
             assert scaling_exponents(U, b.tolist()) == best
             ties += num > 1
     assert ties  # else the rule of ties was not asked
+
+
+def test_enumeration_and_programming_agree(rng):
+    ties = 0
+    for _ in range(15):
+        U = torch.randint(-2, 3, (6, 3), generator=rng)
+        U[1], U[4] = U[0], U[0]  # inputs of equal units
+        b = (U[0] - U[3] + torch.randint(-1, 2, (2,), generator=rng) @ U[[2, 5]]).tolist()
+        found = by_enumeration(U.tolist(), b)
+        if found is None or not any(b):
+            continue
+        assert by_programming(U.tolist(), b, found, 60.0) == found
+        best, num = smallest(U, b, 2)
+        if sum(map(abs, best)) <= 2:
+            assert tuple(found) == best
+        ties += num > 1
+    assert ties
+
+
+def test_of_equal_inputs_the_first_is_above_and_the_last_below():
+    assert scaling_exponents([[1, 0], [1, 0], [0, 1], [0, 1]], (2, -3)) == (2, 0, 0, -3)
+
+
+def test_a_hundred_inputs(rng):
+    U = torch.randint(-2, 3, (100, 4), generator=rng)
+    found = torch.tensor(scaling_exponents(U, (1, 2, -1, 0)))
+    assert (found @ U).tolist() == [1, 2, -1, 0]
+    assert int(found.abs().sum()) == (1 if (torch.tensor([1, 2, -1, 0]) == U).all(1).any() else 2)
+    basis = dimensionless_basis(U[:60])
+    assert not (basis @ U[:60]).any() and int(basis.abs().max()) <= 4
+    assert torch.linalg.matrix_rank(basis.double()) == len(basis) == 60 - rank(U[:60])
+
+
+def test_large_exponents_are_exact_or_refused():
+    assert scaling_exponents([[10**6 + 3], [10**6 - 17]], (1,)) == (-349994, 350001)
+    a, b = along_line([10**20, 0], [3, -2])
+    assert abs(a) + abs(b) == min(abs(10**20 + 3 * t) + abs(-2 * t) for t in range(-(10**20) // 3 - 2, -(10**20) // 3 + 3))
+    with pytest.raises(UnitsError, match="at most 64 bits"):
+        dimensionless_basis([[10**25], [10**25 + 1]])
+    with pytest.raises(UnitsError, match="ended early"):
+        by_programming(torch.randint(-40, 41, (12, 5)).tolist(), [1, 2, 3, 4, 5], [30] * 12, 0.0)
+
+
+def test_exponents_that_are_none_are_refused():
+    with pytest.raises(ShapeError, match="matrix"):
+        dimensionless_basis([1, 0])
+    for wrong in (float("nan"), float("inf"), 0.5):
+        with pytest.raises(UnitsError, match="whole exponents"):
+            dimensionless_basis([[wrong]])
+    with pytest.raises(UnitsError, match="'kg'; Units"):
+        dimensionless_basis(["kg", "kg"])
+    assert exponent_rows([np.array([1, 2])]) == [[1, 2]]

@@ -7,9 +7,19 @@ import torch
 from torch import nn
 
 from gnet.errors import ConfigError, ConvergenceError
+from gnet.plugins.pendulum import state_error
 from gnet.plugins.units import motion as experiment
-from gnet.plugins.units.motion import EXPERIMENTS, DimensionlessPendulum, chunk_errors, pass_rules, rollout
+from gnet.plugins.units.motion import (
+    EXPERIMENTS,
+    DimensionlessPendulum,
+    PendulumHamiltonian,
+    chunk_errors,
+    in_old_kilograms,
+    pass_rules,
+    rollout,
+)
 from gnet.plugins.units.pendulums import Pendulums, drawn_motion
+from gnet.study.seeds import FinishedSeeds
 
 SMALL = {
     "seeds": 1,
@@ -46,6 +56,7 @@ def test_the_table_in_small():
     simulation = DimensionlessPendulum(**SMALL, epochs=2)
     lines = simulation.run()
     assert [line.quantity for line in lines].count("state_error") == 6
+    assert [line.quantity for line in lines].count("state_error_in_old_kg") == 2
     assert all(0 < line.measured <= 1 for line in lines if line.quantity == "state_error")
     assert {line.measured for line in lines if line.quantity in ("diverged", "left_out")} == {0.0}
     text = simulation.summary(lines)
@@ -111,3 +122,56 @@ def test_a_step_of_infinite_slope_is_not_taken(monkeypatch):
     net, left_out = DimensionlessPendulum(**SMALL, epochs=2).fit("dimensionless", drawn_motion(16, chunk=3, num_times=6), 0)
     assert len(calls) == 4 and left_out == 8 / 32
     assert all(p.isfinite().all() for p in net.parameters())
+
+
+def test_in_old_kilograms_the_dimensionless_paths_agree(rng):
+    """So that all of their larger error in new ones is that of the metric, in whose norm momenta weigh more."""
+    drawn = drawn_motion(20, chunk=2, num_times=6, generator=rng)
+    factors = 3 + 4 * torch.rand(20, dtype=torch.float64, generator=rng)
+    heavier, truth = drawn.heavier(factors), drawn.paths(6)
+    torch.testing.assert_close(in_old_kilograms(heavier.paths(6), factors), truth)
+    for model, agrees in (("dimensionless", True), ("dimensional", False)):
+        torch.manual_seed(0)
+        H = PendulumHamiltonian(model, drawn, hidden=16, layers=2)
+        before, after = (rollout(H, each, 6).detach().double() for each in (drawn, heavier))
+        back = in_old_kilograms(after, factors)
+        assert (state_error(back[:, 1:], before[:, 1:]) < 1e-4) == agrees
+        assert (abs(state_error(back, truth) / state_error(before, truth) - 1) < 1e-3) == agrees
+
+
+def test_a_kill_loses_one_seed(tmp_path, monkeypatch, capsys):
+    settings = {**SMALL, "seeds": 3}
+    whole = DimensionlessPendulum(**settings, epochs=1).run()
+    named = {"class_path": "DimensionlessPendulum", "init_args": {**settings, "epochs": 1}}
+
+    def begun(first_seed, seeds):
+        simulation = DimensionlessPendulum(**{**settings, "seeds": seeds}, epochs=1, first_seed=first_seed)
+        counts = {"seeds": seeds, "first_seed": first_seed}
+        simulation.finished = FinishedSeeds.of(tmp_path, {**named, "init_args": {**named["init_args"], **counts}})
+        return simulation
+
+    begun(1, 1).run()  # another process, in the same folder
+    killed = begun(0, 3)
+    measure = killed.run_seed
+
+    def kill(seed):
+        if seed == 2:
+            raise KeyboardInterrupt
+        return measure(seed)
+
+    monkeypatch.setattr(killed, "run_seed", kill)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    with open(killed.finished.path, "a") as file:
+        file.write('{"seed": 2, "lines": [{"quan')  # cut short
+    resumed, calls = begun(0, 3), []
+    monkeypatch.setattr(resumed, "run_seed", lambda seed: calls.append(seed) or measure(seed))
+    lines = resumed.run()
+    assert calls == [2]
+    assert "Seeds 0, 1 ended before" in capsys.readouterr().err
+    for one, other in zip(lines, whole, strict=True):
+        assert (one.quantity, one.settings) == (other.quantity, other.settings)
+        assert one.quantity == "seconds_per_run" or one.measured == other.measured
+    assert sorted(begun(0, 3).finished.read()) == [0, 1, 2]
+    others = FinishedSeeds.of(tmp_path, {**named, "init_args": {**named["init_args"], "epochs": 2}})
+    assert not others.read()  # other settings have their own file

@@ -9,7 +9,7 @@ import torch
 
 from gnet.errors import DegenerateInputError, UnitsError
 from gnet.plugins.units import Quantity, Units
-from gnet.plugins.units.functions import INSTEAD, POWERS, RULES, SAME_AS
+from gnet.plugins.units.functions import INSTEAD, POWERS, RULES, SAME_AS, ratio, total
 
 SI = Units("kg", "m", "s")
 SIZES = [3.0, 0.25, 7.0]  # of new base units in old ones
@@ -310,3 +310,90 @@ def test_gradients_go_through():
     x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
     torch.einsum("i,i->", SI(x, "m"), SI(x, "kg")).x.backward()
     assert x.grad.tolist() == [2.0, 4.0]
+
+
+PAIRS = [name for name, rule in RULES.items() if rule.operands and len(rule.operands) == 2]
+SHAPES = {"bmm": ((2, 3, 3),) * 2, "mv": ((3, 3), (3,)), "dot": ((3,), (3,)), "outer": ((3,), (3,))}
+BESIDE = {"cross": {"dim": -1}, "where": {"condition": torch.eye(3) > 0}, "lerp": {"weight": 0.25}, "tensordot": {"dims": 1}}
+
+
+def by_name(name):
+    kind, _, rest = name.partition("_")
+    return getattr(torch.linalg, rest) if kind == "linalg" else getattr(torch, name)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_names_may_come_in_any_order(name, rng):
+    first, second = RULES[name].operands
+    units = (FORCE, LENGTH) if RULES[name].units in (total, ratio) else (LENGTH, LENGTH)
+    shapes = SHAPES.get(name, ((3, 3), (3, 3)))
+    a, b = (SI(torch.rand(shape, generator=rng) + 0.5, unit) for shape, unit in zip(shapes, units, strict=True))
+    expected, found = (by_name(name)(**named, **BESIDE.get(name, {})) for named in ({first: a, second: b}, {second: b, first: a}))
+    if isinstance(expected, Quantity):
+        assert found.unit == expected.unit
+        expected, found = expected.x, found.x
+    assert torch.equal(torch.as_tensor(found), torch.as_tensor(expected))
+    if name == "div":
+        assert by_name(name)(**{second: b, first: a}).unit == "kg s^-2"
+
+
+def test_whole_numbers_become_floats_where_torch_has_none():
+    lengths = SI(torch.tensor([3, 4]), "m")
+    assert float((SI(2, "m") ** -1).x) == 0.5
+    assert float(SI(9, "m^2").sqrt().x) == 3
+    for found in (lengths.mean(), torch.mean(lengths), torch.mean(input=lengths), torch.quantile(lengths, 0.5)):
+        assert (float(found.x), found.unit) == (3.5, "m")
+    for found in (lengths.norm(), torch.linalg.vector_norm(x=lengths), torch.linalg.norm(lengths)):
+        assert (float(found.x), found.unit) == (5.0, "m")
+    assert (lengths**2).x.dtype == torch.int64
+
+
+def test_formats_of_numbers_and_units():
+    area = SI(torch.tensor([1.23456, 20.0]), "m^2")
+    assert f"{area:.2f}".startswith("[1.23, 20.00] m")
+    assert f"{SI(1.23456, '1'):.2f}" == "1.23 1"
+    assert f"{SI(2.0, 'm')}".startswith("2. ")
+
+
+def test_iteration_goes_over_the_first_axis():
+    assert [each.unit for each in SI(torch.ones(2), "m")] == ["m", "m"]
+    with pytest.raises(TypeError, match="0-d"):
+        list(SI(2.0, "m"))
+
+
+# --- texts and pint ---
+
+
+@pytest.mark.parametrize("text", ["m^1/2", "s^-1/2", "kg m**3 / 2"])
+def test_fractions_without_brackets_are_refused(text):
+    with pytest.raises(UnitsError, match="can be read in two ways"):
+        SI.parse(text)
+    assert SI.parse("m^(1/2)") == (1.0, (0, Fraction(1, 2), 0))
+    assert SI.parse("m^-1/s") == (1.0, (0, -1, -1))
+
+
+@pytest.mark.parametrize("text", ["m^(1/2", "m^1/2)", "(m"])
+def test_brackets_are_closed(text):
+    with pytest.raises(UnitsError):
+        SI.parse(text)
+
+
+KELVIN = Units("kg", "m", "s", "K")
+
+
+@pytest.mark.parametrize("unit", ["degC", "degF", "dB", "dBm"])
+def test_units_with_another_zero_are_refused(unit):
+    pytest.importorskip("pint")
+    with pytest.raises(UnitsError, match="no multiple of base units"):
+        KELVIN(20.0, unit)
+    with pytest.raises(UnitsError, match="no multiple of base units"):
+        KELVIN(20.0, "K").value_in(unit)
+
+
+def test_pint_converts_them():
+    pint = pytest.importorskip("pint")
+    registry = pint.get_application_registry()
+    assert float(KELVIN.from_pint(registry.Quantity(20.0, "degC")).x) == pytest.approx(293.15)
+    assert float(KELVIN.from_pint(registry.Quantity(20.0, "dB")).x) == pytest.approx(100.0)
+    assert float(KELVIN(20.0, "delta_degC").x) == 20.0
+    assert float(KELVIN(36.0, "km/hour").x) == pytest.approx(10.0)

@@ -237,3 +237,54 @@ def test_bad_data_are_refused(data):
         data.dimensionless({name: text for name, text in SCALES.items() if name != "length"})
     with pytest.raises(UnitsError, match="the scale of v has not its units"):
         data.dimensionless({**SCALES, "v": "k1"})
+
+
+def small(u, rate=None, k=2.0, dtype=torch.float64):
+    fields = {"u": SI(u.to(dtype), "kg")}
+    rates = {"u": SI((-0.5 * u if rate is None else rate).to(dtype), "kg/s")}
+    return PDEData(fields, rates, SI(0.5, "m"), {"k": SI(k, "s^-1"), "D": SI(3.0, "m^2/s")})
+
+
+def test_one_axis_of_space(rng):
+    """Diffusion and a slope on a ring, with the filters (1, -2, 1) and (-1, 0, 1) / 2."""
+    u = torch.randn(6, 40, dtype=torch.float64, generator=rng)
+    lap = (u.roll(1, 1) + u.roll(-1, 1) - 2 * u) / 0.5**2
+    found = discover(small(u, 0.3 * 3.0 * lap - 0.5 * u), ["k * u", "D * lap(u)"])["u"]
+    assert found.support == pytest.approx({"k * u": -0.25, "D * lap(u)": 0.3})
+    slope = ((u.roll(-1, 1) - u.roll(1, 1)) / (2 * 0.5)) ** 2
+    torch.testing.assert_close(small(u).term("slope2(u)").x, slope)
+    torch.testing.assert_close(small(u).term("lap(u)").x, lap)
+    plane = u[:, :, None].expand(6, 40, 5).clone()  # the same in a second direction
+    torch.testing.assert_close(small(plane).term("lap(u)").x[:, :, 0], lap)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_of_any_precision_meet(dtype, rng):
+    u = torch.randn(5, 8, 8, dtype=torch.float64, generator=rng)
+    k = torch.full((5,), 2.0, dtype=torch.float64)
+    found = discover(small(u, k=k, dtype=dtype), ["k * u"])["u"]
+    assert found.support["k * u"] == pytest.approx(-0.25, rel=1e-2)
+
+
+def test_a_field_at_rest_has_no_terms(rng):
+    u = torch.randn(5, 8, 8, dtype=torch.float64, generator=rng)
+    found = discover(small(u, 0 * u), ["k * u"])["u"]
+    assert (str(found), found.residual) == ("du/dt = 0", 0.0)
+
+
+def test_data_that_is_none_is_refused(rng):
+    u = torch.randn(5, 8, 8, dtype=torch.float64, generator=rng)
+    holed = u.clone()
+    holed[0, 1, 2] = torch.nan
+    with pytest.raises(DegenerateInputError, match="NaN or infinity in the field u"):
+        small(holed)
+    with pytest.raises(DegenerateInputError, match="in the rate of u"):
+        small(u, holed)
+    with pytest.raises(DegenerateInputError, match="in the parameter k"):
+        small(u, k=float("inf"))
+    with pytest.raises(ShapeError, match="none of them 0"):
+        small(u[:0])
+    with pytest.raises(ConfigError, match="expected scales among k, D, got kk"):
+        discover(small(u), ["u"], scales=["kk"])
+    with pytest.raises(ConfigError, match="got none for u"):
+        discover(small(u), {"w": ["k * u"]})

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.plugins.vegetation import LogRidge, Rietkerk, Runs, draw_inputs, in_other_units, planted, simulate_runs, solve
 from gnet.plugins.vegetation.features import dimensionless_features, vegetation_factor
 
@@ -56,3 +56,12 @@ def test_bad_calls_are_refused(rng):
         LogRidge("log", 2)
     with pytest.raises(ConfigError, match="nothing was fitted"):
         LogRidge("raw").predict(draw_inputs(2, rng))
+
+
+def test_runs_without_logarithms_or_too_few_are_refused():
+    inputs = draw_inputs(6)
+    with pytest.raises(ShapeError, match="at least five runs"):
+        LogRidge("raw").fit(Runs(inputs[:3], inputs[:3, 0]))
+    inputs[0, 3] = 0.0
+    with pytest.raises(DegenerateInputError, match="positive inputs"):
+        LogRidge("raw").fit(Runs(inputs, inputs[:, 0]))

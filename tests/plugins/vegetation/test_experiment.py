@@ -88,3 +88,7 @@ def test_pictures_of_other_states_are_refused():
 def test_nothing_to_do_is_refused(make):
     with pytest.raises(ConfigError, match=">= 1"):
         make()
+
+
+def test_rain_is_not_rounded():
+    assert float(PatternOverTime(rain=0.4, seeds=1, side=8.0).model["R"]) == 0.4

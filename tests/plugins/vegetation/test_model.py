@@ -121,3 +121,15 @@ def test_states_that_do_not_exist_are_refused():
         Rietkerk.of(torch.ones(2, 15))
     with pytest.raises(ShapeError, match=r"expected states"):
         MODEL.rates(torch.ones(2, 4, 5, 5))
+
+
+def test_inputs_are_copies():
+    model = Rietkerk()
+    model.inputs.zero_()
+    model["R"].zero_()
+    assert float(model.inputs[0, 0]) == float(model["R"]) == 0.375
+
+
+def test_no_set_of_parameters_is_refused():
+    with pytest.raises(ShapeError, match="at least one set"):
+        Rietkerk.of(torch.empty(0, 16))

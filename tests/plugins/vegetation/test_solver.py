@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gnet.errors import ConfigError, ConvergenceError, ShapeError
+from gnet.errors import ConfigError, ConvergenceError, DegenerateInputError, ShapeError
 from gnet.plugins.geometric_images import ImageGroup
 from gnet.plugins.vegetation import Rietkerk, draw_inputs, in_other_units, planted, solve, solver
 
@@ -112,3 +112,11 @@ def test_bad_calls_are_refused():
         solve(model, start, [5, 5])
     with pytest.raises(ShapeError, match=r"expected a start \(1, 3, 5, 5\)"):
         solve(model, start[:, :2])
+
+
+def test_a_start_that_is_not_finite_is_refused():
+    model = Rietkerk(L=8.0)
+    start = model.start(planted(4))
+    start[0, 1, 2, 3] = torch.nan
+    with pytest.raises(DegenerateInputError, match="finite start"):
+        solve(model, start, [0])
