@@ -119,7 +119,8 @@ def leiden(piece: Piece, num_clusters: int) -> np.ndarray:
         import igraph
     except ImportError as error:
         raise MissingExtraError(
-            "method='leiden' needs igraph, which is licensed under the GPL and therefore optional: pip install 'gnet[igraph]'; "
+            "method='leiden' needs igraph, which is licensed under the GPL and therefore optional: "
+            "pip install --editable '.[igraph]'; "
             "method='louvain' is close to it and needs nothing more"
         ) from error
     sources, targets, weights = _edge_lists(piece.graph)
@@ -143,7 +144,7 @@ def metis(piece: Piece, num_clusters: int) -> np.ndarray:
         import pymetis
     except ImportError as error:
         raise MissingExtraError(
-            "method='metis' needs pymetis: pip install 'gnet[metis]'; method='spectral' needs nothing more"
+            "method='metis' needs pymetis: pip install --editable '.[metis]'; method='spectral' needs nothing more"
         ) from error
     graph = piece.graph
     weights = np.maximum(np.rint(graph.data * (1000 / graph.data.max())), 1).astype(int)

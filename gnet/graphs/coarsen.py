@@ -33,8 +33,8 @@ def coarsen(data: "Data", num_clusters: int, method: ClusteringMethod = "spectra
     "agglomerative"    Ward merges along edges, on diffusion coordinates: one dendrogram for all numbers (scikit-learn)
     "louvain"          modularity, merged or split to the number asked for (networkx)
     "kmeans"           compact regions of ``data.pos`` (scikit-learn)
-    "metis"            nearly equal sizes (``pip install 'gnet[metis]'``)
-    "leiden"           modularity (``pip install 'gnet[igraph]'``, GPL)
+    "metis"            nearly equal sizes (``pip install --editable '.[metis]'``)
+    "leiden"           modularity (``pip install --editable '.[igraph]'``, GPL)
     =================  ==================================================================================================
 
     Raises:

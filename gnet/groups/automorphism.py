@@ -224,7 +224,7 @@ def _by_igraph(graph: _Coloured) -> tuple[list[Motion], int]:
     try:
         import igraph
     except ImportError as error:
-        raise MissingExtraError("backend='igraph' needs igraph (GPL-2.0 or later): pip install 'gnet[igraph]'") from error
+        raise MissingExtraError("backend='igraph' needs igraph (GPL-2.0 or later): pip install --editable '.[igraph]'") from error
     n, count = graph.num_nodes, graph.ends.shape[1]
     near, far = n + np.arange(count), n + count + np.arange(count)
     edges = np.concatenate([[graph.ends[0], near], [near, far], [far, graph.ends[1]]], axis=1)

@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--backend",
         choices=("processes", "ray"),
-        help="where trials run: processes of this machine (default), or a Ray cluster (gnet[ray]), that of RAY_ADDRESS if set",
+        help="where trials run: processes of this machine (default), or a Ray cluster (extra ray), that of RAY_ADDRESS if set",
     )
     words.add_argument(
         "--vectorize",

@@ -24,7 +24,8 @@ def require_ray() -> Any:
         import ray
     except ImportError as error:
         raise MissingExtraError(
-            "--backend ray needs Ray: pip install 'gnet[ray]' (on every machine of the cluster); without --backend trials run in "
+            "--backend ray needs Ray: pip install --editable '.[ray]' (on every machine of the cluster); "
+            "without --backend trials run in "
             "processes of this machine"
         ) from error
     return ray

@@ -75,7 +75,9 @@ def to_onnx(trained: TrainedNet, path: str | Path, *, in_units: bool = True) -> 
         try:
             __import__(name)
         except ImportError as error:
-            raise MissingExtraError(f"an ONNX file needs {name}, which is not installed: pip install 'gnet[onnx]'") from error
+            raise MissingExtraError(
+                f"an ONNX file needs {name}, which is not installed: pip install --editable '.[onnx]'"
+            ) from error
     program = as_program(trained, in_units=in_units)
     made = torch.onnx.export(program, dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
     if made is None:

@@ -27,7 +27,7 @@ SMALL = [
 def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path: Path, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*SMALL, "--clusters", "1", "--backend", "ray", "--out", str(tmp_path / "out")]) == 2
-    assert "pip install 'gnet[ray]'" in capsys.readouterr().err
+    assert "pip install --editable '.[ray]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -44,7 +44,7 @@ def test_another_backend_is_refused(capsys):
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     """Two cores of this machine, for all tests of this file."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'gnet[ray]'")
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install --editable '.[ray]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)]))

@@ -189,5 +189,7 @@ def _require_h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise MissingExtraError("read_halos needs h5py: pip install 'gnet[halos]'; synthetic_halos needs nothing") from error
+        raise MissingExtraError(
+            "read_halos needs h5py: pip install --editable '.[halos]'; synthetic_halos needs nothing"
+        ) from error
     return h5py

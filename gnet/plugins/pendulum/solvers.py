@@ -38,7 +38,8 @@ def integrate(
     """The states at given times, of dz/dt = field(z) from z at the first of them; gradients flow through every step.
 
     - "rk4": the classical rule, fourth order, ``substeps`` equal steps between two times. Needs nothing.
-    - "dopri5": Dormand-Prince 5(4) with errors controlled for the whole batch together; needs ``pip install 'gnet[pendulum]'``.
+    - "dopri5": Dormand-Prince 5(4) with errors controlled for the whole batch together;
+      needs ``pip install --editable '.[pendulum]'``.
     - "leapfrog": kick, drift, kick, second order and symplectic, for fields with ``kick`` and ``drift``; "leapfrog_dkd" starts
       with half a drift.
     - "midpoint": implicit midpoint, second order and symplectic for every Hamiltonian, solved by iteration.
@@ -211,7 +212,7 @@ def _dopri5(field: Field, z: Tensor, times: Tensor, rtol: float, atol: float) ->
         from torchdiffeq import odeint
     except ImportError as error:
         raise MissingExtraError(
-            "method='dopri5' needs torchdiffeq: pip install 'gnet[pendulum]'; or take method='rk4'"
+            "method='dopri5' needs torchdiffeq: pip install --editable '.[pendulum]'; or take method='rk4'"
         ) from error
     timed = _Timed(field, float(times[0]))
     try:

@@ -107,6 +107,6 @@ def _e3nn() -> Any:
         from e3nn import o3
     except ImportError as error:
         raise MissingExtraError(
-            "irreps need e3nn, which is not installed: pip install 'gnet[irreps]'; irreps_of counts without it"
+            "irreps need e3nn, which is not installed: pip install --editable '.[irreps]'; irreps_of counts without it"
         ) from error
     return o3

@@ -25,7 +25,7 @@ class Units:
     """A system of base units, in the order of the exponents.
 
     Texts of base units need nothing else. Others (``"N"``, ``"km"``) are known where pint is installed
-    (``pip install 'gnet[units]'``). Base units need not be independent for pint: litres may stand
+    (``pip install --editable '.[units]'``). Base units need not be independent for pint: litres may stand
     beside metres.
 
     Args:
@@ -114,7 +114,7 @@ class Units:
         if registry is None:
             raise UnitsError(
                 f"expected a product of powers of {', '.join(self.base)}, got {text!r}; "
-                "with pip install 'gnet[units]' pint knows others"
+                "with pip install --editable '.[units]' pint knows others"
             )
         try:
             return self._through_pint(registry, _factors(registry, text))
@@ -249,7 +249,7 @@ def required_registry() -> Any:
     """
     registry = pint_registry()
     if registry is None:
-        raise MissingExtraError("quantities of pint need pint: pip install 'gnet[units]'")
+        raise MissingExtraError("quantities of pint need pint: pip install --editable '.[units]'")
     return registry
 
 
