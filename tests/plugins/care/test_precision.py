@@ -164,7 +164,11 @@ def test_a_module_normalises_without_a_form_alone():
 TWICE = Action("twice", lambda g, x: x @ (g @ g).to(x).mT)
 
 
-@pytest.mark.parametrize(("group", "action"), [(SO(3), None), (SO(3), TWICE), (SymmetricGroup(5), None), (U(3), None)], ids=str)
+@pytest.mark.parametrize(
+    ("group", "action"),
+    [(SO(3), None), (SO(3), TWICE), (SymmetricGroup(5), None), (U(3), None)],
+    ids=["turns", "turned twice", "permutations", "unitary"],
+)
 def test_augmentations_at_once_are_those_one_by_one(group, action, rng):
     turns, x = GroupAugmentation(group, action), torch.randn(4, 6, 5, 3, generator=rng)
     drawn = turns.sample(4, rng)
