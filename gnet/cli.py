@@ -123,7 +123,7 @@ def _dispatch(arguments: list[str]) -> int:
     if word == "select":
         from gnet.study.select import main as select
 
-        return select(rest, resolve_config)
+        return select(rest, resolve_config, program())
     if word == "export":
         from gnet.training.export import main as export
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import yaml
 
-from gnet.cli import program
 from gnet.errors import ConfigError
 from gnet.study.command import execute, refuse_unknown
 from gnet.study.journal import write_atomically
@@ -95,8 +94,10 @@ class Ranked:
     known: "Candidate"
 
 
-def main(argv: Sequence[str], resolve_config: Resolve) -> int:
+def main(argv: Sequence[str], resolve_config: Resolve, program: str = "python train.py") -> int:
     """Rank, print, and write ``candidates.csv``, ``report.md`` and ``best.yaml``; returns the exit code.
+
+    ``program`` is what to type to run gnet, for the hint at the end.
 
     Raises:
         ConfigError: options that do not exist or contradict each other.
@@ -127,7 +128,7 @@ def main(argv: Sequence[str], resolve_config: Resolve) -> int:
         _write(out, rule, f"{text}\n\n{verdict}", base, start)
         print(f"\n{verdict}")
     print(f"\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
-    print(f"  {program()} fit --config {out / 'best.yaml'}")
+    print(f"  {program} fit --config {out / 'best.yaml'}")
     return status
 
 

@@ -237,8 +237,12 @@ def test_unusable_positions_are_refused():
 @pytest.mark.parametrize(
     ("name", "package", "message"),
     [
-        ("metis", "pymetis", r"pip install 'gnet\[metis\]'; method='spectral'"),
-        ("leiden", "igraph", r"igraph, which is licensed under the GPL .*: pip install 'gnet\[igraph\]'; method='louvain'"),
+        ("metis", "pymetis", r"pip install --editable '.\[metis\]'; method='spectral'"),
+        (
+            "leiden",
+            "igraph",
+            r"igraph, which is licensed under the GPL .*: pip install --editable '.\[igraph\]'; method='louvain'",
+        ),
     ],
 )
 def test_a_missing_extra_names_its_install_command(monkeypatch, name, package, message):

@@ -277,7 +277,7 @@ def test_impossible_graphs_and_settings_are_refused(monkeypatch):
         automorphism_group(square, tol=float("nan"))
     with pytest.raises(ConfigError, match="expected backend 'search' or 'igraph', got 'nauty'"):
         automorphism_group(square, backend="nauty")
-    with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[igraph\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install --editable '.\[igraph\]'"):
         automorphism_group(square, backend="igraph")
 
 

@@ -278,7 +278,7 @@ def test_bad_input_is_refused():
             SymmetrySelection(**options).fit(x, y)
     with pytest.raises(GroupError, match="groups on the 4 nodes of the graph, got 6"):
         SymmetrySelection(CHAIN).fit(x, y, Data(edge_index=torch.tensor([[0], [1]]), num_nodes=4))
-    with pytest.raises(ShapeError, match="merge=False to use fewer"):
+    with pytest.raises(ShapeError, match=r"merge=False \(--no-merge\) to use fewer"):
         SymmetrySelection(CHAIN, merge=True).fit(x[:7], y[:7])
     with pytest.raises(ShapeError, match="take method='averaging'"):
         SymmetrySelection([TrivialGroup(6)], "estimate", cv=2).fit(x[:4], y[:4])

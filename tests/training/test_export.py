@@ -121,7 +121,7 @@ def test_without_the_packages_the_extra_is_named(tmp_path: Path, monkeypatch):
     trainer.fit(small_module(), datamodule=small_digits())
     trainer.save_checkpoint(tmp_path / "net.ckpt")
     trained = gnet.load(tmp_path / "net.ckpt")
-    with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install --editable '.\[onnx\]'"):
         to_onnx(trained, tmp_path / "net.onnx")
     with pytest.raises(ConfigError, match=r"expected a path NAME\.onnx"):
         to_onnx(trained, tmp_path / "net.pt")

@@ -87,7 +87,7 @@ def test_catalogues_that_cannot_be_read(tmp_path, monkeypatch):
         read_halos(groups, snapshot)
     monkeypatch.setitem(sys.modules, "h5py", None)
     importlib.import_module("gnet.plugins.halos")  # needs no h5py
-    with pytest.raises(MissingExtraError, match=r"gnet\[halos\]"):
+    with pytest.raises(MissingExtraError, match=r"'.\[halos\]'"):
         read_halos(groups, snapshot)
 
 

@@ -207,7 +207,7 @@ def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[pendulum\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install --editable '.\[pendulum\]'"):
         integrate(Pendulum(), Z, TIMES, "dopri5")
 
 

@@ -75,7 +75,7 @@ def test_scalars_are_the_invariants(rank):
 
 def test_without_e3nn_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "e3nn", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[irreps\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install --editable '.\[irreps\]'"):
         to_irreps(T(2))
 
 

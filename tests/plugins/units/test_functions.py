@@ -149,8 +149,8 @@ def test_base_units_need_no_pint():
 @pytest.mark.usefixtures("no_pint")
 def test_other_units_ask_for_pint():
     for text in ("N", "km"):
-        with pytest.raises(UnitsError, match=r"pip install 'gnet\[units\]'"):
+        with pytest.raises(UnitsError, match=r"pip install --editable '.\[units\]'"):
             SI.parse(text)
     for call in (SI(3.0, "m").to_pint, lambda: SI.from_pint(3.0)):
-        with pytest.raises(MissingExtraError, match=r"pip install 'gnet\[units\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install --editable '.\[units\]'"):
             call()
