@@ -1,7 +1,6 @@
 """Views, encoders, chains and probes; Lightning trains; the experiments run in small from their configs."""
 
 import math
-from itertools import pairwise
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -101,19 +100,6 @@ def test_the_encoder_does_not_see_the_order_of_points(rng):
     net, x = CloudEncoder(3, 4).double(), torch.randn(2, 7, 3, dtype=torch.float64, generator=rng)
     torch.testing.assert_close(net(x[:, torch.randperm(7, generator=rng)]), net(x), atol=1e-12, rtol=0)
     assert float((net(x + 1) - net(x)).detach().abs().max()) > 1e-6
-
-
-def linear_pairs(before: nn.Sequential, after: nn.Sequential) -> int:
-    """How many linear maps follow one another with nothing but the mean of points between them."""
-    kinds = [type(layer) is nn.Linear for layer in (*before, *after)]
-    return sum(one and other for one, other in pairwise(kinds))
-
-
-def test_each_layer_before_the_mean_has_its_nonlinearity(rng):
-    net = CloudEncoder()
-    assert linear_pairs(net.local_nn, net.global_nn) == 0 and [type(layer) for layer in net.local_nn].count(nn.SiLU) == 3
-    assert linear_pairs(net.local_nn[:-1], net.global_nn) == 1  # the liar: two linear maps in a row are one
-    assert float(net.local_nn(10 * torch.randn(50, 3, generator=rng)).detach().min()) > -0.2785  # the least value of SiLU
 
 
 def test_chains_are_smooth_centred_and_of_unit_size(rng):
