@@ -32,7 +32,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed  ## install, then study the symmetries of inpainting 8 x 8 digits: a table and pictures in minutes
-	$(BIN)/python train.py study --config configs/inpainting/digits.yaml --clusters 1 4 16 64 --seeds 2 --draws 3 --jobs $(JOBS) --out $(DEMO)
+	$(BIN)/python train.py study --config configs/inpainting/digits.yaml --clusters 1 4 16 64 --seeds 2 --draws 5 --jobs $(JOBS) --out $(DEMO)
 	@echo "Look at $(DEMO)/bias_variance.png (loss against symmetry) and $(DEMO)/outputs.png (inpainted images)."
 
 test: $(VENV)/.installed-dev  ## install what is missing, then run every test and every example in a docstring
