@@ -311,9 +311,9 @@ CONFIGS = (
         "dimensionless .0061, .0089, .0435; dimensional .0055, .3669, .1885",
         "made on demand",
         by_hand=(
-            "`--quick`: dimensionless .0192, .0267, .0980; dimensional .0287, .3706, .2391; in full not run: about 90 h",
+            "`--quick`: dimensionless .0089, .0123, .0636; dimensional .0129, .3598, .2253; in full not run: about 90 h",
             "1",
-            "4 min",
+            "25 min",
         ),
     ),
     Config(
