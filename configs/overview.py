@@ -249,7 +249,11 @@ CONFIGS = (
         "masses of galaxies from 72 scalars of synthetic halos, beside the mass of the halo: half width of errors in dex",
         "none",
         "drawn",
-        by_hand=("ridge: .057 to .061 (all scalars), .097 to .118 (mass alone); perceptron: .230 to .288, .302 to .434", "4", "15 min"),
+        by_hand=(
+            "ridge: .057 to .061 (all scalars), .097 to .118 (mass alone); perceptron: .230 to .288, .302 to .434",
+            "4",
+            "15 min",
+        ),
     ),
     Config(
         "plugins/pendulum/table.yaml",
