@@ -211,6 +211,12 @@ class BlockWeights(ClusterWeights):
         else:
             start.normal_(self.mix, std[:, None, :, None])
 
+    def _reset_as_canonical(self, start: Start) -> None:
+        """The same start as in canonical coordinates."""
+        canonical = BlockWeights(self.orbits, self.in_channels, self.out_channels)
+        canonical.reset(start)
+        self.set_coefficients(canonical.coefficients().to(self.mix))
+
     def _reset_reference(self, start: Start) -> None:
         """The distribution of the published code's start, expressed in canonical coordinates."""
         bound = 1 / math.sqrt(self.out_channels)
@@ -247,9 +253,7 @@ class ReferenceWeights(BlockWeights):
             start.uniform_(cast(Tensor, self.own), bound)
             start.uniform_(self.mix, bound)
             return
-        canonical = BlockWeights(self.orbits, self.in_channels, self.out_channels)
-        canonical.reset(start)
-        self.set_coefficients(canonical.coefficients().to(self.mix))
+        self._reset_as_canonical(start)
 
 
 class OrbitWeights(BlockWeights):
@@ -283,12 +287,9 @@ class OrbitWeights(BlockWeights):
             kept = self.own_rows < len(self.own)
             self.own[self.own_rows[kept]] = values[self.orbits.own_ids][kept].to(self.own)
 
-    @torch.no_grad()
     def reset(self, start: Start) -> None:
         """The same start as in canonical coordinates."""
-        canonical = BlockWeights(self.orbits, self.in_channels, self.out_channels)
-        canonical.reset(start)
-        self.set_coefficients(canonical.coefficients().to(self.mix))
+        self._reset_as_canonical(start)
 
 
 SHARED = 4

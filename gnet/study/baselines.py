@@ -6,7 +6,7 @@
 | `mlp_per_node` | a multilayer perceptron of its own for each node, which sees that node alone   | N                    |
 | `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
 | `mean`         | the training mean of every output, or frequency of every class                 | N                    |
-| `last_value`   | forecasts only: the last step of the input, for every step ahead               | N                    |
+| `last_value`   | forecasts only: the last step (METR-LA: reading) of the input, for every step  | N                    |
 | `historical_average` | where the data has one: the training mean at that time of the week       | N                    |
 
 The two nets have the config's ``hidden_channels``, ``num_layers`` and ``act``: linear models are compared with linear ones.
@@ -310,6 +310,8 @@ def last_value(channels: int, horizon: int, out_channels: int | None = None) -> 
 
 Fit = Callable[["Batch", "Batch", str], tuple[Predictor, int]]
 FITS: dict[str, Fit] = {"ridge": fit_ridge, "mean": fit_mean}
+OF_DATA = {"historical_average": "historical_average", "last_value": "last_observed"}
+"""Baselines that a data module may compute itself, ``method(split)`` in units of the data."""
 
 
 def masked_loss(output: Tensor, batch: "Batch", loss: str, scale: Tensor | None = None) -> float:
@@ -339,9 +341,9 @@ def _fit(name: str, config: dict[str, Any]) -> Trained:
     batches = {"val": datamodule.val_arrays(), "test": datamodule.test_arrays(), "predict": datamodule.predict_arrays()}
     num_weights = 0
     function: Predictor
-    known = {"historical_average": "historical_average", "last_value": "last_observed"}.get(name, "")
-    if known and hasattr(datamodule, known):
-        outputs = {split: datamodule.scaling.y(getattr(datamodule, known)(split)) for split in batches}
+    forecast = getattr(datamodule, OF_DATA.get(name, ""), None)
+    if forecast is not None:
+        outputs = {split: datamodule.scaling.y(forecast(split)) for split in batches}
         # Whatever the input: it is asked for the first inputs of "predict" only.
         function = lambda x: outputs["predict"][: len(x)].to(x)  # noqa: E731
     else:

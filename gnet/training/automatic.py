@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gnet.errors import ConfigError
 from gnet.graphs import chain, grid_patches, knn_graph
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, automorphism_group, grid_group
+from gnet.nn.checks import check_count
 from gnet.training.symmetry import Symmetry, num_nodes_of
 
 if TYPE_CHECKING:
@@ -52,10 +53,7 @@ class Automatic(Symmetry):
     automorphisms: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_clusters", "hops"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"expected {name} >= 1, a whole number, got {value!r}")
+        check_count(max_clusters=self.max_clusters, hops=self.hops)
 
     def __call__(self, graph: "Data", grid_shape: tuple[int, int] | None = None) -> NodeGroup:
         """S_N."""

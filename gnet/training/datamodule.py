@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DataError, ShapeError
+from gnet.nn.checks import check_count
 from gnet.randomness import derive_seed
 from gnet.training.shares import ShareOfBatches, processes_of
 from gnet.training.standardise import Scaling, Standardiser
@@ -183,9 +184,7 @@ class GraphDataModule(L.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("seed", seed), ("draw", draw), ("study_seed", study_seed), ("num_workers", num_workers)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"expected {name} to be an integer >= 0, got {value!r}")
+        check_count(0, seed=seed, draw=draw, study_seed=study_seed, num_workers=num_workers)
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"expected batch_size >= 1, or None for the whole split at once, got {batch_size}")
         self.root = root

@@ -45,7 +45,7 @@ def explain(parser: argparse.ArgumentParser, message: str, args: Sequence[str]) 
         return f"{found[1]}: there is no class {found[2]!r}{meant}{listed}"
     if found := re.search(r"Parser key \"([\w.]+)\":.*No module named '([\w.]+)'", message, re.DOTALL):
         return f"{found[1]}: there is no module {found[2]!r}; put its file beside train.py, or install it"
-    if found := re.search(r"(mapping values|while \w+ing a|could not find expected|could not determine)[^\n]*", message):
+    if 'in "<unicode string>"' in message:  # of the YAML parser, which does not know the file
         where = [each for each in args if each.endswith((".yaml", ".yml"))]
         return f"{where[-1] if where else 'the config'} is no YAML: {' '.join(message.split())}"
     if found := re.search(r"unrecognized arguments: (?!-)(\S+)", message):

@@ -154,7 +154,7 @@ def test_clusters_of_a_graph_that_says_nothing_are_arbitrary():
 @pytest.mark.parametrize("name", ["max_clusters", "hops"])
 @pytest.mark.parametrize("value", [0, 2.5, "3", True])
 def test_numbers_that_are_not_whole_are_refused(name, value):
-    with pytest.raises(ConfigError, match=f"expected {name} >= 1, a whole number, got {value!r}"):
+    with pytest.raises(ConfigError, match=f"expected {name} to be a whole number >= 1, got {value!r}"):
         Automatic(**{name: value})
 
 

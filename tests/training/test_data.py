@@ -236,8 +236,8 @@ def test_data_card_is_complete():
         ({"num_train": 0}, "expected num_train, num_val, num_test >= 1"),
         ({"num_test": 490}, "expected between 10 .* and 487 images"),
         ({"test_masks": "none"}, "expected test_masks to be one of 'study', 'run', got"),
-        ({"seed": -1}, "expected seed to be an integer >= 0, got -1"),
-        ({"draw": True}, "expected draw to be an integer >= 0, got True"),
+        ({"seed": -1}, "expected seed to be a whole number >= 0, got -1"),
+        ({"draw": True}, "expected draw to be a whole number >= 0, got True"),
         ({"batch_size": 0}, "expected batch_size >= 1"),
     ],
 )

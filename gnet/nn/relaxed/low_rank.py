@@ -6,9 +6,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.nn.base import Bias
+from gnet.nn.checks import check_count
 from gnet.nn.linear import EquivariantLinear, Parametrization
 from gnet.nn.relaxed.base import ApproximateLinear, check_at_least
 from gnet.nn.relaxed.refinement import square_norm
@@ -68,8 +68,7 @@ class LowRankBreaking(ApproximateLinear):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(group, in_channels, out_channels, None)
-        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-            raise ConfigError(f"expected a rank that is a whole number >= 1, got {rank!r}")
+        check_count(rank=rank)
         check_at_least(0.0, weight_decay=weight_decay)
         self.rank, self.weight_decay, self.bias_kind = rank, weight_decay, bias
         start = {"init": init, "gain": gain, "rho": rho, "generator": generator}

@@ -5,10 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.nn.base import Bias
-from gnet.nn.checks import check_choice
+from gnet.nn.checks import check_choice, check_count
 from gnet.nn.linear import EquivariantLinear, Parametrization
 from gnet.nn.relaxed.base import ApproximateLinear, check_at_least
 from gnet.nn.relaxed.refinement import representatives
@@ -76,8 +75,7 @@ class RelaxedMixing(ApproximateLinear):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(group, in_channels, out_channels, bias)
-        if isinstance(num_maps, bool) or not isinstance(num_maps, int) or num_maps < 1:
-            raise ConfigError(f"expected num_maps to be a whole number >= 1, got {num_maps!r}")
+        check_count(num_maps=num_maps)
         check_at_least(0.0, alpha=alpha)
         check_choice("kind", kind, Spread)
         self.num_maps, self.alpha, self.kind = num_maps, alpha, kind

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError, NotFiniteError
+from gnet.errors import NotFiniteError
 from gnet.groups import MatrixGroup
+from gnet.nn.checks import check_count
 
 
 def molien_series(group: MatrixGroup, max_degree: int, *, invariant: bool = False) -> list[int]:
@@ -24,8 +25,7 @@ def molien_series(group: MatrixGroup, max_degree: int, *, invariant: bool = Fals
         >>> molien_series(S(3), 6), molien_series(S(3), 6, invariant=True)
         ([1, 2, 4, 6, 9, 12, 16], [1, 1, 2, 3, 4, 5, 7])
     """
-    if isinstance(max_degree, bool) or not isinstance(max_degree, int) or max_degree < 0:
-        raise ConfigError(f"expected a whole max_degree >= 0, got {max_degree!r}")
+    check_count(0, max_degree=max_degree)
     if not group.is_finite:
         raise NotFiniteError(f"expected a finite group, got {group.name}; count on samples instead")
     g = group.elements()

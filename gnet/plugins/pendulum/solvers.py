@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, ConvergenceError, MissingExtraError, ShapeError
+from gnet.nn.checks import check_count
 
 Field = Callable[[Tensor], Tensor]
 Method = Literal["rk4", "dopri5", "leapfrog", "leapfrog_dkd", "midpoint"]
@@ -79,8 +80,7 @@ def integrate(
         place = int((~is_right).nonzero()[0])
         before = f" after {float(times[place - 1]):g}" if place else ""
         raise ConfigError(f"expected finite, increasing times, got {float(times[place]):g}{before}")
-    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
-        raise ConfigError(f"expected a whole number of substeps >= 1, got {substeps!r}")
+    check_count(substeps=substeps)
     if z.shape[-1] % 2:
         raise ShapeError(f"expected states (..., S) of places and momenta with an even S, got {tuple(z.shape)}")
     stepper = None if method == "dopri5" else _stepper(field, method, check)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
-from gnet.nn.checks import require_finite
+from gnet.nn.checks import check_count, require_finite
 from gnet.plugins.scalars.products import check_vectors, kind_of, products
 
 ROUNDING = 16.0
@@ -93,8 +93,7 @@ def moment_vectors(x: Tensor, k: int, group: str = "O") -> Tensor:
                 [1., 8.]])
     """
     x = check_vectors(x, group)
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ConfigError(f"expected a whole k >= 1, got {k!r}")
+    check_count(k=k)
     if kind_of(group).form == "symplectic":
         found = [x.sum(-2, keepdim=True)]
         for _ in range(k - 1):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError
 from gnet.groups import GeneratedGroup
+from gnet.nn.checks import check_count
 from gnet.plugins.tensors.layers import Bilinear, GatedNonlinearity, RepLinear, gated
 from gnet.plugins.tensors.reps import Rep, T
 
@@ -112,8 +113,7 @@ def uniform_rep(ch: int, group: GeneratedGroup) -> Rep:
         >>> uniform_rep(128, O(3))
         Rep(38 T(0) + 12 T(1) + 3 T(2) + T(3))
     """
-    if isinstance(ch, bool) or not isinstance(ch, int) or ch < 1:
-        raise ConfigError(f"expected a whole ch >= 1, got {ch!r}")
+    check_count(ch=ch)
     d, copies = group.dim, dict[int, int]()
     if d == 1:
         return ch * T(0)  # all ranks have one entry

@@ -137,7 +137,7 @@ def test_no_n_by_n_matrix_is_made(rng):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0,), "expected a rank that is a whole number >= 1, got 0"), ((2, -0.1), r"expected weight_decay >= 0, got -0\.1")],
+    [((0,), "expected rank to be a whole number >= 1, got 0"), ((2, -0.1), r"expected weight_decay >= 0, got -0\.1")],
 )
 def test_impossible_ranks_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):

@@ -288,14 +288,14 @@ def test_an_f_that_fails_says_what_it_was_called_with():
             "floating numbers, got torch.int",
         ),
         (lambda: CovariantSum([], [], nn.Identity()), RepresentationError, "got 0 and 0"),
-        (lambda: molien_series(S(3), 2.5), ConfigError, r"whole max_degree >= 0, got 2\.5"),
+        (lambda: molien_series(S(3), 2.5), ConfigError, r"max_degree to be a whole number >= 0, got 2\.5"),
         (
             lambda: equivariant_from_invariant(lambda v, l: v * l, 3)(torch.ones(2, 3)),
             ShapeError,
             r"one number for each of 2 .* \(2, 3\)",
         ),
         (lambda: molien_series(SO(3), 2), NotFiniteError, "expected a finite group, got SO"),
-        (lambda: molien_series(S(3), -1), ConfigError, "max_degree >= 0"),
+        (lambda: molien_series(S(3), -1), ConfigError, "max_degree to be a whole number >= 0"),
         (
             lambda: covariant_generators([lambda v, l: (v * l).sum(1) + (l * l).sum(1)], (3,), 3),
             RepresentationError,

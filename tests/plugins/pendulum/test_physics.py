@@ -228,7 +228,7 @@ def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
         (lambda: integrate(torch.sin, torch.ones(3), TIMES), ShapeError, "an even S"),
         (lambda: integrate(torch.sin, torch.ones(4), TIMES[:0]), ShapeError, "T >= 1"),
         (lambda: integrate(torch.sin, torch.ones(4), TIMES, "euler"), ConfigError, "got 'euler'"),
-        (lambda: integrate(torch.sin, torch.ones(4), TIMES, substeps=0), ConfigError, "substeps >= 1"),
+        (lambda: integrate(torch.sin, torch.ones(4), TIMES, substeps=0), ConfigError, "substeps to be a whole number >= 1"),
         (
             lambda: integrate(torch.sin, torch.ones(4), TIMES, "leapfrog"),
             ConfigError,

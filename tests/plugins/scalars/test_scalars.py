@@ -298,5 +298,5 @@ def test_anchors_that_are_not_finite_are_called_so(value):
 
 @pytest.mark.parametrize("k", [0, 2.0])
 def test_moments_are_counted_from_one(k):
-    with pytest.raises(ConfigError, match="whole k >= 1, got"):
+    with pytest.raises(ConfigError, match="k to be a whole number >= 1, got"):
         moment_vectors(torch.ones(4, 3), k)
