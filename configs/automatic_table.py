@@ -1,4 +1,4 @@
-"""What the sum over groups (``symmetry: Automatic``) is worth on real data: beside every fixed symmetry, paired by seed."""
+"""What the sum over groups (``symmetry: Automatic``) is worth on real data: beside every other net, paired by seed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ AUTOMATIC = "automatic"
 @dataclass(frozen=True)
 class Task:
     """A task on which symmetries were fixed: its config, what is shown of a trial, the options that train the sum, and the seeds
-    whose test errors were seen when the rule was made, which do not count.
+    whose test errors were seen when the rule was made, which do not count; of images, what makes the data of the rivals' config these.
     """
 
     title: str
@@ -27,23 +27,37 @@ class Task:
     overrides: Mapping[str, str]
     options: str
     seen: tuple[int, ...] = ()
+    rival_data: Mapping[str, str] | None = None
 
     def columns(self, recorded: Sequence[Trial]) -> tuple[list[Trial], dict[str, list[Trial]]]:
         """The trials of the sum, and those of each fixed symmetry by name."""
         found = of_variants(recorded, self.config, {})
         summed = of_variants(recorded, self.config, self.overrides)
         fixed = {name: trials for name, trials in found.items() if trials[0].row.kind == "symmetry" and name not in LEFT_OUT}
+        if self.rival_data is not None:
+            fixed |= of_variants(recorded, RIVALS, self.rival_data)
         names = summed if self.overrides else [AUTOMATIC]  # by overrides everything is the sum, else the variant
         return [trial for name in names for trial in summed.get(name, [])], fixed
 
     @property
     def command(self) -> str:
-        """What trains and records the sums, on two indented lines."""
-        return (
-            f"    .venv/bin/python train.py study --config configs/{self.folder}/{self.config}.yaml {self.options} --seeds 3 \\\n"
-            f"        --no-baselines --out runs/automatic-{self.config} --record configs/results/{self.results}.csv"
-        )
+        """What trains and records the sums, and the rivals on images, each on two indented lines."""
+        first = f" --first-seed {max(self.seen) + 1}" if self.seen else ""
+        lines = [
+            f"    .venv/bin/python train.py study --config configs/{self.folder}/{self.config}.yaml {self.options} --seeds 3{first} \\",
+            f"        --no-baselines --out runs/automatic-{self.config} --record configs/results/{self.results}.csv",
+        ]
+        if self.rival_data is not None:
+            options = "".join(f" --{key} {value}" for key, value in self.rival_data.items())
+            lines += [
+                f"    .venv/bin/python train.py study --config configs/inpainting/{RIVALS}.yaml{options} --seeds 3{first} \\",
+                f"        --out runs/rivals-{self.config} --record configs/results/inpainting_{RIVALS}.csv",
+            ]
+        return "\n".join(lines)
 
+
+RIVALS = "rivals"
+"""The config of other nets that the sum should beat."""
 
 LEFT_OUT = (AUTOMATIC, *RELEASED)
 """No fixed symmetries: the sum itself, and the published code's mistake."""
@@ -58,16 +72,28 @@ def _metric(name: str) -> Callable[[Trial], float]:
 
 
 RULE = {"model.symmetry": "Automatic"}
+FASHION = {"data": "datasets.FashionMNIST", "data.mask_side": "20"}
 TASKS = (
-    Task("MNIST, MSE x 100", "mnist", "inpainting", "inpainting_mnist", _loss, 2, RULE, "--model.symmetry Automatic", (0,)),
-    Task("Fashion, MSE x 100", "fashion", "inpainting", "inpainting_fashion", _loss, 2, RULE, "--model.symmetry Automatic"),
+    Task("MNIST, MSE x 100", "mnist", "inpainting", "inpainting_mnist", _loss, 2, RULE, "--model.symmetry Automatic", (0,), {}),
+    Task(
+        "Fashion, MSE x 100",
+        "fashion",
+        "inpainting",
+        "inpainting_fashion",
+        _loss,
+        2,
+        RULE,
+        "--model.symmetry Automatic",
+        (),
+        FASHION,
+    ),
     Task("METR-LA, MAE in mph", "metr_la", "traffic", "traffic_metr_la", _metric("mae"), 3, {}, "--variants automatic"),
     Task("CMU poses, MPJPE in mm", "cmu", "pose", "pose_cmu", _metric("mpjpe_mm"), 1, {}, "--variants automatic"),
 )
 
 
 def automatic_table(recorded: Sequence[Trial]) -> str:
-    """The sum over groups beside every fixed symmetry of each task, best first by mean test error."""
+    """The sum over groups beside every fixed symmetry, and rival, of each task, best first by mean test error."""
     lines, used = [], list[Trial]()
     for task in TASKS:
         summed, fixed = task.columns(recorded)
@@ -81,7 +107,7 @@ def automatic_table(recorded: Sequence[Trial]) -> str:
         for place, name in enumerate(ranked):
             first = (task.title, _mean(task, summed)) if place == 0 else ("", "")
             lines.append((*first, name, _mean(task, paired[name]), _less(task, summed, paired[name])))
-    header = ("task and test error", "automatic", "fixed symmetry", "its error on the same seeds", "automatic less fixed")
+    header = ("task and test error", "automatic", "other net", "its error on the same seeds", "automatic less other")
     commands = [task.command for task in TASKS]
     return "\n".join([f"{markdown_rows(header, lines)}\n\n{source_text(used) if used else 'Not run yet.'}\n", *commands])
 

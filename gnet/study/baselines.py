@@ -4,12 +4,13 @@
 |----------------|--------------------------------------------------------------------------------|----------------------|
 | `gcn`          | graph convolutions (Kipf and Welling)                                          | 1: weights shared    |
 | `mlp_per_node` | a multilayer perceptron of its own for each node, which sees that node alone   | N                    |
+| `cnn`          | images only, when asked for: convolutions over 7 x 7 pixels, zero outside      | 1: weights shared    |
 | `ridge`        | linear from all inputs to all outputs, closed form, penalty by validation loss | N                    |
 | `mean`         | the training mean of every output, or frequency of every class                 | N                    |
 | `last_value`   | forecasts only: the last step (METR-LA: reading) of the input, for every step  | N                    |
 | `historical_average` | where the data has one: the training mean at that time of the week       | N                    |
 
-The two nets have the config's ``hidden_channels``, ``num_layers`` and ``act``: linear models are compared with linear ones.
+The nets have the config's ``hidden_channels``, ``num_layers`` and ``act``: linear models are compared with linear ones.
 Against a recurrent net, which is not linear with one cell either, they have two layers at least.
 
 ``num_weights`` counts what multiplies an input, as for the nets: biases, offsets and means are left out.
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.resolver import activation_resolver
 
+from gnet.errors import ConfigError
 from gnet.randomness import derive_seed
 from gnet.study.plan import choose_baselines
 from gnet.training.checkpoint import Domain
@@ -161,10 +163,35 @@ class PerNodeMLP(BaselineNet):
         return x
 
 
+class CNN(BaselineNet):
+    """Convolutions of an image, zero outside, with the activation between them; pixels are nodes, row by row.
+
+    Shapes:
+        x: (B, H W, C)    returns: (B, H W, C')
+
+    Example:
+        >>> CNN((4, 6), [1, 8, 2], "relu")(torch.ones(5, 24, 1)).shape
+        torch.Size([5, 24, 2])
+    """
+
+    def __init__(self, grid_shape: tuple[int, int], channels: list[int], act: str | None, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.grid_shape = grid_shape
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, kernel_size, padding="same") for a, b in itertools.pairwise(channels))
+        self.act = activation_resolver(act) if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve, with the activation between two layers."""
+        image = x.mT.unflatten(-1, self.grid_shape)  # (B, C, H, W)
+        for number, convolution in enumerate(self.convolutions):
+            image = convolution(self.act(image) if number else image)
+        return image.flatten(-2).mT
+
+
 class Pooled(BaselineNet):
     """The mean over nodes of another net's outputs, for one value per graph."""
 
-    def __init__(self, net: GCN | PerNodeMLP) -> None:
+    def __init__(self, net: BaselineNet) -> None:
         super().__init__()
         self.net = net
 
@@ -176,7 +203,7 @@ class Pooled(BaselineNet):
 class BaselineModule(GNetModule):
     """Trained as a GNet is, with another net inside; ``sharing`` says which nodes have their weights in common."""
 
-    net_class: type[GCN] | type[PerNodeMLP] = GCN
+    net_class: type[BaselineNet] = GCN
     sharing: Symmetry = Symmetric()
 
     def check_read(self, settings: Mapping[str, Any], domain: Domain | None = None) -> None:
@@ -188,8 +215,12 @@ class BaselineModule(GNetModule):
         channels = self.widths(domain.in_channels, domain.out_channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.hparams["seed"], "init", self.net_class.__name__))
-            net = self.net_class(domain.graph, channels, self.hparams["act"])
+            net = self.make_net(domain, channels)
         self.net = net if domain.target == "node" else Pooled(net)  # type: ignore[assignment]
+
+    def make_net(self, domain: Domain, channels: list[int]) -> BaselineNet:
+        """The net, from torch's own random numbers."""
+        return self.net_class(domain.graph, channels, self.hparams["act"])
 
     def widths(self, in_channels: int, out_channels: int) -> list[int]:
         """The channels before, between and after the layers."""
@@ -211,7 +242,19 @@ class PerNodeMLPModule(BaselineModule):
     net_class, sharing = PerNodeMLP, Trivial()
 
 
-NETS: dict[str, type[BaselineModule]] = {"gcn": GCNModule, "mlp_per_node": PerNodeMLPModule}
+class CNNModule(BaselineModule):
+    """The baseline ``cnn``."""
+
+    net_class = CNN
+
+    def make_net(self, domain: Domain, channels: list[int]) -> BaselineNet:
+        """The net on the image's grid."""
+        if domain.grid_shape is None:
+            raise ConfigError("the baseline cnn convolves images, and these nodes are no grid of pixels; take gcn")
+        return CNN(domain.grid_shape, channels, self.hparams["act"])
+
+
+NETS: dict[str, type[BaselineModule]] = {"gcn": GCNModule, "mlp_per_node": PerNodeMLPModule, "cnn": CNNModule}
 
 
 def layout(name: str, config: Mapping[str, Any], in_channels: int, out_channels: int) -> str:

@@ -25,7 +25,7 @@ Backend = Literal["processes", "ray"]
 
 SEEDS = ("seed_everything", "model.seed", "data.seed", "data.init_args.seed")
 DRAWS = ("data.draw", "data.init_args.draw")
-BASELINES = ("gcn", "mlp_per_node", "ridge", "mean", "last_value", "historical_average")
+BASELINES = ("gcn", "mlp_per_node", "cnn", "ridge", "mean", "last_value", "historical_average")
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def baseline_overrides(in_config: object) -> dict[str, dict[str, Any]]:
 
 def _reads(baseline: str, setting: str) -> bool:
     """Whether a baseline reads a setting of the model: nets all but those of other nets, closed forms the loss alone."""
-    if baseline in ("gcn", "mlp_per_node"):
+    if baseline in ("gcn", "mlp_per_node", "cnn"):
         return setting == "act" or setting not in (*LAYERED, *GRAPHS, *RECURRENT, "symmetry", "project_onto")
     return setting in ("loss", "loss_units")
 
@@ -297,11 +297,11 @@ def choose_baselines(names: Collection[str] | None, datamodule: object) -> tuple
     """The baselines called ``names``; with None those of the task: the last value for a forecast, else the mean.
 
     A data module with a method ``historical_average(split)`` has that baseline too. Where the targets are classes there are the
-    nets and the mean, the frequencies of the classes.
+    nets and the mean, the frequencies of the classes. ``cnn`` is trained where it is asked for.
 
     Raises:
-        ConfigError: an unknown name, ``last_value`` where nothing is forecast, ``historical_average`` without history, or a
-            baseline of numbers where the targets are classes.
+        ConfigError: an unknown name, ``last_value`` where nothing is forecast, ``historical_average`` without history, ``cnn``
+            where nodes are no pixels, or a baseline of numbers where the targets are classes.
 
     Example:
         >>> choose_baselines(None, object()), choose_baselines(["ridge"], object())
@@ -310,7 +310,7 @@ def choose_baselines(names: Collection[str] | None, datamodule: object) -> tuple
     forecast, history = is_forecast(datamodule), hasattr(datamodule, "historical_average")
     of_numbers = set() if getattr(datamodule, "classes", None) is None else {"ridge", "last_value", "historical_average"}
     if names is None:
-        left_out = {"mean" if forecast else "last_value"} | (set() if history else {"historical_average"}) | of_numbers
+        left_out = {"cnn", "mean" if forecast else "last_value"} | (set() if history else {"historical_average"}) | of_numbers
         return tuple(name for name in BASELINES if name not in left_out)
     for name in names:
         _refuse_unknown_baseline(name)
@@ -318,6 +318,8 @@ def choose_baselines(names: Collection[str] | None, datamodule: object) -> tuple
         raise ConfigError(f"the baseline {wrong[0]} predicts numbers, the targets are classes; take gcn, mlp_per_node or mean")
     if "last_value" in names and not forecast:
         raise ConfigError("the baseline last_value repeats the last step before a forecast, and this is none; take mean")
+    if "cnn" in names and getattr(datamodule, "grid_shape", None) is None:
+        raise ConfigError("the baseline cnn convolves images, and these nodes are no grid of pixels; take gcn")
     if "historical_average" in names and not history:
         raise ConfigError("the baseline historical_average is the mean at the same time of the week, which this data has not")
     return tuple(names)

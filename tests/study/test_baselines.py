@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError
 from gnet.groups import PermutationGroup
 from gnet.measures import equivariance_error
-from gnet.study.baselines import GCN, NETS, PerNodeMLP, fit_mean, fit_ridge, last_value, masked_loss, train_baseline
+from gnet.study.baselines import CNN, GCN, NETS, PerNodeMLP, fit_mean, fit_ridge, last_value, masked_loss, train_baseline
 from gnet.study.plan import choose_baselines
 from gnet.training.checkpoint import Domain
 from gnet.training.datamodule import Batch
@@ -77,12 +77,26 @@ def test_a_gcn_commutes_with_the_graphs_automorphisms(rng: torch.Generator) -> N
 
 
 def test_a_perceptron_per_node_sees_its_node_alone(rng: torch.Generator) -> None:
-    net = PerNodeMLP(Data(num_nodes=4), [1, 8, 1], "relu")
+    net = PerNodeMLP(Data(num_nodes=4), [1, 8, 1], "tanh")  # units of relu may all be off
     x = torch.randn(1, 4, 1, generator=rng)
     moved = x.clone()
     moved[0, 2] += 1
     changed = (net(moved) != net(x)).flatten()
     assert changed.tolist() == [False, False, True, False]
+
+
+def test_a_convolution_moves_with_what_it_sees(rng: torch.Generator) -> None:
+    image = torch.zeros(3, 12, 15, 2)
+    image[:, 4:7, 5:9] = torch.randn(3, 3, 4, 2, generator=rng)
+
+    def error(net: torch.nn.Module) -> float:
+        """Of moving the image, less what the net makes of nothing: near a border it is another net."""
+        nothing = net(torch.zeros(1, 180, 2)).unflatten(1, (12, 15))
+        here, there = (net(each.flatten(1, 2)).unflatten(1, (12, 15)) - nothing for each in (image, image.roll((2, -1), (1, 2))))
+        return float((here.roll((2, -1), (1, 2)) - there).detach().abs().max())
+
+    assert error(CNN((12, 15), [2, 4, 1], "relu", kernel_size=3)) < 1e-6
+    assert error(PerNodeMLP(Data(num_nodes=180), [2, 4, 1], "relu")) > 1e-2
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -92,7 +106,7 @@ def test_beside_a_recurrent_net_of_one_cell_no_net_is_linear(name: str, rng: tor
     def second_difference(**settings: Any) -> float:
         module = NETS[name](Trivial(), hidden_channels=8, num_layers=1, **settings)
         graph = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
-        module.build(Domain(graph, None, 2, 1, "node", Scaling.identity(2, 1), list("abc")))
+        module.build(Domain(graph, (1, 3), 2, 1, "node", Scaling.identity(2, 1), list("abc")))
         x = torch.randn(9, 3, 2, generator=rng)
         return float((module(x) + module(-x) - 2 * module(torch.zeros_like(x))).detach().abs().max())
 
@@ -100,14 +114,15 @@ def test_beside_a_recurrent_net_of_one_cell_no_net_is_linear(name: str, rng: tor
     assert second_difference() < 1e-5
 
 
-@pytest.mark.parametrize("name", choose_baselines(None, object()))
+@pytest.mark.parametrize("name", [*choose_baselines(None, object()), "cnn"])
 def test_every_baseline_trains_under_the_protocol(name: str, tmp_path: Path) -> None:
     first, again = (train_baseline(name, CONFIG, threads=1) for _ in range(2))
     assert first.predictions.shape == (50, 64, 1)
     assert (first.val_loss, first.test_loss) == (again.val_loss, again.test_loss)
     assert (first.predictions == again.predictions).all()
-    assert first.num_clusters == (1 if name == "gcn" else 64)
-    assert first.num_weights == {"gcn": 2 * 4, "mlp_per_node": 64 * 2 * 4, "ridge": 64 * 64, "mean": 0}[name]
+    assert first.num_clusters == (1 if name in ("gcn", "cnn") else 64)
+    weights = {"gcn": 2 * 4, "mlp_per_node": 64 * 2 * 4, "cnn": 49 * 2 * 4, "ridge": 64 * 64, "mean": 0}
+    assert first.num_weights == weights[name]
     batch = first.datamodule.test_arrays()
     with torch.no_grad():
         assert masked_loss(first.function(batch.x), batch, "mse") == pytest.approx(first.test_loss, rel=1e-5)
@@ -126,8 +141,14 @@ def test_in_a_forecast_the_mean_is_a_mean_and_the_last_value_is_the_last(tmp_pat
 
 def test_baselines_that_do_not_exist_or_fit_are_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown baseline lasso\. Expected some of gcn, mlp_per_node, ridge, mean, last_value"
+        ConfigError, match=r"unknown baseline lasso\. Expected some of gcn, mlp_per_node, cnn, ridge, mean, last_value"
     ):
         train_baseline("lasso", CONFIG, threads=1)
     with pytest.raises(ConfigError, match="last_value repeats the last step before a forecast, and this is none; take mean"):
         train_baseline("last_value", CONFIG, threads=1)
+    for refused in (
+        lambda: choose_baselines(["cnn"], object()),
+        lambda: NETS["cnn"](Trivial()).build(Domain(Data(num_nodes=3), None, 2, 1, "node", Scaling.identity(2, 1), list("abc"))),
+    ):
+        with pytest.raises(ConfigError, match="cnn convolves images, and these nodes are no grid of pixels; take gcn"):
+            refused()

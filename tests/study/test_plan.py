@@ -112,7 +112,7 @@ def test_each_task_has_its_baselines() -> None:
 
 
 def test_unknown_baselines_are_refused() -> None:
-    expected = "Expected some of gcn, mlp_per_node, ridge, mean, last_value"
+    expected = "Expected some of gcn, mlp_per_node, cnn, ridge, mean, last_value"
     with pytest.raises(ConfigError, match=rf"unknown baseline lasso\. {expected}"):
         choose_baselines(["ridge", "lasso"], PLAIN)
     with pytest.raises(ConfigError, match=rf"unknown baseline rigde; did you mean ridge\? {expected}"):
