@@ -15,7 +15,7 @@ AUTOMATIC = "automatic"
 @dataclass(frozen=True)
 class Task:
     """A task on which symmetries were fixed: its config, what is shown of a trial, the options that train the sum, and the seeds
-    whose test errors were seen when the rule was made, which do not count; of images, what makes the data of the rivals' config these.
+    whose test errors were seen when the rule was made, which do not count; of images, overrides that make the rivals' data these.
     """
 
     title: str
@@ -43,14 +43,15 @@ class Task:
     def command(self) -> str:
         """What trains and records the sums, and the rivals on images, each on two indented lines."""
         first = f" --first-seed {max(self.seen) + 1}" if self.seen else ""
+        start = "    .venv/bin/python train.py study --config"
         lines = [
-            f"    .venv/bin/python train.py study --config configs/{self.folder}/{self.config}.yaml {self.options} --seeds 3{first} \\",
+            f"{start} configs/{self.folder}/{self.config}.yaml {self.options} --seeds 3{first} \\",
             f"        --no-baselines --out runs/automatic-{self.config} --record configs/results/{self.results}.csv",
         ]
         if self.rival_data is not None:
             options = "".join(f" --{key} {value}" for key, value in self.rival_data.items())
             lines += [
-                f"    .venv/bin/python train.py study --config configs/inpainting/{RIVALS}.yaml{options} --seeds 3{first} \\",
+                f"{start} configs/inpainting/{RIVALS}.yaml{options} --seeds 3{first} \\",
                 f"        --out runs/rivals-{self.config} --record configs/results/inpainting_{RIVALS}.csv",
             ]
         return "\n".join(lines)

@@ -22,7 +22,8 @@ class Number:
     def trials(self, recorded: Iterable[Trial], config: str) -> list[Trial]:
         """Those that measure it; the newest of each seed."""
         mine = [t for t in recorded if t.config == config and t.overrides == self.overrides and t.row.draw == 0]
-        mine = [t for t in mine if t.row.symmetry == self.variant or (t.row.num_clusters, t.row.kind) == (self.variant, "symmetry")]
+        named = [t for t in mine if t.row.symmetry == self.variant]
+        mine = named or [t for t in mine if (t.row.num_clusters, t.row.kind) == (self.variant, "symmetry")]
         return list({t.row.seed: t for t in sorted(mine, key=lambda t: t.date)}.values())
 
     def text(self, trials: Sequence[Trial]) -> str:

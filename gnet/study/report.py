@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gnet.measures.decomposition import Decomposition, decompose, residual_gram
-from gnet.study.baselines import NETS, layout
+from gnet.study.baseline_nets import NETS, layout
 from gnet.study.journal import Row, csv_text, json_text, write_atomically
 from gnet.study.metrics import Metrics, metric_cells, metric_columns, metric_table, summarise_metrics
 from gnet.study.plots import Outputs, plot_bias_variance, plot_outputs, save

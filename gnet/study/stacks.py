@@ -90,7 +90,7 @@ def smaller(stack: Stack) -> list[Stack]:
 
 def why_variant_alone(variant: Variant) -> str | None:
     """Why the trials of a variant cannot share a stack; None if they can, as far as its config says."""
-    from gnet.study.baselines import NETS
+    from gnet.study.baseline_nets import NETS
     from gnet.training.module import GNetModule
     from gnet.training.stackable import why_alone
 
@@ -115,7 +115,7 @@ def num_parameters(variant: Variant, datamodule: "GraphDataModule") -> int:
         >>> num_parameters(Variant("none", "symmetry", config, {}, TrivialGroup(64)), Digits())
         81920
     """
-    from gnet.study.baselines import NETS
+    from gnet.study.baseline_nets import NETS
     from gnet.training.checkpoint import Domain
     from gnet.training.module import GNetModule
     from gnet.training.trial import instantiate
@@ -174,7 +174,7 @@ def _performed(tasks: Sequence[Task]) -> list[Outcome]:
 
 
 def _member(task: Task) -> "Member":
-    from gnet.study.baselines import NETS
+    from gnet.study.baseline_nets import NETS
     from gnet.training.module import GNetModule
     from gnet.training.stacked import make_member
 

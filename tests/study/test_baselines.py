@@ -12,7 +12,8 @@ from torch_geometric.data import Data
 from gnet.errors import ConfigError
 from gnet.groups import PermutationGroup
 from gnet.measures import equivariance_error
-from gnet.study.baselines import CNN, GCN, NETS, PerNodeMLP, fit_mean, fit_ridge, last_value, masked_loss, train_baseline
+from gnet.study.baseline_nets import CNN, GCN, NETS, PerNodeMLP
+from gnet.study.baselines import fit_mean, fit_ridge, last_value, masked_loss, train_baseline
 from gnet.study.plan import choose_baselines
 from gnet.training.checkpoint import Domain
 from gnet.training.datamodule import Batch
