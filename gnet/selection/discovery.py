@@ -3,17 +3,22 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, DataError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
+from gnet.groups.automorphism import coarse_automorphisms
 from gnet.groups.base import Action, Group, check_permutation
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup
 from gnet.groups.permutation import PermutationGroup
 from gnet.measures.equivariance import check_inputs, output_of
 from gnet.nn.modes import evaluating
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Losses of the items of a batch, (B,), from outputs and targets."""
@@ -93,7 +98,7 @@ def check_symmetries(
 
     Args:
         f: fitted to other samples.
-        candidates: group elements, such as permutations (K, N).
+        candidates: group elements, such as permutations (K, N): ``exchanges``, ``block_moves``.
         group: whose elements they are; None for permutations of nodes.
         action_in: of g on x; None is the group's own.
         action_out: of g on y and f(x); ``gnet.groups.TRIVIAL_ACTION`` for numbers that do not move.
@@ -245,6 +250,32 @@ def exchanges(partition: Partition) -> Tensor:
     rows = torch.arange(len(pairs))
     perms[rows, pairs[:, 0]], perms[rows, pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
     return perms
+
+
+def block_moves(graph: "Data", partition: Partition) -> Tensor:
+    """Generators of the symmetries of the coarsened graph, lifted to the nodes: clusters change places whole, (K, N).
+
+    The r-th node of a cluster goes to the r-th of the one whose place it takes (``ClusterGroup.lift``); clusters of different
+    sizes, or of different mean weights, stay. Beside ``exchanges`` these are the candidates for the clusters' own symmetry and
+    that of their arrangement. (0, N) where there are none.
+
+    Raises:
+        PartitionError: a partition of another number of nodes.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436: the automorphisms of the coarsened graph.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 2, 1, 2, 3], [1, 2, 3, 0, 1, 2]]), num_nodes=4)
+        >>> halves = Partition([0, 0, 1, 1])
+        >>> block_moves(path, halves)
+        tensor([[2, 3, 0, 1]])
+        >>> torch.cat([exchanges(halves), block_moves(path, halves)]).shape
+        torch.Size([3, 4])
+    """
+    group, moves = ClusterGroup(partition), coarse_automorphisms(graph, partition).generators
+    return torch.stack([group.lift(sigma) for sigma in moves]) if len(moves) else torch.empty(0, partition.num_nodes).long()
 
 
 def group_of_accepted(tests: SymmetryTests) -> ClusterGroup:

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
 import gnet
 from gnet.errors import ConfigError, DataError, GroupError, ShapeError
 from gnet.graphs import Partition
-from gnet.groups import ClusterGroup, SymmetricGroup
-from gnet.selection import check_symmetries, exchanges, group_of_accepted
+from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup
+from gnet.selection import block_moves, check_symmetries, exchanges, group_of_accepted
 from gnet.selection.discovery import SymmetryTests, squared_error
 
 SWAP = [1, 0, 2, 3]
@@ -218,3 +219,37 @@ def test_a_node_joins_only_if_all_its_exchanges_passed():
     tests = SymmetryTests(pairs, lower, lower, lower, lower, 1.0, 0.0, 0.95)
     assert tests.rejected.tolist() == [False, True, False]
     assert group_of_accepted(tests) == ClusterGroup(Partition([0, 0, 1]))
+
+
+def test_blocks_that_change_places_are_candidates():
+    """A square of four blocks of two nodes, exchanged node by node: eight symmetries, each a map of blocks onto blocks."""
+    corners = torch.arange(4)
+    ends = torch.stack([torch.cat([corners, (corners + 1) % 4]), torch.cat([(corners + 1) % 4, corners])])
+    edges = torch.cat([torch.stack([2 * ends[0] + i, 2 * ends[1] + j]) for i in range(2) for j in range(2)], 1)
+    square, blocks = Data(edge_index=edges, num_nodes=8), Partition(torch.arange(8) // 2)
+    moves = block_moves(square, blocks)
+    assert PermutationGroup(list(moves)).order() == 8
+    for perm in moves:
+        assert Partition(blocks.labels[perm]) == blocks, "blocks go to blocks"
+        assert torch.equal(perm % 2, torch.arange(8) % 2), "node by node"
+        moved = {tuple(pair) for pair in perm[edges].mT.tolist()}
+        assert moved == {tuple(pair) for pair in edges.mT.tolist()}, "the graph stays as it is"
+    heavier = Data(edge_index=edges, edge_weight=1.0 + (edges == 0).any(0).float(), num_nodes=8)
+    assert PermutationGroup([*block_moves(heavier, blocks)]).order() == 2, "the first block is another one: one mirror remains"
+    assert block_moves(square, Partition([0, 0, 0, 1, 1, 2, 3, 4])).shape[1] == 8
+    assert block_moves(square, Partition.whole(8)).shape == (0, 8)
+
+
+def test_tested_moves_of_blocks_become_swaps():
+    """Two pairs that may change places, and a third with another slope, which the graph takes for one like them."""
+    slopes = [1.0, 2.0, 1.0, 2.0, 1.0, 5.0]
+    pairs, everyone = Partition([0, 1, 2, 3, 4, 5]), torch.cartesian_prod(torch.arange(6), torch.arange(6)).mT
+    blocks = Partition([0, 0, 1, 1, 2, 2])
+    graph = Data(edge_index=everyone[:, everyone[0] != everyone[1]], num_nodes=6)
+    x, y = samples(slopes, 400, seed=6)
+    f = lambda x: x * torch.tensor(slopes, dtype=torch.float64)[:, None]  # noqa: E731
+    swap, other = [2, 3, 0, 1, 4, 5], [4, 5, 2, 3, 0, 1]
+    assert PermutationGroup(list(block_moves(graph, blocks))).contains(torch.tensor(swap))
+    tests = check_symmetries(f, x, y, [swap, other])
+    assert tests.rejected.tolist() == [False, True]
+    assert group_of_accepted(tests).order() == 2 and group_of_accepted(tests).partition == pairs
