@@ -60,7 +60,8 @@ class SymmetrySelection(NodeRegressor):
     - "averaging": the convex combination of all candidates with the lowest cross-validated error. Needs no nesting and no more
       samples than inputs.
     - "validation": the candidate of the lowest cross-validated error.
-    - "estimate": least squares in the candidate of the lowest estimate.
+    - "estimate": least squares in the candidate of the lowest estimate, Hocking's S_p. That of least squares without symmetry,
+      averaged over the group, is another: ``gnet.theory.select_group``.
     - "shrinkage": least squares without symmetry, shrunk along a chain of groups by as much as the data say
       (``ShrunkEquivariantRegression``). Needs nested groups and more samples than inputs.
 

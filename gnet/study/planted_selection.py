@@ -222,7 +222,10 @@ class PlantedSelection(Simulation):
         return found
 
     def attainable(self, theta: Tensor, n: int) -> Partition:
-        """The clusters that merging finds in the truth itself: lowest true risk of n samples, at each step and of all steps.
+        """The clusters that merging finds in the truth itself: of lowest risk, at each step and of all steps.
+
+        The risk is that of least squares on n samples, averaged over the cluster group: what is lost of Theta, squared, and
+        sigma_xi^2 / (n - N - 1) for each weight.
 
         Raises:
             ConfigError: so few samples that least squares has no finite risk.
