@@ -81,7 +81,7 @@ def given_groups(
 
     Example:
         >>> given_groups([SymmetricGroup(3)], None, is_chain=True), given_groups(None, None)
-        ([TrivialGroup(3), SymmetricGroup(3)], [])
+        ([ClusterGroup(S1 x S1 x S1, order 1), ClusterGroup(S3, order 6)], [])
     """
     if groups is None:
         if graph is None:

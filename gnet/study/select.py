@@ -46,6 +46,7 @@ Every other option is that of `fit`. The candidates are --clusters, or the confi
 symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries (on image
 grids translations, too). Clusters learned from the data by merging are added where there are more samples than inputs. Merging
 prices a weight at the logarithm of the number of samples and prefers coarse clusters; --complexity 2 follows the estimated risk.
+Learned clusters are compared on parts of the samples, those of the best clustering of the graph with those of other seeds.
 
 Every candidate is fitted as a linear map on the training split, and judged on the validation split, which has also chosen its
 ridge penalty. That takes seconds and says with which symmetry linear maps predict best; a net may want another: --train trains
