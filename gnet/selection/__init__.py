@@ -2,7 +2,7 @@
 
 from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import candidate_groups, cluster_chain
-from gnet.selection.discovery import SymmetryTests, check_symmetries, exchanges, group_of_accepted
+from gnet.selection.discovery import SymmetryTests, block_moves, check_symmetries, exchanges, group_of_accepted
 from gnet.selection.merging import MergePath, merge_clusters
 from gnet.selection.prediction import predicted_risk
 from gnet.selection.select import SymmetrySelection, UnstablePartitionWarning
@@ -15,6 +15,7 @@ __all__ = [
     "SymmetrySelection",
     "SymmetryTests",
     "UnstablePartitionWarning",
+    "block_moves",
     "bootstrap_stability",
     "candidate_groups",
     "check_symmetries",

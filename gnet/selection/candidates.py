@@ -1,13 +1,13 @@
 """Which symmetries to compare on a graph when nobody says."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gnet.errors import GroupError
+from gnet.errors import ConfigError, GroupError
 from gnet.graphs.coarsen import ClusteringMethod, chain
 from gnet.groups.automorphism import automorphism_group
-from gnet.groups.base import NodeGroup
-from gnet.groups.cluster import ClusterGroup
+from gnet.groups.base import NodeGroup, check_node_group
+from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.groups.grid import grid_group
 from gnet.selection.merging import geometric_counts
 
@@ -66,6 +66,41 @@ def candidate_groups(
     if grid_shape is not None:
         groups.append(grid_group(grid_shape, "translations"))
     return groups
+
+
+def given_groups(
+    groups: Sequence[NodeGroup] | None, graph: "Data | None", *, num_candidates: int = 8, is_chain: bool = False
+) -> list[NodeGroup]:
+    """The candidates that do not depend on samples: those given, or else those of the graph; none where there is neither.
+
+    With ``is_chain`` they are nested: of a graph the clusterings alone, and one group stands for the chain from the trivial one.
+
+    Raises:
+        ConfigError: no group, or no sequence of them.
+        GroupError: what is no group of nodes, or groups on other nodes than the first, or the graph.
+
+    Example:
+        >>> given_groups([SymmetricGroup(3)], None, is_chain=True), given_groups(None, None)
+        ([ClusterGroup(S1 x S1 x S1, order 1), ClusterGroup(S3, order 6)], [])
+    """
+    if groups is None:
+        if graph is None:
+            return []
+        return list((cluster_chain if is_chain else candidate_groups)(graph, num_candidates=num_candidates))
+    if isinstance(groups, NodeGroup) or not isinstance(groups, Iterable):
+        raise ConfigError(f"expected a sequence of groups, got {groups!r}; put one group into a list")
+    found = list(groups)
+    if not found:
+        raise ConfigError("expected at least one group, got none; None takes those of the graph given to fit")
+    for group in found:
+        check_node_group(group)
+        if group.degree != found[0].degree:
+            raise GroupError(f"expected groups on the same nodes, got degrees {found[0].degree} and {group.degree}")
+    if graph is not None and graph.num_nodes != found[0].degree:
+        raise GroupError(f"expected groups on the {graph.num_nodes} nodes of the graph, got {found[0].degree}")
+    if is_chain and len(found) == 1 and found[0].node_orbits().num_clusters != found[0].degree:
+        return [TrivialGroup(found[0].degree), *found]
+    return found
 
 
 def distinct_groups(groups: Sequence[NodeGroup]) -> list[int]:

@@ -3,17 +3,22 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, DataError, GroupError, ShapeError
 from gnet.graphs.partition import Partition
+from gnet.groups.automorphism import coarse_automorphisms
 from gnet.groups.base import Action, Group, check_permutation
 from gnet.groups.cluster import ClusterGroup, SymmetricGroup
 from gnet.groups.permutation import PermutationGroup
 from gnet.measures.equivariance import check_inputs, output_of
 from gnet.nn.modes import evaluating
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Losses of the items of a batch, (B,), from outputs and targets."""
@@ -38,8 +43,8 @@ class SymmetryTests:
 
     Attributes:
         excess: mean over samples of loss(f(g x), g y) - loss(f(x), y), in units of the loss.
-        lower, upper: confidence limits of its expectation.
-        p_values: of "the expectation is at most epsilon", for each candidate alone.
+        lower, upper: confidence limits of its expectation; infinite where the samples are too few for the confidence.
+        p_values: of "the expectation is at most epsilon", for each candidate alone; never below 2^-B with B samples.
         risk: mean loss on the data as they are.
     """
 
@@ -82,14 +87,18 @@ def check_symmetries(
     """Is the risk of f on the data moved by g that on the data themselves? One test for each candidate g.
 
     If g is a symmetry of the distribution of (x, y), both risks are the same, whatever f is; a better f sees smaller defects. f
-    must not have seen these samples. The limits are quantiles of means over random subsets of the samples, which is a test by
-    random signs turned into an interval: exact at any number of samples if g is its own inverse, as are the exchanges of two
-    nodes, for then a pair of losses and the same pair exchanged are equally likely; for other g if the differences are symmetric
-    about their mean, and in the limit of many samples.
+    must not have seen these samples. The limits are quantiles of means over subsets of the samples, all of them or random ones,
+    which is a test by signs turned into an interval: it covers at least as often as it says at any number of samples if g is its
+    own inverse, as are the exchanges of two nodes, for then a pair of losses and the same pair exchanged are equally likely; for
+    other g if the differences are symmetric about their mean, and in the limit of many samples.
+
+    B samples have 2^B subsets, so that none of them can reject with a p-value below 2^-B: limits are finite from about
+    B = log2(2 / (1 - confidence)) samples on, six for 0.95, and log2(K) more for K candidates ``simultaneous``. Fewer reject
+    nothing and certify nothing.
 
     Args:
         f: fitted to other samples.
-        candidates: group elements, such as permutations (K, N).
+        candidates: group elements, such as permutations (K, N): ``exchanges``, ``block_moves``.
         group: whose elements they are; None for permutations of nodes.
         action_in: of g on x; None is the group's own.
         action_out: of g on y and f(x); ``gnet.groups.TRIVIAL_ACTION`` for numbers that do not move.
@@ -97,7 +106,7 @@ def check_symmetries(
         confidence: of each two-sided pair of limits.
         simultaneous: all pairs of limits hold at once with this confidence (Bonferroni).
         loss: of each item, (B,) from outputs and targets.
-        num_subsets: random subsets of samples.
+        num_subsets: random subsets of samples; where there are no more in all, each of them once.
 
     Shapes:
         x: (B, ...)    y: shaped as f(x)
@@ -114,7 +123,8 @@ def check_symmetries(
 
     References:
         Hartigan (1969), doi:10.1080/01621459.1969.10501057, on typical values: means over random subsets cut the line into
-        intervals that are equally likely to hold the centre.
+        intervals that are equally likely to hold the centre; Hemerik and Goeman (2018), doi:10.1007/s11749-017-0571-1, on random
+        ones, among which the empty one counts against every limit.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -149,15 +159,19 @@ def check_symmetries(
         )
     losses, moved = _losses_moved(f, x, y, chosen, action_in or group.action, action_out or group.action, loss)
     changes = (moved - losses).double().cpu()  # (K, B)
-    means = _subset_means(changes, num_subsets, generator)
+    means, num_empty = _subset_means(changes, num_subsets, generator)
+    drawn = means.shape[1] + num_empty
     ordered = means.sort(1).values
-    at_most = (means <= epsilon).sum(1)
+    # The empty subset, whose mean is any number, is below every lower limit and above every upper one.
+    place = math.floor(tail * (drawn + 1)) - 1 - num_empty
+    infinite = torch.full_like(ordered[:, 0], math.inf)
+    at_most = (means <= epsilon).sum(1) + num_empty
     return SymmetryTests(
         torch.stack(chosen),
         changes.mean(1),
-        ordered[:, rank - 1],
-        ordered[:, -rank],
-        (at_most + 1).double() / (num_subsets + 1),
+        ordered[:, place] if place >= 0 else -infinite,
+        ordered[:, -place - 1] if place >= 0 else infinite,
+        (at_most + 1).double() / (drawn + 1),
         float(losses.double().mean()),
         epsilon,
         confidence,
@@ -200,17 +214,28 @@ SUBSET_ENTRIES = 2**24
 """Most entries of subsets x samples that are held at a time: 128 MB."""
 
 
-def _subset_means(values: Tensor, num_subsets: int, generator: torch.Generator | None) -> Tensor:
-    """Means of the rows (K, B) over random subsets, (K, subsets): each sample is in with probability 1/2, and one is at least."""
+def _subset_means(values: Tensor, num_subsets: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
+    """Means of the rows (K, B) over subsets, (K, S), and how many subsets beside them were empty.
+
+    All subsets but the empty one where these are at most ``num_subsets``; else so many random ones, each sample in with
+    probability 1/2.
+    """
     num = values.shape[1]
-    found = []
+    if 2 ** min(num, 63) - 1 <= num_subsets:
+        numbers = torch.arange(1, 2**num)
+        return values @ _shares((numbers[:, None] >> torch.arange(num)) % 2 == 1).mT, 0
+    found, num_empty = [], 0
     for start in range(0, num_subsets, step := max(1, SUBSET_ENTRIES // num)):
         inside = torch.rand(min(step, num_subsets - start), num, generator=generator) < 0.5
-        empty = ~inside.any(1)
-        inside[empty, torch.randint(num, (int(empty.sum()),), generator=generator)] = True
-        weights = inside.double()
-        found.append(values @ (weights / weights.sum(1, keepdim=True)).mT)
-    return torch.cat(found, 1)
+        some = inside.any(1)
+        num_empty += int((~some).sum())
+        found.append(values @ _shares(inside[some]).mT)
+    return torch.cat(found, 1), num_empty
+
+
+def _shares(inside: Tensor) -> Tensor:
+    """Equal weights with sum 1 for the members of each subset."""
+    return inside.double() / inside.sum(1, keepdim=True)
 
 
 def exchanges(partition: Partition) -> Tensor:
@@ -225,6 +250,32 @@ def exchanges(partition: Partition) -> Tensor:
     rows = torch.arange(len(pairs))
     perms[rows, pairs[:, 0]], perms[rows, pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
     return perms
+
+
+def block_moves(graph: "Data", partition: Partition) -> Tensor:
+    """Generators of the symmetries of the coarsened graph, lifted to the nodes: clusters change places whole, (K, N).
+
+    The r-th node of a cluster goes to the r-th of the one whose place it takes (``ClusterGroup.lift``); clusters of different
+    sizes, or of different mean weights, stay. Beside ``exchanges`` these are the candidates for the clusters' own symmetry and
+    that of their arrangement. (0, N) where there are none.
+
+    Raises:
+        PartitionError: a partition of another number of nodes.
+
+    References:
+        Huang, Levie and Villar (2023), arXiv:2308.10436: the automorphisms of the coarsened graph.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 2, 1, 2, 3], [1, 2, 3, 0, 1, 2]]), num_nodes=4)
+        >>> halves = Partition([0, 0, 1, 1])
+        >>> block_moves(path, halves)
+        tensor([[2, 3, 0, 1]])
+        >>> torch.cat([exchanges(halves), block_moves(path, halves)]).shape
+        torch.Size([3, 4])
+    """
+    group, moves = ClusterGroup(partition), coarse_automorphisms(graph, partition).generators
+    return torch.stack([group.lift(sigma) for sigma in moves]) if len(moves) else torch.empty(0, partition.num_nodes).long()
 
 
 def group_of_accepted(tests: SymmetryTests) -> ClusterGroup:

@@ -1,22 +1,85 @@
-"""What ``SymmetrySelection`` is given: nodes, targets that were measured, penalties."""
+"""What ``SymmetrySelection`` is given: settings, nodes, targets that were measured, penalties."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gnet.errors import ConfigError, ShapeError
+from gnet.errors import ConfigError, GraphError, ShapeError
 
+Method = Literal["averaging", "validation", "estimate", "shrinkage"]
 PENALTIES = (0.0, 0.1, 1.0, 10.0, 100.0)
 """Ridge penalties to begin with, in units of the mean square of an input."""
 LARGEST = 1e6
 """To which they are extended while the largest is best: there a fit says little but the mean."""
 GAINED = 1e-3
 """Share of the error by which a larger penalty must be better to look further."""
+
+
+METHODS: tuple[Method, ...] = ("averaging", "validation", "estimate", "shrinkage")
+
+
+def check_settings(method: Any, merge: Any, complexity: Any, num_bootstraps: Any, num_candidates: Any, graph: Any = None) -> None:
+    """Refuse settings that no fit could use, before any.
+
+    Raises:
+        ConfigError: one of them is no such setting.
+        GraphError: a graph that is none.
+
+    Example:
+        >>> check_settings("averaging", None, 2.0, 10, 8)
+    """
+    if method not in METHODS:
+        raise ConfigError(f"expected method in {', '.join(METHODS)}, got {method!r}")
+    if merge is not None and not isinstance(merge, bool | np.bool_):
+        raise ConfigError(f"expected merge as True, False or None, got {merge!r}")
+    if complexity is not None and not (is_number(complexity) and 0 <= complexity < math.inf):
+        raise ConfigError(
+            f"expected a finite complexity >= 0, got {complexity!r}; 2 for the unbiased risk, None for the log of samples"
+        )
+    if not is_whole(num_bootstraps) or num_bootstraps < 0 or num_bootstraps == 1:
+        raise ConfigError(f"expected num_bootstraps as a whole number, 0 or at least 2, got {num_bootstraps!r}")
+    if not is_whole(num_candidates) or num_candidates < 1:
+        raise ConfigError(f"expected num_candidates as a whole number >= 1, got {num_candidates!r}")
+    if graph is not None and not hasattr(graph, "edge_index"):
+        raise GraphError(f"expected a graph with edge_index and num_nodes, as torch_geometric's Data, got {type(graph).__name__}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, of Python's or NumPy's.
+
+    Example:
+        >>> is_whole(3), is_whole(True), is_whole(3.0)
+        (True, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, of Python's or NumPy's.
+
+    Example:
+        >>> is_number(0.5), is_number("0.5"), is_number(False)
+        (True, False, False)
+    """
+    return is_whole(value) or isinstance(value, float | np.floating)
+
+
+def as_numpy(values: Any) -> Any:
+    """Tensors as arrays, also those of dtypes that NumPy lacks; all else as it is.
+
+    Example:
+        >>> as_numpy(torch.ones(1, dtype=torch.bfloat16)), as_numpy([1.0])
+        (array([1.], dtype=float32), [1.0])
+    """
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def without_missing(y: Any, mask: ArrayLike | None) -> tuple[Any, ArrayLike | None]:
@@ -26,7 +89,8 @@ def without_missing(y: Any, mask: ArrayLike | None) -> tuple[Any, ArrayLike | No
         >>> without_missing([[1.0, float("nan")]], None)
         (array([[1., 0.]]), array([[ True, False]]))
     """
-    values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    y = as_numpy(y)
+    values = np.asarray(y)
     if values.dtype.kind != "f" or not np.isnan(values).any():
         return y, mask
     known = ~np.isnan(values)
@@ -36,8 +100,10 @@ def without_missing(y: Any, mask: ArrayLike | None) -> tuple[Any, ArrayLike | No
 def counted_entries(mask: ArrayLike | None, targets: Tensor) -> Tensor:
     """Which entries count, shaped as the targets; all without a mask.
 
+    A mask has the shape of the targets, with or without axes of one entry at the end, or their nodes and channels in one axis.
+
     Raises:
-        ShapeError: a mask that is not of bool, or not shaped as the targets.
+        ShapeError: a mask that is not of bool, or of another shape, such as with exchanged axes.
 
     Example:
         >>> counted_entries([[True, False]], torch.zeros(1, 2, 1)).shape
@@ -49,26 +115,36 @@ def counted_entries(mask: ArrayLike | None, targets: Tensor) -> Tensor:
 
 
 def _mask_like(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    given = np.asarray(mask)
-    if given.dtype != bool or given.size != math.prod(shape) or len(given) != shape[0]:
-        raise ShapeError(f"expected a mask of bool, shaped as y, got {tuple(given.shape)} of {given.dtype}")
+    given = np.asarray(as_numpy(mask))
+    flat = (shape[0], math.prod(shape[1:]))
+    if given.dtype != bool or not {_stripped(given.shape)} <= {_stripped(shape), _stripped(flat)}:
+        raise ShapeError(f"expected a mask of bool, shaped as y, {shape} or {flat}, got {given.shape} of {given.dtype}")
     return given.reshape(shape)
+
+
+def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without axes of one entry at the end, but for the first axis."""
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def check_penalties(alphas: Sequence[float] | None) -> list[float]:
     """The penalties to begin with.
 
     Raises:
-        ConfigError: none, or some that are negative or not finite.
+        ConfigError: none, or some that are no numbers, negative or not finite.
 
     Example:
         >>> check_penalties((0.0, 5.0)), len(check_penalties(None))
         ([0.0, 5.0], 5)
     """
-    given = list(PENALTIES if alphas is None else alphas)
-    if not given or not all(0 <= alpha < math.inf for alpha in given):
+    given = [] if isinstance(alphas, str) or not np.iterable(alphas) else list(alphas)
+    if alphas is None:
+        given = list(PENALTIES)
+    if not given or not all(is_number(alpha) and 0 <= alpha < math.inf for alpha in given):
         raise ConfigError(f"expected finite ridge penalties >= 0 in alphas, got {alphas!r}; (0.0,) is least squares")
-    return given
+    return [float(alpha) for alpha in given]
 
 
 def wants_larger(risks: Tensor) -> bool:

@@ -12,13 +12,17 @@ from gnet.graphs.partition import Partition
 from gnet.orbits import check_edges
 from gnet.theory.estimates import LeastSquares
 
+ROUNDING = 1e-12
+"""Rounding of a risk, in units of the square of least squares, of which it is a difference."""
+
 
 @dataclass(frozen=True, eq=False)
 class MergePath:
     """What greedy merging went through, from the partition it started with to the last one it could make.
 
     ``merges[t]`` are the two clusters of partition t (numbered as there) that become one in partition t + 1; ``risks[t]`` is the
-    estimated excess risk of partition t, for white inputs of variance 1 (with a complexity other than 2 its criterion).
+    estimated excess risk of partition t, for white inputs of variance 1 (with a complexity other than 2 its criterion). Risks
+    that differ by less than ``rounding`` are the same number computed in another order.
 
     Shapes:
         merges: (T, 2)    risks: (T + 1,) float64
@@ -27,6 +31,7 @@ class MergePath:
     start: Partition
     merges: Tensor
     risks: Tensor
+    rounding: float = 0.0
 
     def __len__(self) -> int:
         """How many partitions there are."""
@@ -46,9 +51,9 @@ class MergePath:
 
     @cached_property
     def best(self) -> int:
-        """The place of the lowest estimated risk; of equal ones the coarsest."""
+        """The place of the lowest estimated risk; of those that are equal to rounding the coarsest."""
         lowest = float(self.risks.min())
-        return int(torch.nonzero(self.risks <= lowest).max())
+        return int(torch.nonzero(self.risks <= lowest + self.rounding).max())
 
     @property
     def best_partition(self) -> Partition:
@@ -159,7 +164,8 @@ def merge_clusters(
             joined = _merged(joined.long(), first, second).bool()
         merges.append((first, second))
         risks.append(state.risk())
-    return MergePath(start, torch.tensor(merges, dtype=torch.long).reshape(-1, 2), torch.tensor(risks, dtype=torch.float64))
+    places = torch.tensor(merges, dtype=torch.long).reshape(-1, 2)
+    return MergePath(start, places, torch.tensor(risks, dtype=torch.float64), ROUNDING * state.square)
 
 
 class _Sums(ABC):

@@ -4,34 +4,46 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.partition import Partition
-from gnet.groups.base import NodeGroup, check_node_group
+from gnet.groups.base import NodeGroup
 from gnet.groups.cluster import ClusterGroup, TrivialGroup
 from gnet.selection.averaging import Candidate, convex_weights
-from gnet.selection.candidates import candidate_groups, distinct_groups, is_finest_first
-from gnet.selection.inputs import LARGEST, check_penalties, counted_entries, num_nodes_in, wants_larger, without_missing
+from gnet.selection.candidates import distinct_groups, given_groups, is_finest_first
+from gnet.selection.inputs import (
+    LARGEST,
+    METHODS,
+    Method,
+    as_numpy,
+    check_penalties,
+    check_settings,
+    counted_entries,
+    num_nodes_in,
+    wants_larger,
+    without_missing,
+)
+from gnet.selection.judging import errors_left_out, judged, simplest_of_best
 from gnet.selection.merging import MergePath, geometric_counts, merge_clusters
 from gnet.selection.prediction import predicted_risk
 from gnet.selection.stability import DIFFERENT, Stability, bootstrap_stability
 from gnet.theory.counted import fill_by_least_squares, least_squares
 from gnet.theory.estimators import EquivariantRidge, ShrunkEquivariantRegression
-from gnet.theory.regressor import NodeRegressor
+from gnet.theory.regressor import Array, NodeRegressor
 from gnet.theory.solvers import Solver, solver_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-Method = Literal["averaging", "validation", "estimate", "shrinkage"]
-METHODS: tuple[Method, ...] = ("averaging", "validation", "estimate", "shrinkage")
+__all__ = ["METHODS", "SymmetrySelection", "UnstablePartitionWarning"]
 
 
 class UnstablePartitionWarning(UserWarning):
@@ -48,15 +60,18 @@ class SymmetrySelection(NodeRegressor):
     - "averaging": the convex combination of all candidates with the lowest cross-validated error. Needs no nesting and no more
       samples than inputs.
     - "validation": the candidate of the lowest cross-validated error.
-    - "estimate": least squares in the candidate of the lowest estimate.
+    - "estimate": least squares in the candidate of the lowest estimate, Hocking's S_p. That of least squares without symmetry,
+      averaged over the group, is another: ``gnet.theory.select_group``.
     - "shrinkage": least squares without symmetry, shrunk along a chain of groups by as much as the data say
       (``ShrunkEquivariantRegression``). Needs nested groups and more samples than inputs.
 
     Args:
         groups: the candidates, all on the same nodes; None takes those that ``candidate_groups`` finds on the graph given to
-            ``fit``; without a graph the trivial group, or what merging learns.
+            ``fit`` (with "shrinkage" those of ``cluster_chain``, which are nested); without a graph the trivial group, or what
+            merging learns. With "shrinkage" one group stands for the chain from the trivial group to it.
         merge: learn nested clusters from the data by ``merge_clusters``, and add them to the candidates, which needs more samples
-            (in each fold) than inputs; None does so where there are as many, and groups or a graph that say what a node is.
+            (in each fold) than inputs, none of which depends on others; None does so where there are as many, and groups or a
+            graph that say what a node is, and goes on without, with a warning, where some inputs depend on others.
         alphas: ridge penalties to try, in units of the mean square of an input, 0 for least squares (of least norm); None tries 0
             and 0.1 to 100, and larger ones up to 1e6 while they are better, with a warning if the last is.
         cv: folds, or a splitter of scikit-learn's: ``TimeSeriesSplit`` for series.
@@ -72,12 +87,13 @@ class SymmetrySelection(NodeRegressor):
         X, y: see ``EquivariantRidge``
 
     Raises:
-        ConfigError: an unknown method, no group, no penalty.
+        ConfigError: settings that none could use, no group, no penalty.
         GroupError: groups that are not nested, with "shrinkage".
+        GraphError: a graph that is none.
         ShapeError: shapes that do not fit the groups, or too few samples for what was asked for.
 
     Attributes:
-        best_group_: the group that ``method`` ranks first.
+        best_group_: the group that ``method`` ranks first; of those that differ by rounding alone the one of fewest weights.
         path_: a ``Candidate`` for each group, in the order given, chains smallest first; of learned clusters the best last. Of
             groups that are the same the first is kept.
         cv_results_: the same as arrays, as scikit-learn's searches have it.
@@ -136,12 +152,10 @@ class SymmetrySelection(NodeRegressor):
         ``mask``, shaped as y, says which entries of y were measured: no others count, neither in the fits nor in the risks, nor
         do those that are NaN.
         """
-        if self.method not in METHODS:
-            raise ConfigError(f"expected method in {', '.join(METHODS)}, got {self.method!r}")
+        options = (self.method, self.merge, self.complexity, self.num_bootstraps, self.num_candidates)
+        check_settings(*options, graph=graph)
         alphas = check_penalties(self.alphas)
-        if isinstance(self.num_bootstraps, bool) or not isinstance(self.num_bootstraps, int) or self.num_bootstraps in (1, -1):
-            raise ConfigError(f"expected num_bootstraps as a whole number, 0 or at least 2, got {self.num_bootstraps!r}")
-        y, mask = without_missing(y, mask)
+        X, (y, mask) = as_numpy(X), without_missing(y, mask)
         given = self._given(graph)
         degree = given[0].degree if given else num_nodes_in(X) if self.merge else None
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
@@ -150,13 +164,14 @@ class SymmetrySelection(NodeRegressor):
         counted = counted_entries(mask, targets)
         self._merges = self._may_merge(given, x, targets, counted) if self.merge is None else self.merge
         scale = float((x - x.mean(0)).square().mean())
-        groups, self.merge_path_ = self._candidates(given, x, targets, counted)
-        losses, products = self._cross_validate(given, x, targets, counted, alphas, scale)
+        (groups, self.merge_path_), *folds = self._candidates_everywhere(given, x, targets, counted)
+        losses, products = self._cross_validate([each for each, _ in folds], x, targets, counted, alphas, scale)
         kept = distinct_groups(groups) if self._drops_repeated else list(range(len(groups)))
         groups, losses, products = [groups[place] for place in kept], losses[kept], products[kept][:, :, kept]
         self.path_ = self._judged(groups, len(groups) if self.merge_path_ is None else len(given), x, targets, losses, counted)
         places = [self._penalties.index(each.penalty) + number * len(self._penalties) for number, each in enumerate(self.path_)]
         self.error_products_ = products.flatten(2).flatten(0, 1).numpy()[np.ix_(places, places)]
+        self._scale = float(targets[counted].square().mean())
         self._keep(x, targets, counted)
         self.stability_ = self._stability(x, targets, counted)
         del self._solvers
@@ -165,6 +180,7 @@ class SymmetrySelection(NodeRegressor):
     @property
     def cv_results_(self) -> dict[str, Any]:
         """``path_`` as arrays."""
+        check_is_fitted(self, "path_")
         columns = {
             "mean_test_risk": "validated",
             "std_error_test_risk": "standard_error",
@@ -183,19 +199,10 @@ class SymmetrySelection(NodeRegressor):
 
     def _given(self, graph: "Data | None") -> list[NodeGroup]:
         """The candidates that do not depend on the samples; none where there is neither group nor graph."""
-        if self.groups is None:
-            if graph is None or (self.merge and self.method == "shrinkage"):
-                return []
-            return candidate_groups(graph, num_candidates=self.num_candidates)
-        groups = list(self.groups)
-        if not groups:
-            raise ConfigError("expected at least one group, got none; None takes those of the graph given to fit")
-        for group in groups:
-            check_node_group(group)
-            if group.degree != groups[0].degree:
-                raise GroupError(f"expected groups on the same nodes, got degrees {groups[0].degree} and {group.degree}")
-        if graph is not None and graph.num_nodes != groups[0].degree:
-            raise GroupError(f"expected groups on the {graph.num_nodes} nodes of the graph, got {groups[0].degree}")
+        is_chain = self.method == "shrinkage"
+        if self.groups is None and self.merge and is_chain:
+            return []
+        groups = given_groups(self.groups, graph, num_candidates=self.num_candidates, is_chain=is_chain and not self.merge)
         return [groups[place] for place in distinct_groups(groups)] if self._drops_repeated else groups
 
     def _may_merge(self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor) -> bool:
@@ -203,6 +210,21 @@ class SymmetrySelection(NodeRegressor):
         fewest = min(int(counted[train].sum(0).min()) for train, _ in self._folds) - int(self.fit_intercept)
         is_one_task = targets.ndim == 3 or targets.shape[1] == 1
         return bool(given) and self.method != "shrinkage" and is_one_task and fewest > x[0].numel() + 1
+
+    def _candidates_everywhere(
+        self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor
+    ) -> list[tuple[list[NodeGroup], MergePath | None]]:
+        """``_candidates`` on all samples, then in each fold; nothing is learned where that is impossible and nobody asked."""
+        rows = [np.arange(len(x)), *(train for train, _ in self._folds)]
+        try:
+            return [self._candidates(given, x[each], targets[each], counted[each]) for each in rows]
+        except ShapeError as error:
+            if self.merge is not None:
+                raise
+            text = f"no clusters are learned, since merging starts from least squares without symmetry: {error.__cause__}"
+            warnings.warn(text, UserWarning, stacklevel=3)
+        self._merges = False
+        return [(given, None) for _ in rows]
 
     def _candidates(
         self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor
@@ -237,13 +259,16 @@ class SymmetrySelection(NodeRegressor):
         return model.fit_signals(x, targets, self._is_invariant, self._solvers[id(group)][1], counted)
 
     def _cross_validate(
-        self, given: list[NodeGroup], x: Tensor, targets: Tensor, counted: Tensor, alphas: list[float], scale: float
+        self, folds: list[list[NodeGroup]], x: Tensor, targets: Tensor, counted: Tensor, alphas: list[float], scale: float
     ) -> tuple[Tensor, Tensor]:
-        """``_left_out`` at the given penalties, or at those of ``PENALTIES`` and as many larger ones as are better."""
-        folds = [self._candidates(given, x[train], targets[train], counted[train])[0] for train, _ in self._folds]
+        """``errors_left_out`` at the given penalties, or at those of ``PENALTIES`` and as many larger ones as are better."""
+
+        def outputs(group: NodeGroup, penalty: float, train: np.ndarray, test: np.ndarray) -> Tensor:
+            return self._ridge(group, penalty, x[train], targets[train], counted[train]).outputs(x[test])
+
         while True:
             self._penalties = [alpha * scale for alpha in alphas]
-            losses, products = self._left_out(folds, x, targets, counted)
+            losses, products = errors_left_out(self._folds, folds, self._penalties, outputs, targets, counted)
             risks = losses[:, :, ~losses[0, 0].isnan()].mean(2)
             if self.alphas is not None or not wants_larger(risks):
                 return losses, products
@@ -257,57 +282,25 @@ class SymmetrySelection(NodeRegressor):
                 return losses, products
             alphas = [*alphas, 10 * alphas[-1], 100 * alphas[-1]]
 
-    def _left_out(self, folds: list[list[NodeGroup]], x: Tensor, targets: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean squares of samples left out (J, A, n), products of the errors (J, A, J, A), by the candidates of each fold."""
-        losses, products = torch.empty(0), torch.empty(0)
-        total = 0
-        for (train, test), groups in zip(self._folds, folds, strict=True):
-            known = (x[train], targets[train], counted[train])
-            truth, counts = targets[test].flatten(1), counted[test].flatten(1).double()
-            errors = torch.stack(
-                [
-                    torch.stack(
-                        [(truth - self._ridge(group, penalty, *known).outputs(x[test])) * counts for penalty in self._penalties]
-                    )
-                    for group in groups
-                ]
-            )  # (J, A, n, out)
-            if not len(losses):
-                losses = torch.full((*errors.shape[:2], len(x)), math.nan, dtype=torch.float64)
-                products = torch.zeros(*errors.shape[:2], *errors.shape[:2], dtype=torch.float64)
-            losses[:, :, test] = errors.square().sum(3) / counts.sum(1)  # NaN where nothing counts
-            flat = errors.flatten(2).flatten(0, 1)
-            products += (flat @ flat.mT).reshape(products.shape)
-            total += int(counts.sum())
-        return losses, products / max(total, 1)
-
     def _judged(
         self, groups: list[NodeGroup], num_given: int, x: Tensor, targets: Tensor, losses: Tensor, counted: Tensor
     ) -> tuple[Candidate, ...]:
         """Both risks of each group; all but the first ``num_given`` were learned."""
-        seen = ~losses[0, 0].isnan()  # not those in no fold, as in series, or without a target
-        if not bool(seen.any()):
-            raise ShapeError("expected samples left out that have targets, got none; see mask and cv")
-        losses = losses[:, :, seen]
-        best = losses.mean(2).argmin(1)
-        chosen = losses[torch.arange(len(groups)), best]
-        behind = chosen - chosen[chosen.mean(1).argmin()]
-        known = [(each.mean(1).tolist(), (each.std(1) / math.sqrt(each.shape[1])).tolist()) for each in (chosen, behind)]
-        (risks, errors), (differences, difference_errors) = known
+        verdicts = judged(losses)
         fits = [self._ridge(group, 0.0, x, targets, counted) for group in groups]
         return tuple(
             Candidate(
                 group,
                 fits[number].num_weights_,
                 self._predicted(fits[number], group, x, targets, counted),
-                risks[number],
-                errors[number],
-                self._penalties[int(best[number])],
-                difference=differences[number],
-                difference_error=difference_errors[number],
+                verdict.validated,
+                verdict.standard_error,
+                self._penalties[verdict.penalty],
+                difference=verdict.difference,
+                difference_error=verdict.difference_error,
                 is_learned=number >= num_given,
             )
-            for number, group in enumerate(groups)
+            for number, (group, verdict) in enumerate(zip(groups, verdicts, strict=True))
         )
 
     def _predicted(self, fit: EquivariantRidge, group: NodeGroup, x: Tensor, targets: Tensor, counted: Tensor) -> float:
@@ -329,7 +322,7 @@ class SymmetrySelection(NodeRegressor):
             chain = groups[:-1] if self._merges and not is_finest_first(groups) else groups
             model = ShrunkEquivariantRegression(chain, fit_intercept=self.fit_intercept)
             self._members = [(1.0, model.fit_signals(x, targets, self._is_invariant, counted))]
-            factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0)
+            factors = np.reshape(model.factors_, (-1, len(chain) - 1)).mean(0) if len(chain) > 1 else []
             self.weights_ = np.concatenate([factors, [1.0], np.full(len(groups) - len(chain), math.nan)])
         elif self.method == "averaging":
             self.weights_ = convex_weights(self.error_products_)
@@ -349,16 +342,15 @@ class SymmetrySelection(NodeRegressor):
         self.offset_ = _total([weight * model.offset_.flatten() for weight, model in self._members])
 
     def _best(self) -> int:
-        """The place of the lowest risk: as predicted, for the methods that predict, else as validated."""
-        if self.method in ("averaging", "validation"):
-            return int(np.argmin([each.validated for each in self.path_]))
-        predicted = np.array([each.predicted for each in self.path_])
-        if np.isnan(predicted).all():
+        """The place of the lowest risk: as predicted, for the methods that predict, else as validated; the simplest of equals."""
+        validates = self.method in ("averaging", "validation")
+        risks = [each.validated if validates else each.predicted for each in self.path_]
+        if np.isnan(risks).all():
             raise ShapeError(
                 "expected enough samples that least squares in one of the groups has a single solution; take method='averaging' "
                 "or 'validation', which use ridge penalties"
             )
-        return int(np.nanargmin(predicted))
+        return simplest_of_best(risks, [each.num_weights for each in self.path_], self._scale)
 
     def _stability(self, x: Tensor, targets: Tensor, counted: Tensor) -> Stability | None:
         """How much the best clusters of random parts of the samples agree."""
@@ -384,6 +376,10 @@ class SymmetrySelection(NodeRegressor):
             text = f"{stability}: other samples would give other clusters; use what is fitted, but read nothing into the clusters"
             warnings.warn(text, UnstablePartitionWarning, stacklevel=3)
         return stability
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The fitted map; see ``NodeRegressor.predict``."""
+        return super().predict(as_numpy(X))
 
     def linear(self, x: Tensor) -> Tensor:
         """The fitted map without its offset."""

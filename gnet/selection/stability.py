@@ -73,7 +73,7 @@ def partition_stability(partitions: Sequence[Partition]) -> Stability:
 
     Raises:
         ConfigError: fewer than two partitions.
-        PartitionError: partitions of different nodes.
+        PartitionError: partitions of different nodes, or what is no partition.
 
     References:
         Hubert and Arabie (1985), doi:10.1007/BF01908075, for the adjusted Rand index.
@@ -85,6 +85,9 @@ def partition_stability(partitions: Sequence[Partition]) -> Stability:
     found = tuple(partitions)
     if len(found) < 2:
         raise ConfigError(f"expected at least two partitions to compare, got {len(found)}")
+    for each in found:
+        if not isinstance(each, Partition):
+            raise PartitionError(f"expected partitions, got {type(each).__name__}; make one of labels by Partition(labels)")
     sizes = {partition.num_nodes for partition in found}
     if len(sizes) > 1:
         raise PartitionError(f"expected partitions of the same nodes, got some of {sorted(sizes)} nodes")

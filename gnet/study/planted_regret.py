@@ -30,26 +30,37 @@ def regret_text(lines: Sequence[Measured], method: str = "automatic") -> str:
         | automatic | -0.130 ± 0.040 |
         | planted | 0.000 ± 0.010 |
         <BLANKLINE>
-        automatic is below every fixed group.
+        Over these n, automatic is below every fixed group.
     """
     means = [line for line in lines if line.quantity == "mean regret"]
     if not means:
         return "There is no n at which every way to choose can be used, so there is no mean regret."
     parts = list[str]()
-    for which in dict.fromkeys(line.settings["candidates"] for line in means):
-        mine = [line for line in means if line.settings["candidates"] == which]
-        title = f"Mean regret over n = {mine[0].settings['n']}, with its standard error; " if not parts else "The same, "
-        parts += [f"{title}{TOLD[which]}:", _table(mine)]
-    parts.append(_behind(means, method))
-    learned, found = (
-        [_curve_text(lines, quantity, form) for form in forms]
-        for quantity, forms in (("agreement", ("{0:.2f}",)), ("bias", ("{0:.2f} ± {1:.2f}",)))
-    )
-    if learned[0]:
-        parts.append(f"Agreement of learned and planted clusters (adjusted Rand index), at n = {learned[0]}.")
-    if found[0]:
-        parts.append(f"Estimated squared deviation, at n = {found[0]}.")
+    for over in dict.fromkeys(line.settings["n"] for line in means):
+        same = [line for line in means if line.settings["n"] == over]
+        for number, which in enumerate(dict.fromkeys(line.settings["candidates"] for line in same)):
+            mine = [line for line in same if line.settings["candidates"] == which]
+            title = "The same, " if number else f"Mean regret over n = {over}, with its standard error; "
+            parts += [f"{title}{TOLD[which]}:", _table(mine)]
+        parts.append(_behind(same, method))
+    for quantity, name, form, title in CURVES:
+        texts = _curve_text([line for line in lines if line.settings["method"] == name], quantity, form)
+        if texts:
+            parts.append(f"{title}, at n = {texts}.")
     return "\n\n".join(parts)
+
+
+CURVES = (
+    ("agreement", "merging", "{0:.2f}", "Agreement of learned and planted clusters (adjusted Rand index)"),
+    (
+        "agreement",
+        "truth",
+        "{0:.2f}",
+        "Agreement with the planted clusters of those of lowest true risk, merged from the truth itself",
+    ),
+    ("bias", "estimate", "{0:.2f} ± {1:.2f}", "Estimated squared deviation"),
+)
+"""Quantity, method, form and title of what is told for each n."""
 
 
 def _table(lines: Sequence[Measured]) -> str:
@@ -84,7 +95,7 @@ def _behind(lines: Sequence[Measured], method: str) -> str:
             ]
             if above:
                 worse.append(f"{' and '.join(above)} at deviation {place['deviation']} ({TOLD[place['candidates']]})")
-    return f"{method} is below every fixed group" + (f", but for {', '.join(worse)}." if worse else ".")
+    return f"Over these n, {method} is below every fixed group" + (f", but for {', '.join(worse)}." if worse else ".")
 
 
 FIXED = ("trivial", "halves", "planted", "joined", "symmetric")

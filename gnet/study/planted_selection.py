@@ -14,7 +14,7 @@ from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, NodeGroup, SymmetricGroup, TrivialGroup
 from gnet.orbits import PairOrbits
 from gnet.randomness import derive_seed
-from gnet.selection import SymmetrySelection, UnstablePartitionWarning, convex_weights, partition_stability
+from gnet.selection import SymmetrySelection, UnstablePartitionWarning, convex_weights, merge_clusters, partition_stability
 from gnet.selection.candidates import distinct_groups
 from gnet.study.planted_regret import LISTS, TOLD, curve, regret_text
 from gnet.study.simulate import Measured, Simulation
@@ -36,14 +36,17 @@ class PlantedSelection(Simulation):
     with the graph's own edges, and weights of each node, has outside the group's maps, scaled to a given norm. Inputs and
     noise are normal. Every way to choose a symmetry is compared with every fixed group, all of them fitted by ridge regression
     with a cross-validated penalty, in excess risk ||estimate - Theta||^2; "regret" is the risk less that of the fixed group
-    that was best on average over the trials, so it may be negative; "mean regret" averages it over the n at which every way to
-    choose can be used, the same for all, with the standard error over trials.
+    that was best on average over the trials, so it may be negative. "Mean regret" averages it over n, with the standard error
+    over trials, twice: over the n at which every way to choose can be used, for all of them, and over every n, for the fixed
+    groups and those ways that can be used at each.
 
     With "listed" the planted group is among the candidates, with "not listed" it is left out: only merging can find it. The
     halves of its clusters, which stay listed, are an exact refinement of it: they have no bias, only more variance. With "no
     refinement" they are left out, too, so that only the trivial group is below the planted one.
     "Automatic" is the default of ``SymmetrySelection``, averaging over all candidates and, where there are samples enough, those
-    that merging learns; "agreement" is the adjusted Rand index of learned and planted clusters, "bias" estimates the squared
+    that merging learns. "Agreement" is the adjusted Rand index of learned and planted clusters (method "merging"), or of the
+    clusters that the same merging finds in Theta itself, by true instead of estimated risks (method "truth"): with a deviation
+    finer clusters than the planted ones have a lower risk, so that nothing better is to be learned. "Bias" estimates the squared
     deviation.
 
     Args:
@@ -62,7 +65,7 @@ class PlantedSelection(Simulation):
         arXiv:2308.10436, for the trade-off.
     """
 
-    recorded = ("mean regret", "agreement", "bias")
+    recorded = ("regret", "mean regret", "agreement", "bias")
 
     def __init__(
         self,
@@ -104,7 +107,7 @@ class PlantedSelection(Simulation):
                 risks = {name: np.array([trial[n][name] for trial in trials]) for name in trials[0][n]}
                 for (quantity, which, method), values in risks.items():
                     settings = {"deviation": f"{deviation:g}", "n": str(n), "candidates": which, "method": method}
-                    expected = {"bias": deviation**2, "agreement": 1.0}.get(quantity, math.nan)
+                    expected = {"bias": deviation**2, "agreement": math.nan if deviation else 1.0}.get(quantity, math.nan)
                     lines.append(_measured(quantity, settings, values, expected))
                 for which in LISTS:
                     best = self._best_fixed(risks, which)
@@ -115,23 +118,33 @@ class PlantedSelection(Simulation):
         return lines
 
     def _means(self, deviation: float, trials: "Sequence[_Trial]") -> list[Measured]:
-        """The regret, averaged in each trial over the n at which every way to choose can be used: the same for all."""
+        """The regret, averaged in each trial over the same n for all: those at which every way can be used, then every n."""
         lines = []
         for which in LISTS:
-            wanted = {("risk", which, method) for method in METHODS}
-            common = [n for n in self.samples if all(wanted <= set(trial[n]) for trial in trials)]
-            if not common:
-                continue
-            risks = {n: {name: np.array([trial[n][name] for trial in trials]) for name in trials[0][n]} for n in common}
-            regrets = {
-                method: np.mean([_risk(risks[n], which, method) - self._best_fixed(risks[n], which) for n in common], 0)
-                for method in self._compared(risks[common[0]], which)
+            usable = {
+                n: [name for name in METHODS if all(("risk", which, name) in trial[n] for trial in trials)] for n in self.samples
             }
-            for method, values in regrets.items():
-                over = ", ".join(map(str, common))
-                settings = {"deviation": f"{deviation:g}", "n": over, "candidates": which, "method": method}
-                lines.append(_measured("mean regret", settings, values, math.nan))
+            common = [n for n in self.samples if usable[n] == list(METHODS)]
+            everywhere = [name for name in METHODS if all(name in usable[n] for n in self.samples)]
+            for over, methods in [(common, METHODS), (self.samples, everywhere)][: 2 if common != self.samples else 1]:
+                lines += self._mean(deviation, trials, which, over, [*methods, *self._fixed(which)] if over else [])
         return lines
+
+    def _mean(
+        self, deviation: float, trials: "Sequence[_Trial]", which: str, over: Sequence[int], methods: Sequence[str]
+    ) -> list[Measured]:
+        """The mean regrets of these ways and fixed groups over these n."""
+        risks = {n: {name: np.array([trial[n][name] for trial in trials]) for name in trials[0][n]} for n in over}
+        settings = {"deviation": f"{deviation:g}", "n": ", ".join(map(str, over)), "candidates": which}
+        return [
+            _measured(
+                "mean regret",
+                settings | {"method": method},
+                np.mean([_risk(risks[n], which, method) - self._best_fixed(risks[n], which) for n in over], 0),
+                math.nan,
+            )
+            for method in methods
+        ]
 
     def _fixed(self, which: str) -> list[str]:
         return [name for name in self.groups if name not in LISTS[which]]
@@ -203,9 +216,27 @@ class PlantedSelection(Simulation):
         if chosen.merge_path_ is not None:
             best = chosen.merge_path_.best_partition
             found["agreement", "", "merging"] = partition_stability([best, self.partition]).score
+            found["agreement", "", "truth"] = partition_stability([self.attainable(theta, len(x)), self.partition]).score
             fit = LeastSquares.fit(x, y)
             found["bias", "", "estimate"] = estimate_bias(fit, self.groups["planted"]).bias
         return found
+
+    def attainable(self, theta: Tensor, n: int) -> Partition:
+        """The clusters that merging finds in the truth itself: of lowest risk, at each step and of all steps.
+
+        The risk is that of least squares on n samples, averaged over the cluster group: what is lost of Theta, squared, and
+        sigma_xi^2 / (n - N - 1) for each weight.
+
+        Raises:
+            ConfigError: so few samples that least squares has no finite risk.
+        """
+        left = n - len(theta) - 1
+        if left < 1:
+            raise ConfigError(f"expected n >= {len(theta) + 2}, for least squares of finite risk, got {n}")
+        gram = torch.eye(len(theta), dtype=torch.float64) / left  # the mean of (X^T X)^-1
+        exact = LeastSquares(theta[:, None, :, None], gram, self.sigma_xi**2)
+        # The truth has no noise to take off: its risk counts a weight once, where the estimated risk counts it twice.
+        return merge_clusters(exact, complexity=1.0).best_partition
 
     def summary(self, lines: Sequence[Measured]) -> str:
         """Mean regrets of every way to choose and of every fixed group, over the same n for all."""

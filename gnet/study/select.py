@@ -3,10 +3,11 @@
 import argparse
 import csv
 import io
+import math
 import shlex
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,21 @@ from gnet.study.provenance import Provenance
 
 if TYPE_CHECKING:
     from gnet.groups import NodeGroup
-    from gnet.selection import Candidate, SymmetrySelection
+    from gnet.selection import Candidate, Stability, SymmetrySelection
     from gnet.training.data import GraphDataModule
     from gnet.training.symmetry import Symmetry
 
 METHODS = ("averaging", "validation", "estimate", "shrinkage")
+
+NUM_SEEDS = 5
+"""Seeds whose clusterings of the graph are compared: each costs a clustering."""
 
 EPILOG = """\
 Every other option is that of `fit`. The candidates are --clusters, or the config's study.variants that change nothing but the
 symmetry, or else a chain of clusterings from one cluster to a cluster for every node, and the graph's own symmetries (on image
 grids translations, too). Clusters learned from the data by merging are added where there are more samples than inputs. Merging
 prices a weight at the logarithm of the number of samples and prefers coarse clusters; --complexity 2 follows the estimated risk.
+Learned clusters are compared on parts of the samples, those of the best clustering of the graph with those of other seeds.
 
 Every candidate is fitted as a linear map on the training split, and judged on the validation split, which has also chosen its
 ridge penalty. That takes seconds and says with which symmetry linear maps predict best; a net may want another: --train trains
@@ -107,6 +112,7 @@ def main(argv: Sequence[str], resolve_config: Resolve, program: str = "python tr
     except argparse.ArgumentError as error:
         raise ConfigError(f"{(error.argument_name or '').partition('/')[0]}: {error.message}") from error
     refuse_unknown([word for word in rest if word.startswith("-")])
+    check_options(given)
     from gnet.training.trial import instantiate
 
     start = Provenance.now(shlex.join(["select", *argv]))
@@ -119,7 +125,7 @@ def main(argv: Sequence[str], resolve_config: Resolve, program: str = "python tr
     name = Path(given.config[-1]).stem if given.config else type(datamodule).__name__.lower()
     out = given.out or Path("selections") / name
     out.mkdir(parents=True, exist_ok=True)
-    text, status = _text(ranked, selection), 0
+    text, status = _text(ranked, selection, seeds_compared(ranked, datamodule)), 0
     write_atomically(out / "candidates.csv", _csv(ranked))
     _write(out, (ranked[0].name, ranked[0].rule), text, base, start)
     print(text, flush=True)
@@ -130,6 +136,22 @@ def main(argv: Sequence[str], resolve_config: Resolve, program: str = "python tr
     print(f"\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
     print(f"  {program} fit --config {out / 'best.yaml'}")
     return status
+
+
+def check_options(given: argparse.Namespace) -> None:
+    """Refuse numbers that mean nothing, before anything is read or fitted.
+
+    Raises:
+        ConfigError: one of them is too low, or no number.
+
+    Example:
+        >>> check_options(parser().parse_args(["--candidates", "4"]))
+    """
+    for name, least in {"candidates": 1, "train": 0, "seeds": 1, "jobs": 0}.items():
+        if getattr(given, name) < least:
+            raise ConfigError(f"expected --{name} >= {least}, got {getattr(given, name)}")
+    if given.complexity is not None and not 0 <= given.complexity < math.inf:
+        raise ConfigError(f"expected a finite --complexity >= 0, got {given.complexity:g}; 2 follows the estimated risk")
 
 
 def _write(out: Path, rule: "tuple[str, Symmetry]", text: str, base: dict[str, Any], start: Provenance) -> None:
@@ -149,7 +171,8 @@ def rank(
 ) -> "tuple[list[Ranked], SymmetrySelection]":
     """Fit every candidate's linear maps to the training split, judge them on the validation split, best first.
 
-    Learned clusters become rules of their own (``rule_of``). Of candidates that are the same group the first is kept.
+    Learned clusters become rules of their own (``rule_of``). Of candidates that are the same group the first is kept; of those
+    whose errors differ by rounding alone the one of fewest weights is the first.
 
     Raises:
         ConfigError: no samples to validate on.
@@ -179,7 +202,23 @@ def rank(
     for known in selection.path_[len(groups) :]:
         rule = rule_of(known.group, datamodule.graph, datamodule.grid_shape)
         found.append(Ranked(f"learned, {group_label(known.group)}", rule, known.group, known))
-    return sorted(found, key=lambda each: each.known.validated), selection
+    best = selection.path_[selection.best_index_]
+    return sorted(found, key=lambda each: (each.known is not best, each.known.validated)), selection
+
+
+def seeds_compared(ranked: Sequence[Ranked], datamodule: "GraphDataModule") -> "tuple[str, Stability] | None":
+    """The best candidate whose clusters a seed has a part in, and how much those of other seeds agree; None if there is none."""
+    from gnet.groups import ClusterGroup
+    from gnet.selection import partition_stability
+    from gnet.training.symmetry import Coarsened
+
+    size = int(datamodule.graph.num_nodes or 0)
+    for each in ranked:
+        if isinstance(each.rule, Coarsened) and each.rule.method != "patches" and 1 < each.rule.num_clusters < size:
+            rules = [replace(each.rule, seed=each.rule.seed + number, swaps=None) for number in range(NUM_SEEDS)]
+            groups = [rule(datamodule.graph, datamodule.grid_shape) for rule in rules]
+            return each.name, partition_stability([group.partition for group in groups if isinstance(group, ClusterGroup)])
+    return None
 
 
 def _rules(base: dict[str, Any], datamodule: "GraphDataModule", given: argparse.Namespace) -> "dict[str, Symmetry]":
@@ -260,7 +299,7 @@ def _trained(
     return (chosen, rules[chosen]), text, status
 
 
-def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
+def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection", of_seeds: "tuple[str, Stability] | None" = None) -> str:
     """The table, and what to make of it."""
     header = ["candidate", "weights", "predicted", "validated", "+-", "behind", "+-", "share"]
     rows = [
@@ -269,9 +308,9 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
             str(each.known.num_weights),
             "-" if np.isnan(each.known.predicted) else f"{each.known.predicted:.4g}",
             f"{each.known.validated:.4g}",
-            f"{each.known.standard_error:.2g}",
+            "-" if np.isnan(each.known.standard_error) else f"{each.known.standard_error:.2g}",
             f"{each.known.difference:.2g}",
-            f"{each.known.difference_error:.1g}",
+            "-" if np.isnan(each.known.difference_error) else f"{each.known.difference_error:.1g}",
             f"{each.known.weight:.2f}",
         ]
         for each in ranked
@@ -283,9 +322,15 @@ def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection") -> str:
         text += f"\nLearned clusters, on other samples: {stability}."
     elif selection.merge_path_ is not None:
         text += "\nLearned clusters: too few samples to tell whether others would give the same."
+    if of_seeds is not None:
+        text += f"\nClusters of {of_seeds[0]}, of {NUM_SEEDS} seeds: {of_seeds[1]}"
+        text += "." if of_seeds[1].is_stable else "; they are the seed's more than the graph's, so read nothing into them."
     others = sum(not_told_apart(each.known) for each in ranked) - 1
     text += f"\nBest: {ranked[0].name}, of linear maps"
-    text += f"; {others} more (*) cannot be told from it by these samples." if others else "; all others are told from it."
+    if np.isnan(ranked[0].known.standard_error):
+        text += " on a single validation sample, which tells no candidate from another; validate on more."
+    else:
+        text += f"; {others} more (*) cannot be told from it by these samples." if others else "; all others are told from it."
     return f"{text} A net may want another: --train 3 compares nets."
 
 

@@ -1,17 +1,16 @@
 """Tests of single symmetries: their level on symmetric data, their power on others, and the group they make."""
 
 import dataclasses
-import itertools
 
-import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 import gnet
 from gnet.errors import ConfigError, DataError, GroupError, ShapeError
 from gnet.graphs import Partition
-from gnet.groups import ClusterGroup, SymmetricGroup
-from gnet.selection import check_symmetries, exchanges, group_of_accepted
+from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup
+from gnet.selection import block_moves, check_symmetries, exchanges, group_of_accepted
 from gnet.selection.discovery import SymmetryTests, squared_error
 
 SWAP = [1, 0, 2, 3]
@@ -39,18 +38,60 @@ def test_excess_is_the_difference_of_the_risks():
     assert bool((tests.lower <= tests.excess).all()) and bool((tests.excess <= tests.upper).all())
 
 
-def test_the_limits_hold_as_often_as_they_say_even_with_few_samples():
-    """Heavy tails, eight samples: the exchange of two nodes is its own inverse, so the test is exact."""
-    rng = torch.Generator().manual_seed(1)
+def limits_of_exchange(num, draws, **options):
+    """Lower and upper limits for data that an exchange leaves as they are, with heavy tails, under a function it changes."""
+    rng = torch.Generator().manual_seed(num)
     lopsided = lambda x: x * torch.tensor([2.0, 1.0, 1.0, 1.0], dtype=torch.float64)[:, None]  # noqa: E731
-    missed = []
-    for _ in range(400):
-        x = torch.randn(8, 4, 1, generator=rng, dtype=torch.float64) ** 3
-        y = x.sum(1, keepdim=True).expand(8, 4, 1) + torch.randn(8, 4, 1, generator=rng, dtype=torch.float64) ** 3
-        tests = check_symmetries(lopsided, x, y, [SWAP], confidence=0.8, num_subsets=199, generator=rng)
-        missed.append(bool(tests.lower[0] > 0) or bool(tests.upper[0] < 0))
-    # Exact up to the ties of 8 samples: 255 different subsets.
-    assert abs(np.mean(missed) - 0.2) < 4 * (0.2 * 0.8 / 400) ** 0.5 + 1 / 128
+    found = []
+    for _ in range(draws):
+        x = torch.randn(num, 4, 1, generator=rng, dtype=torch.float64) ** 3
+        y = x.sum(1, keepdim=True).expand(num, 4, 1) + torch.randn(num, 4, 1, generator=rng, dtype=torch.float64) ** 3
+        found.append(check_symmetries(lopsided, x, y, [SWAP], generator=rng, **options))
+    return torch.cat([each.lower for each in found]), torch.cat([each.upper for each in found]), found
+
+
+def test_the_limits_hold_as_often_as_they_say_even_with_few_samples():
+    """Eight samples, 199 of their 256 subsets: the exchange of two nodes is its own inverse, so the test is exact."""
+    lower, upper, _ = limits_of_exchange(8, 400, confidence=0.8, num_subsets=199)
+    missed = ((lower > 0) | (upper < 0)).double().mean()
+    assert abs(float(missed) - 0.2) < 4 * (0.2 * 0.8 / 400) ** 0.5
+
+
+@pytest.mark.parametrize("num", [2, 3, 4, 5, 6, 11])
+def test_few_samples_are_not_surer_than_they_can_be(num, monkeypatch):
+    """2^B - 1 means for a tail of 0.025: no limit below six samples, and no p-value below 2^-B. The liar is quantiles alone."""
+    draws = 300
+    lower, upper, found = limits_of_exchange(num, draws)
+    assert bool(lower.isfinite().all()) == bool(upper.isfinite().all()) == (num >= 6)
+    spread = 4 * (0.05 * 0.95 / draws) ** 0.5
+    assert float(((lower > 0) | (upper < 0)).double().mean()) < 0.05 + spread
+    smallest = min(float(each.p_values) for each in found)
+    assert smallest >= max(2.0**-num, 1 / 2000)
+    for level in (2.0**-num, 0.1):  # a p-value is below any level at most that often
+        often = float(torch.cat([each.p_values for each in found]).le(level).double().mean())
+        assert often < level + 4 * (level / draws) ** 0.5
+
+    def quantiles_alone(values, num_subsets, generator):
+        inside = torch.rand(num_subsets, values.shape[1], generator=generator) < 0.5
+        empty = ~inside.any(1)
+        inside[empty, torch.randint(values.shape[1], (int(empty.sum()),), generator=generator)] = True
+        return values @ (inside.double() / inside.sum(1, keepdim=True)).mT, 0
+
+    monkeypatch.setattr("gnet.selection.discovery._subset_means", quantiles_alone)
+    lower, upper, liars = limits_of_exchange(num, draws)
+    if num < 5:
+        assert float(((lower > 0) | (upper < 0)).double().mean()) > 0.05 + spread
+        assert min(float(each.p_values) for each in liars) < 2.0**-num
+
+
+def test_many_candidates_at_once_take_more_samples():
+    """Six exchanges at 0.95: a tail of 0.025 / 6 is above 2^-B from eight samples on."""
+    for num, finite in ((7, False), (8, True)):
+        x, y = samples([1, 1, 3, 3], num, seed=0)
+        tests = check_symmetries(lambda x: 2 * x, x, y, exchanges(Partition.whole(4)), simultaneous=True)
+        assert bool(tests.lower.isfinite().all()) is finite and bool(tests.upper.isfinite().any()) is finite
+        assert finite or not (tests.rejected.any() or tests.certified.any())
+        assert group_of_accepted(tests).degree == 4
 
 
 def test_a_broken_symmetry_is_found_by_a_good_function_only():
@@ -146,19 +187,7 @@ def changed_by(changes):
     return x, x, lambda outputs, targets: torch.where(targets[:, 0, 0] == 1, changes, torch.zeros_like(changes))
 
 
-@pytest.fixture
-def every_subset(monkeypatch):
-    """All subsets of four samples instead of random ones, so that everything can be written down."""
-
-    def means(values, num_subsets, generator):
-        inside = [list(each) for size in range(1, 5) for each in itertools.combinations(range(4), size)]
-        assert num_subsets == len(inside) == 15
-        return torch.stack([values[:, each].mean(1) for each in inside], 1)
-
-    monkeypatch.setattr("gnet.selection.discovery._subset_means", means)
-
-
-def test_limits_and_p_values_by_hand(every_subset):
+def test_limits_and_p_values_by_hand():
     """The means of 4, -1, 0.5, 2.5: -1, -.25, .5, 2/3, .75, 7/6, 1.5, 1.5, 1.5, 11/6, 2.25, 7/3, 2.5, 3.25, 4."""
     x, y, loss = changed_by(CHANGES)
     tests = check_symmetries(lambda x: x, x, y, [[1, 0]], loss=loss, num_subsets=15, confidence=0.75, epsilon=0.5)
@@ -173,7 +202,7 @@ def test_limits_and_p_values_by_hand(every_subset):
     assert float(never.p_values) == 1 and not bool(never.rejected) and bool(never.certified)
 
 
-def test_limits_that_hold_at_once_are_wider(every_subset):
+def test_limits_that_hold_at_once_are_wider():
     x, y, loss = changed_by(CHANGES)
     options = {"loss": loss, "num_subsets": 15, "confidence": 0.75}
     single = check_symmetries(lambda x: x, x, y, [[1, 0], [1, 0]], **options)
@@ -190,3 +219,37 @@ def test_a_node_joins_only_if_all_its_exchanges_passed():
     tests = SymmetryTests(pairs, lower, lower, lower, lower, 1.0, 0.0, 0.95)
     assert tests.rejected.tolist() == [False, True, False]
     assert group_of_accepted(tests) == ClusterGroup(Partition([0, 0, 1]))
+
+
+def test_blocks_that_change_places_are_candidates():
+    """A square of four blocks of two nodes, exchanged node by node: eight symmetries, each a map of blocks onto blocks."""
+    corners = torch.arange(4)
+    ends = torch.stack([torch.cat([corners, (corners + 1) % 4]), torch.cat([(corners + 1) % 4, corners])])
+    edges = torch.cat([torch.stack([2 * ends[0] + i, 2 * ends[1] + j]) for i in range(2) for j in range(2)], 1)
+    square, blocks = Data(edge_index=edges, num_nodes=8), Partition(torch.arange(8) // 2)
+    moves = block_moves(square, blocks)
+    assert PermutationGroup(list(moves)).order() == 8
+    for perm in moves:
+        assert Partition(blocks.labels[perm]) == blocks, "blocks go to blocks"
+        assert torch.equal(perm % 2, torch.arange(8) % 2), "node by node"
+        moved = {tuple(pair) for pair in perm[edges].mT.tolist()}
+        assert moved == {tuple(pair) for pair in edges.mT.tolist()}, "the graph stays as it is"
+    heavier = Data(edge_index=edges, edge_weight=1.0 + (edges == 0).any(0).float(), num_nodes=8)
+    assert PermutationGroup([*block_moves(heavier, blocks)]).order() == 2, "the first block is another one: one mirror remains"
+    assert block_moves(square, Partition([0, 0, 0, 1, 1, 2, 3, 4])).shape[1] == 8
+    assert block_moves(square, Partition.whole(8)).shape == (0, 8)
+
+
+def test_tested_moves_of_blocks_become_swaps():
+    """Two pairs that may change places, and a third with another slope, which the graph takes for one like them."""
+    slopes = [1.0, 2.0, 1.0, 2.0, 1.0, 5.0]
+    pairs, everyone = Partition([0, 1, 2, 3, 4, 5]), torch.cartesian_prod(torch.arange(6), torch.arange(6)).mT
+    blocks = Partition([0, 0, 1, 1, 2, 2])
+    graph = Data(edge_index=everyone[:, everyone[0] != everyone[1]], num_nodes=6)
+    x, y = samples(slopes, 400, seed=6)
+    f = lambda x: x * torch.tensor(slopes, dtype=torch.float64)[:, None]  # noqa: E731
+    swap, other = [2, 3, 0, 1, 4, 5], [4, 5, 2, 3, 0, 1]
+    assert PermutationGroup(list(block_moves(graph, blocks))).contains(torch.tensor(swap))
+    tests = check_symmetries(f, x, y, [swap, other])
+    assert tests.rejected.tolist() == [False, True]
+    assert group_of_accepted(tests).order() == 2 and group_of_accepted(tests).partition == pairs

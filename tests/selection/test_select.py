@@ -263,27 +263,6 @@ def test_any_group_of_nodes_is_a_candidate():
     assert selection.best_group_ == cycle and selection.path_[1].num_weights == 6
 
 
-def test_bad_input_is_refused():
-    x, y, _ = drawn(30, seed=12)
-    for options, error, message in [
-        ({"method": "magic"}, ConfigError, "method in averaging, validation, estimate, shrinkage, got 'magic'"),
-        ({"alphas": ()}, ConfigError, "finite ridge penalties >= 0"),
-        ({"alphas": (-1.0,)}, ConfigError, "finite ridge penalties >= 0"),
-        ({"groups": []}, ConfigError, "at least one group"),
-        ({"groups": [TrivialGroup(6), TrivialGroup(5)]}, GroupError, "groups on the same nodes, got degrees 6 and 5"),
-        ({"groups": [TrivialGroup(5)]}, ShapeError, "expected X of shape"),
-        ({"groups": CHAIN, "method": "shrinkage", "merge": True}, ConfigError, "given or learned"),
-    ]:
-        with pytest.raises(error, match=message):
-            SymmetrySelection(**options).fit(x, y)
-    with pytest.raises(GroupError, match="groups on the 4 nodes of the graph, got 6"):
-        SymmetrySelection(CHAIN).fit(x, y, Data(edge_index=torch.tensor([[0], [1]]), num_nodes=4))
-    with pytest.raises(ShapeError, match=r"merge=False \(--no-merge\) to use fewer"):
-        SymmetrySelection(CHAIN, merge=True).fit(x[:7], y[:7])
-    with pytest.raises(ShapeError, match="take method='averaging'"):
-        SymmetrySelection([TrivialGroup(6)], "estimate", cv=2).fit(x[:4], y[:4])
-
-
 def test_clusters_are_compared_on_random_parts_of_the_samples():
     x, y, _ = drawn(60, seed=6)
     calls = []

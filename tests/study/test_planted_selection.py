@@ -11,9 +11,13 @@ import torch
 
 from gnet.cli import main
 from gnet.errors import ConfigError
+from gnet.graphs import Partition
+from gnet.groups import ClusterGroup
+from gnet.orbits import PairOrbits
 from gnet.study.planted_regret import LISTS, regret_text
 from gnet.study.planted_selection import METHODS, PlantedSelection
 from gnet.study.simulate import Measured, read_record
+from gnet.theory import dim_hom
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "simulation" / "selection.yaml")
@@ -50,6 +54,9 @@ def test_the_strength_is_estimated_without_bias_and_the_clusters_are_found(measu
     assert abs(strength.measured - 0.36) < 5 * strength.standard_error and strength.standard_error < 0.05
     assert strength.expected == pytest.approx(0.36)
     agreement = {each: value(measured, "agreement", 400, "", "merging", each).measured for each in ("0", "0.6")}
+    best = {each: value(measured, "agreement", 400, "", "truth", each) for each in ("0", "0.6")}
+    assert best["0"].measured == 1 == best["0"].expected and math.isnan(best["0.6"].expected)
+    assert best["0.6"].measured < agreement["0.6"] < 1, "nor are the planted ones what is to be found"
     assert agreement["0"] > 0.8 > agreement["0.6"], "with a deviation that shows, finer clusters predict better"
 
 
@@ -80,7 +87,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "The same, planted group not listed:" in shown and "Estimated squared deviation, at n = 20: " in shown
     lines, source = read_record((tmp_path / "kept.csv").read_text())
-    assert {line.quantity for line in lines} == {"mean regret", "agreement", "bias"} and source["date"].startswith("20")
+    assert {line.quantity for line in lines} == {"regret", "mean regret", "agreement", "bias"} and source["date"].startswith("20")
     assert regret_text(lines) in shown
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -98,7 +105,7 @@ def test_a_way_above_a_fixed_group_is_named() -> None:
         for name, mean in zip(("automatic", "planted", "trivial"), means, strict=True)
     ]
     text = regret_text(lines)
-    assert "automatic is below every fixed group, but for planted at deviation 0 (planted group listed)." in text
+    assert "Over these n, automatic is below every fixed group, but for planted at deviation 0 (planted group listed)." in text
     assert "| automatic | 0.500 ± 0.100 | -0.500 ± 0.100 |" in text
     assert regret_text([]).startswith("There is no n at which")
 
@@ -133,19 +140,63 @@ def test_regret_is_against_the_group_that_is_best_on_average(monkeypatch: pytest
 
 
 def test_the_mean_is_over_the_same_samples_for_all(measured: list[Measured]) -> None:
-    """At n = 12 neither shrinkage nor merging can be used, so 400 alone counts, for all."""
+    """At n = 12 merging cannot be used, in folds of 9: 400 alone counts for all, and both n for the others."""
     mine = [line for line in measured if line.quantity == "mean regret" and line.settings["deviation"] == "0.6"]
-    assert {line.settings["n"] for line in mine} == {"400"} and len(mine) == 3 * len(METHODS) + 5 + 4 + 3
-    for line in mine:
-        single = value(measured, "regret", 400, line.settings["candidates"], line.settings["method"])
-        assert (line.measured, line.standard_error) == pytest.approx((single.measured, single.standard_error))
-    tables = regret_text(measured).split("\n\n")[1:6:2]
+    everywhere = [name for name in METHODS if name != "merging"]
+    for over, methods in {"400": METHODS, "12, 400": everywhere}.items():
+        lines = [line for line in mine if line.settings["n"] == over]
+        assert len(lines) == 3 * len(methods) + 5 + 4 + 3
+        for line in lines:
+            singles = [
+                value(measured, "regret", int(n), line.settings["candidates"], line.settings["method"]) for n in over.split(", ")
+            ]
+            assert line.measured == pytest.approx(np.mean([single.measured for single in singles]))
+            if len(singles) == 1:
+                assert line.standard_error == pytest.approx(singles[0].standard_error)
+    assert len(mine) == 3 * (len(METHODS) + len(everywhere)) + 2 * (5 + 4 + 3)
+    text = regret_text(measured).split("\n\n")
+    tables = text[1:6:2]
     assert [table.count("\n") - 1 for table in tables] == [len(METHODS) + left for left in (5, 4, 3)]
     assert "| planted |" in tables[0] and "| planted |" not in tables[1] and "| halves |" not in tables[2]
     shown = value(measured, "regret", 400, "listed", "joined")
     assert f"{shown.measured:.3f} ± {shown.standard_error:.3f}" in next(
         row for row in tables[0].splitlines() if row.startswith("| joined |")
     )
+    assert text[7] == "Mean regret over n = 12, 400, with its standard error; planted group listed:"
+    assert text[6].startswith("Over these n, automatic is below") and text[13].startswith("Over these n, automatic is below")
+    assert [table.count("\n") - 1 for table in text[8:13:2]] == [len(everywhere) + left for left in (5, 4, 3)]
+
+
+def test_one_mean_is_enough_where_every_way_can_be_used_at_every_n() -> None:
+    lines = PlantedSelection(sizes=[2, 2], deviations=[0.0], samples=[40, 50], num_trials=2).run()
+    assert {line.settings["n"] for line in lines if line.quantity == "mean regret"} == {"40, 50"}
+    few = PlantedSelection(sizes=[6, 6], deviations=[0.0], samples=[12], num_trials=2).run()
+    ways = {line.settings["method"] for line in few if line.quantity == "mean regret" and line.settings["n"] == "12"}
+    assert {"automatic", "averaging", "validation", "trivial"} <= ways and not {"shrinkage", "merging"} & ways
+
+
+def test_the_clusters_of_lowest_true_risk_are_those_of_a_search_through_all() -> None:
+    """Four nodes, 15 partitions: merging the truth finds the best of them; with a deviation not the planted ones."""
+    simulation = PlantedSelection(sizes=[2, 2], sigma_xi=0.7)
+    labels = [
+        each
+        for each in itertools.product(range(4), repeat=4)
+        if all(b <= max(each[:i], default=-1) + 1 for i, b in enumerate(each))
+    ]
+    found = {}
+    for deviation, n in ((0.0, 30), (0.0, 10**6), (2.0, 8), (2.0, 10**6)):
+        theta = simulation.truth(deviation, torch.Generator().manual_seed(1))
+
+        def risk(each: tuple[int, ...], theta: torch.Tensor = theta, n: int = n) -> float:
+            group = ClusterGroup(Partition(list(each)))
+            lost = theta - PairOrbits.of(group).mean(theta)
+            return float(lost.square().sum()) + 0.49 * dim_hom(group) / (n - 5)
+
+        found[deviation, n] = simulation.attainable(theta, n)
+        assert found[deviation, n] == Partition(list(min(labels, key=risk)))
+    assert found[0.0, 10**6] == simulation.partition and found[2.0, 10**6].num_clusters == 4
+    with pytest.raises(ConfigError, match="n >= 6, for least squares of finite risk, got 5"):
+        simulation.attainable(theta, 5)
 
 
 def test_the_mean_of_two_numbers_of_samples(monkeypatch: pytest.MonkeyPatch) -> None:

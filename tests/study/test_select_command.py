@@ -1,16 +1,18 @@
 """``select``: the ranking of the linear maps, a config that trains, learned clusters, nets, and bad options."""
 
 import csv
+import warnings
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from gnet.cli import main
-from gnet.graphs import Partition
+from gnet.graphs import Partition, coarsen
 from gnet.groups import ClusterGroup, SymmetricGroup
-from gnet.selection import Candidate
-from gnet.study.select import default_rules, not_told_apart, parser, rank
+from gnet.selection import Candidate, partition_stability
+from gnet.study.select import _text, default_rules, not_told_apart, parser, rank, seeds_compared
 from gnet.training import Coarsened, GivenPartition, Symmetric, Trivial
 from gnet.training.data import Digits
 from gnet.training.planted import Planted
@@ -148,9 +150,88 @@ def test_missing_targets_do_not_count():
     [
         (["--clusterz", "4"], "there is no option --clusterz"),
         (["--candidates", "many"], "--candidates"),
+        (["--candidates", "0"], "expected --candidates >= 1, got 0"),
+        (["--candidates", "-1"], "expected --candidates >= 1, got -1"),
+        (["--train", "-1"], "expected --train >= 0, got -1"),
+        (["--train", "1", "--seeds", "0"], "expected --seeds >= 1, got 0"),
+        (["--jobs", "-1"], "expected --jobs >= 0, got -1"),
+        (["--complexity", "nan"], "expected a finite --complexity >= 0, got nan"),
+        (["--complexity", "-1"], "expected a finite --complexity >= 0, got -1"),
+        (["--complexity", "inf"], "expected a finite --complexity >= 0, got inf"),
         (["--clusters", "4", "--model.symmetry", "Automorphism"], "--clusters ranges over numbers of clusters"),
     ],
 )
-def test_bad_options_are_refused(words, message, capsys):
+def test_bad_options_are_refused(words, message, capsys, monkeypatch):
+    monkeypatch.setattr("gnet.study.select.rank", None)  # refused before anything is ranked
     assert main(["select", *PLANTED, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_constant_sensor_stops_merging_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = np.random.default_rng(0).standard_normal((2, 200, 6))
+    x[:, 0] = 5.0
+    np.savez(tmp_path / "signals.npz", x=x[..., None], y=(2 * x + 0.1 * y)[..., None])
+    (tmp_path / "edges.csv").write_text("source,target\n" + "\n".join(f"{i},{(i + 1) % 6}" for i in range(6)) + "\n")
+    words = [
+        "--data",
+        "FromFiles",
+        "--data.signals=signals.npz",
+        "--data.edges=edges.csv",
+        "--data.task=regress",
+        "--out",
+        "found",
+    ]
+    with pytest.warns(UserWarning, match="no clusters are learned.*expected inputs of full rank"):
+        assert main(["select", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "Best: " in printed and "Learned clusters" not in printed
+    assert len(rows_of(tmp_path / "found" / "candidates.csv")) > 2 and (tmp_path / "found" / "best.yaml").exists()
+
+
+def ring_data(num_val=200):
+    data = Planted(sizes=[4, 4], num_train=100, num_val=num_val, sigma_xi=0.5, kind="ring")
+    data.setup()
+    return data
+
+
+def test_clusters_of_a_seed_are_compared_with_those_of_others():
+    data = ring_data()
+    ring = data.graph
+    nodes = torch.arange(8)
+    ring.edge_index = torch.stack([torch.cat([nodes, (nodes + 1) % 8]), torch.cat([(nodes + 1) % 8, nodes])])
+    ring.edge_weight = None
+    rules = {"S8": Symmetric(), "three": Coarsened(3, method="louvain"), "trivial": Trivial()}
+    ranked, selection = rank(rules, data, merge=False)
+    name, stability = seeds_compared(ranked, data)
+    assert name == "three" and not stability.is_stable
+    assert stability.partitions[2] == coarsen(ring, 3, "louvain", seed=2)
+    told = _text(ranked, selection, (name, stability))
+    assert f"Clusters of three, of 5 seeds: {stability}; they are the seed's more than the graph's" in told
+    same = partition_stability([Partition([0, 0, 1])] * 2)
+    assert "1.00: stable).\n" in _text(ranked, selection, (name, same)) and "the seed's" not in _text(
+        ranked, selection, (name, same)
+    )
+    without, _ = rank({"S8": Symmetric(), "trivial": Trivial()}, data, merge=False)
+    assert seeds_compared(without, data) is None
+
+
+def test_a_single_validation_sample_tells_nothing_apart():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ranked, selection = rank({"S8": Symmetric(), "trivial": Trivial()}, ring_data(num_val=1), merge=False)
+    told = _text(ranked, selection)
+    assert "on a single validation sample, which tells no candidate from another; validate on more." in told
+    assert "nan" not in told and "cannot be told from it" not in told
+    more = _text(*rank({"S8": Symmetric(), "trivial": Trivial()}, ring_data(num_val=2), merge=False))
+    assert "single validation sample" not in more
+
+
+def test_of_candidates_that_are_equal_the_simplest_is_first():
+    data = ring_data()
+    arrays = data.train_arrays(), data.val_arrays()
+    for each in arrays:
+        each.y.fill_(1.0)
+    data.train_arrays, data.val_arrays = (lambda each=each: each for each in arrays)
+    ranked, _ = rank({"trivial": Trivial(), "S8": Symmetric()}, data, merge=False)
+    assert [each.name for each in ranked] == ["S8", "trivial"]
