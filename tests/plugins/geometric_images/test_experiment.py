@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gnet import equivariance_error
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, NonFiniteError
 from gnet.plugins.geometric_images import ImageGroup, Signature
 from gnet.plugins.geometric_images.experiment import FlowPrediction, ToyTask
 from gnet.plugins.geometric_images.fitting import Fit, norm_of_difference, relative_difference
@@ -139,6 +139,15 @@ def test_losses_and_early_stopping(rng):
     assert Fit(lr=0.01, max_epochs=500, patience=7).run(net, (x, 0 * x), (x, start)) == 8
     assert 0 < float(norm_of_difference(net(x).detach(), start)) < 0.2
     assert Fit(lr=0.01, max_epochs=3, patience=7).run(net, (x, 0 * x), (x, start)) == 3
+
+
+def test_a_training_without_a_finite_loss_is_refused():
+    net, x = torch.nn.Linear(1, 1), torch.randn(4, 1)
+    with pytest.raises(NonFiniteError, match="finite in none of 3 epochs"):
+        Fit(max_epochs=5, patience=3).run(net, (x, x), (x, math.nan * x))
+    with pytest.raises(NonFiniteError, match="smaller lr"):
+        Fit(max_epochs=2).run(net, (x, math.nan * x), (x, x))
+    assert Fit(max_epochs=2).run(torch.nn.Linear(1, 1), (x, x), (x, x)) == 2
 
 
 def test_settings_are_checked():
