@@ -336,7 +336,7 @@ CONFIGS = (
     ),
     Config(
         "plugins/geometric_images/flow.yaml",
-        "the next velocity of a two-dimensional flow from 4 and 16 flows, nets with equally many weights: relative error",
+        "the next velocity of a two-dimensional flow from 4 and 16 flows, a CNN with at least as many weights: relative error",
         "none",
         "made on demand",
         by_hand=("quick: GI-Net .065, .061; CNN .113, .091; full not run (about 1 h)", "1", "1 min of processor time"),
