@@ -1,6 +1,6 @@
 """The nets of the toy tasks: the published GI-Nets, GI-Nets with all linear maps, and the CNNs beside them.
 
-All are without biases. What the paper leaves open is decided here, and not by any loss: the published nets have two channels
+All but ``complete_net`` are without biases. What the paper leaves open is decided here, and not by any loss: the published nets have two channels
 of each order (for gravity that makes as many weights as the CNN with two channels has), contractions are all ways to pair
 indices, and scalars are added to the tensors that they were contracted from.
 """
@@ -155,7 +155,11 @@ def complete_net(
     padding: Padding = "zero",
     generator: torch.Generator | None = None,
 ) -> GINet:
-    """The same dilations between scalars and vectors by all linear maps, gated by scalars.
+    """The same dilations between scalars and vectors by all linear maps, gated by scalars; scalars have biases.
+
+    Args:
+        channels: of scalars and of vectors.
+        filters: orders of filters, None for all maps.
 
     Shapes:
         x: (B, 2, N, N)    returns: (B, 2, N, N)
