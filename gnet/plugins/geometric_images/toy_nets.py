@@ -1,8 +1,8 @@
 """The nets of the toy tasks: the published GI-Nets, GI-Nets with all linear maps, and the CNNs beside them.
 
-All but ``complete_net`` are without biases. What the paper leaves open is decided here, and not by any loss: the published nets have two channels
-of each order (for gravity that makes as many weights as the CNN with two channels has), contractions are all ways to pair
-indices, and scalars are added to the tensors that they were contracted from.
+All but ``complete_net`` are without biases. What the paper leaves open is decided here, and not by any loss: the published nets
+have two channels of each order (for gravity that makes as many weights as the CNN with two channels has), contractions are all
+ways to pair indices, and scalars are added to the tensors that they were contracted from.
 """
 
 from collections.abc import Collection, Sequence
