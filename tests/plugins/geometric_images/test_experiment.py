@@ -127,6 +127,13 @@ def test_the_cnn_has_as_many_weights():
     assert sum(p.numel() for p in published.parameters()) == 25_920
 
 
+def test_published_nets_and_their_cnns_start_alike():
+    for model in ("ginet", "cnn"):
+        for net, near in (("published", True), ("complete", False)):
+            weights = [p.detach().flatten() for p in ToyTask("charges", net=net).network(model, torch.Generator()).parameters()]
+            assert (abs(float(torch.cat(weights).std()) - 0.1) < 0.005) == near
+
+
 def test_losses_and_early_stopping(rng):
     y, target = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
     assert float(norm_of_difference(y, target)) == 2.0
