@@ -21,6 +21,7 @@ from gnet.plugins.geometric_images.moves import ImageGroup
 from gnet.plugins.geometric_images.multi import MultiImage, Signature
 from gnet.plugins.geometric_images.net import GINet, PlainCNN, PlainConv
 from gnet.plugins.geometric_images.plots import plot_image, plot_images
+from gnet.plugins.geometric_images.raising import ContractedScalars, OuterConv
 
 CATALOG: dict[str, Callable[[], NodeGroup]] = {
     "ImageGroup(4)": lambda: ImageGroup(4),
@@ -32,6 +33,7 @@ CATALOG: dict[str, Callable[[], NodeGroup]] = {
 __all__ = [
     "CATALOG",
     "ContractGate",
+    "ContractedScalars",
     "ConvContract",
     "GINet",
     "Gate",
@@ -40,6 +42,7 @@ __all__ = [
     "MultiImage",
     "NormGate",
     "Odd",
+    "OuterConv",
     "PlainCNN",
     "PlainConv",
     "ProductGate",

@@ -12,26 +12,34 @@ from gnet.errors import ConfigError
 from gnet.plugins.geometric_images.fitting import Data, Fit, norm_of_difference, relative_difference
 from gnet.plugins.geometric_images.fluid import NavierStokes
 from gnet.plugins.geometric_images.images import GeometricImage
-from gnet.plugins.geometric_images.layers import ConvContract
 from gnet.plugins.geometric_images.multi import Signature
-from gnet.plugins.geometric_images.net import GINet, PlainCNN, PlainConv
+from gnet.plugins.geometric_images.net import GINet, PlainCNN
 from gnet.plugins.geometric_images.plots import plot_image
 from gnet.plugins.geometric_images.tasks import task
+from gnet.plugins.geometric_images.toy_nets import (
+    complete_linear_net,
+    complete_net,
+    plain_linear_net,
+    plain_net,
+    raising_linear_net,
+    raising_net,
+    started,
+)
 from gnet.randomness import streams
-from gnet.study.simulate import Measured, Simulation
+from gnet.study.simulate import Measured, Simulation, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODELS = ("ginet", "cnn")
-DILATIONS = (1, 2, 4, 2, 1, 1, 2, 1)
-"""Of the published nets for moving charges."""
+NETS = ("published", "complete")
 
 
 class Comparison(Simulation):
     """Test loss of a GI-Net and a CNN for each number of training images, the same data for both.
 
-    Each seed draws its own training, validation and test images and first weights. The best of validation is tested.
+    Each seed draws its own training, validation and test images and first weights. The best of validation is tested. Seeds that
+    ended are kept beside the results, and are not trained again.
 
     Args:
         sizes: numbers of training images.
@@ -83,29 +91,36 @@ class Comparison(Simulation):
         """What a net has to beat."""
 
     def run(self) -> list[Measured]:
-        """Train every model at every size."""
+        """Train every model at every size; seeds that ended before are not trained again."""
         nan, lines = math.nan, []
         for model in self.models:
             weights = sum(p.numel() for p in self.network(model, streams(0)["init"]).parameters())
             lines.append(Measured("num_weights", {"model": model}, weights, 0.0, nan, "unknown"))
-        losses: dict[tuple[str, int], list[float]] = {}
-        for seed in range(self.seeds):
-            test = self.data(self.num_test, streams(seed)["mask"])
-            losses.setdefault((self.reference, 0), []).append(float(self.fit("ginet").loss(self.guess(*test), test[1])))
-            for n in self.sizes:
-                for model in self.models:
-                    losses.setdefault((model, n), []).append(self.trained_loss(model, n, seed, test))
+        losses: dict[tuple[str, str], list[float]] = {}
+        for found in self.over_seeds(range(self.seeds), self.measure).values():
+            for line in found:
+                losses.setdefault((line.settings["model"], line.settings["n"]), []).append(line.measured)
         for (model, n), values in losses.items():
-            mean, spread = torch.tensor(values).mean(), torch.tensor(values).std() if len(values) > 1 else torch.tensor(nan)
-            settings = {"model": model, "n": str(n) if n else ""}
-            lines.append(Measured("test_loss", settings, float(mean), float(spread) / len(values) ** 0.5, nan, "unknown"))
+            lines.append(Measured("test_loss", {"model": model, "n": n}, *mean_and_error(values), nan, "unknown"))
         return lines
 
-    def trained_loss(self, model: str, n: int, seed: int, test: Data) -> float:
+    def measure(self, seed: int) -> list[Measured]:
+        """The test losses of one seed: of the guess, and of each size and model."""
+        random, nan = streams(seed), math.nan
+        test = self.data(self.num_test, random["mask"])
+        x, y = self.data(max(self.sizes) + self.num_val, random["draw"])  # all sizes begin with the same images
+        val, train = (x[: self.num_val], y[: self.num_val]), (x[self.num_val :], y[self.num_val :])
+        guess = float(self.fit("ginet").loss(self.guess(*test), test[1]))
+        lines = [Measured("test_loss", {"model": self.reference, "n": ""}, guess, nan, nan, "unknown")]
+        for n in self.sizes:
+            for model in self.models:
+                loss = self.trained_loss(model, seed, (train[0][:n], train[1][:n]), val, test)
+                lines.append(Measured("test_loss", {"model": model, "n": str(n)}, loss, nan, nan, "unknown"))
+        return lines
+
+    def trained_loss(self, model: str, seed: int, train: Data, val: Data, test: Data) -> float:
         """The test loss of one training."""
         random = streams(seed)
-        x, y = self.data(max(self.sizes) + self.num_val, random["draw"])  # all sizes begin with the same images
-        train, val = (x[self.num_val :][:n], y[self.num_val :][:n]), (x[: self.num_val], y[: self.num_val])
         net, fit = self.network(model, random["init"]), self.fit(model)
         fit.run(net, train, val, random["batches"])
         if model == "ginet":
@@ -114,7 +129,7 @@ class Comparison(Simulation):
         return fit.error(net, test)
 
     def summary(self, lines: Sequence[Measured]) -> str:
-        """A table: test losses by size, and their ratio."""
+        """A table: test losses by size, and their ratio; then whether the GI-Net's is below the CNN's at every size."""
         found = {(line.settings["model"], line.settings.get("n", "")): line for line in lines if line.quantity == "test_loss"}
         weights = {line.settings["model"]: int(line.measured) for line in lines if line.quantity == "num_weights"}
         heads = [f"{model} ({weights[model]} weights)" for model in self.models]
@@ -125,9 +140,25 @@ class Comparison(Simulation):
                 f"{each.measured:.4g}" + ("" if math.isnan(each.standard_error) else f" ± {each.standard_error:.2g}")
                 for each in mine
             ]
-            ratio = f"{mine[0].measured / mine[1].measured:.3g}" if len(mine) == 2 else ""
+            ratio = ""
+            if len(mine) == 2:
+                ratio = f"{found['ginet', n].measured / found['cnn', n].measured:.3g}"
             rows.append(f"| {n} | {' | '.join(cells)} | {ratio} |")
-        return "\n".join([*rows, "", f"{self.reference}: {found[self.reference, ''].measured:.4g}"])
+        rows += ["", f"{self.reference}: {found[self.reference, ''].measured:.4g}"]
+        if len(self.models) == 2:
+            rows.append(self.verdict({n: (found["ginet", str(n)].measured, found["cnn", str(n)].measured) for n in self.sizes}))
+        return "\n".join(rows)
+
+    def verdict(self, losses: dict[int, tuple[float, float]]) -> str:
+        """Whether the rule holds, and where the GI-Net is ahead most.
+
+        Args:
+            losses: of GI-Net and CNN for each number of training images.
+        """
+        missed = [str(n) for n, (ours, other) in losses.items() if not ours < other]
+        text = f"not met at {', '.join(missed)} images" if missed else "met"
+        ahead = min(losses, key=lambda n: losses[n][0] / losses[n][1])
+        return f"GI-Net below CNN at every size: {text}. Least ratio: at {ahead} images."
 
     def draw(self, lines: Sequence[Measured]) -> "Figure":
         """Loss against training images; a field of the test set and what the GI-Net makes of its input, as arrows."""
@@ -146,27 +177,31 @@ class Comparison(Simulation):
             limit = float(images[0].norm().data.max())
             for axes, image, title in zip(fields, images, ("target", "GI-Net"), strict=True):
                 plot_image(image, axes, title=title, limit=limit)
+        else:  # all seeds ended before, and nets are not kept
+            for axes in fields:
+                axes.remove()
         return figure
 
 
 class ToyTask(Comparison):
     """The toy tasks of geometric images: the gravity of point masses (linear nets), and charges that move.
 
-    Nets of "gravity" are linear: a convolution, the sum of convolutions with dilations 1 to 15, that with 1 to 7, and a linear
-    combination of channels. Those of "charges" have hidden layers with dilations 1, 2, 4, 2, 1, 1, 2, 1; our GI-Net goes
-    between scalars and vectors by all linear maps, gated by scalars, where the published one raises orders up to 5.
+    Published GI-Nets raise orders from layer to layer by filters of few orders (``raising_linear_net``, ``raising_net``); those
+    of "complete" go between scalars and vectors by all linear maps (``complete_linear_net``, ``complete_net``). First weights
+    are 0.1 N(0, 1), as published; those of "complete" and of its CNN keep the size of white noise.
 
     Args:
         name: "gravity" or "charges".
+        net: "published" or "complete".
         side: pixels per axis; zero outside.
-        channels: of each type in the GI-Net.
-        filters: orders of its filters; empty for all maps.
-        cnn_channels: of the CNN.
+        channels: of each type in the GI-Net; None is 2, for charges by the complete net 8.
+        filters: orders of the filters of the complete net; None is all maps.
+        cnn_channels: of the CNN; None is the published number, 2 and 20.
         lr, cnn_lr: learning rates.
         sizes, seeds, models, num_val, num_test, max_epochs, patience: see ``Comparison``.
 
     Raises:
-        ConfigError: another name, a model that does not exist, or numbers below one.
+        ConfigError: another name, net or model, orders of filters for the published net, or numbers below one.
 
     References:
         Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, section 7.
@@ -180,10 +215,11 @@ class ToyTask(Comparison):
         sizes: list[int] | None = None,
         seeds: int = 5,
         models: list[str] | None = None,
+        net: str = "published",
         side: int = 16,
-        channels: int = 2,
+        channels: int | None = None,
         filters: list[int] | None = None,
-        cnn_channels: int = 2,
+        cnn_channels: int | None = None,
         lr: float = 5e-3,
         cnn_lr: float = 5e-3,
         num_val: int = 10,
@@ -192,9 +228,17 @@ class ToyTask(Comparison):
         patience: int = 20,
     ) -> None:
         super().__init__(sizes or [5, 10, 20, 50], seeds, models, num_val, num_test, max_epochs, patience)
-        self.name, self.task, self.side = name, task(name), side
-        self.channels, self.filters, self.cnn_channels = channels, filters or None, cnn_channels
-        self.lr, self.cnn_lr = lr, cnn_lr
+        self.name, self.task, self.side, self.net = name, task(name), side, net
+        if net not in NETS:
+            raise ConfigError(f"expected a net among {', '.join(NETS)}, got {net!r}")
+        if filters is not None and (net == "published" or not filters):
+            raise ConfigError(f"expected filters null (all maps), or orders for the net 'complete', got {filters} for {net!r}")
+        charges = name == "charges"
+        self.channels = channels if channels is not None else 8 if charges and net == "complete" else 2
+        self.cnn_channels = cnn_channels if cnn_channels is not None else 20 if charges else 2
+        if min(side, self.channels, self.cnn_channels) < 1:
+            raise ConfigError(f"expected side and channels >= 1, got {side}, {self.channels} and {self.cnn_channels}")
+        self.filters, self.lr, self.cnn_lr = filters, lr, cnn_lr
 
     def data(self, num: int, generator: torch.Generator) -> Data:
         """Drawn on demand."""
@@ -207,29 +251,21 @@ class ToyTask(Comparison):
 
     def network(self, model: str, generator: torch.Generator) -> nn.Module:
         """Linear for gravity."""
-        if self.name == "gravity":
-            return self._linear(model, generator)
+        linear = self.name == "gravity"
         if model == "cnn":
-            return PlainCNN(2, self.cnn_channels, 2, DILATIONS, act=nn.LeakyReLU, padding="zero", bias=False, generator=generator)
-        hidden = Signature(2, {(0, 1): self.channels, (1, 1): self.channels})
-        given, out = self.task.sig_in, self.task.sig_out
-        return GINet(given, hidden, out, DILATIONS, gate="scalars", filters=self.filters, padding="zero", generator=generator)
-
-    def _linear(self, model: str, generator: torch.Generator) -> nn.Module:
-        reaches: list[int | range] = [1, range(1, self.side), range(1, self.side // 2)]
-        layers: list[nn.Module] = []
-        if model == "cnn":
-            sizes = [1, *[self.cnn_channels] * 3]
-            for n, m, dilation in zip(sizes, sizes[1:], reaches, strict=False):
-                layers.append(PlainConv(n, m, dilation=dilation, padding="zero", bias=False, generator=generator))
-            return nn.Sequential(*layers, PlainConv(sizes[-1], 2, M=1, padding="zero", bias=False, generator=generator))
-        hidden = Signature(2, {(0, 1): self.channels, (1, 1): self.channels})
-        types = [self.task.sig_in, hidden, hidden, hidden]
-        for before, after, dilation in zip(types, types[1:], reaches, strict=False):
-            layers.append(ConvContract(before, after, self.filters, dilation, padding="zero", bias=False, generator=generator))
-        return nn.Sequential(
-            *layers, ConvContract(hidden, self.task.sig_out, M=1, padding="zero", bias=False, generator=generator)
-        )
+            net = (
+                plain_linear_net(self.cnn_channels, self.side, generator=generator)
+                if linear
+                else plain_net(self.cnn_channels, generator=generator)
+            )
+            return started(net, generator) if self.net == "published" else net
+        if self.net == "published":
+            if linear:
+                return raising_linear_net(self.channels, self.side, generator=generator)
+            return raising_net(self.channels, generator=generator)
+        if linear:
+            return complete_linear_net(self.channels, self.side, self.filters, generator=generator)
+        return complete_net(self.channels, self.filters, generator=generator)
 
     def guess(self, x: Tensor, y: Tensor) -> Tensor:
         """Nothing anywhere."""
@@ -254,7 +290,7 @@ class Change(nn.Module):
 
 
 class FlowPrediction(Comparison):
-    """The velocity of a two-dimensional flow some time later, from the velocity now; a CNN with as many weights.
+    """The velocity of a two-dimensional flow some time later, from the velocity now; a CNN with at least as many weights.
 
     Flows are those of ``NavierStokes``, each from random velocities of its own, so that translations, turns and mirrors leave
     the law of the data as it is. Both nets predict the change; hidden layers have dilations 1, 2, 1. Losses are relative norms

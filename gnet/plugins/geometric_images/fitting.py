@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, NonFiniteError
 
 Data = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -66,6 +66,9 @@ class Fit:
     def run(self, net: nn.Module, train: Data, val: Data, generator: torch.Generator | None = None) -> int:
         """Train in place, put back the weights of the best epoch, and return the number of epochs.
 
+        Raises:
+            NonFiniteError: the validation loss was finite in no epoch.
+
         Example:
             >>> net, x = nn.Linear(1, 1), torch.linspace(-1, 1, 20)[:, None]
             >>> epochs = Fit(lr=0.1, max_epochs=200).run(net, (x, 3 * x + 1), (x, 3 * x + 1))
@@ -88,6 +91,8 @@ class Fit:
                 best, at, kept = error, epoch, copy.deepcopy(net.state_dict())
             if epoch - at >= self.patience:
                 break
+        if not math.isfinite(best):
+            raise NonFiniteError(f"the validation loss was finite in none of {epoch} epochs; take a smaller lr than {self.lr}")
         net.load_state_dict(kept)
         return epoch
 

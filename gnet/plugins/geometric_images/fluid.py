@@ -19,7 +19,8 @@ from gnet.errors import ConfigError, NonFiniteError, ShapeError
 class NavierStokes:
     """The flow map of the two-dimensional Navier-Stokes equations on a torus of circumference 2 pi.
 
-    Velocities are stacked vector images, component 0 along pixel axis 0. The mean velocity stays, and carries the rest along.
+    Everything happens in float64, on the device of the velocities. These are stacked vector images, component 0 along pixel
+    axis 0. The mean velocity stays, and carries the rest along.
 
     Args:
         side: pixels per axis.
@@ -50,7 +51,7 @@ class NavierStokes:
 
     @cached_property
     def waves(self) -> tuple[Tensor, Tensor]:
-        """Wave numbers along both axes, for rfft2, (N, 1) and (1, N // 2 + 1)."""
+        """Wave numbers along both axes, for rfft2, (N, 1) and (1, N // 2 + 1); on the CPU, as what follows from them."""
         along = torch.fft.fftfreq(self.side, 1 / self.side, dtype=torch.float64)
         return along[:, None], torch.arange(self.side // 2 + 1, dtype=torch.float64)[None]
 
@@ -65,6 +66,9 @@ class NavierStokes:
         """|k|^2."""
         return self.waves[0] ** 2 + self.waves[1] ** 2
 
+    def _waves_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return self.waves[0].to(device), self.waves[1].to(device)
+
     def vorticity(self, u: Tensor) -> Tensor:
         """Fourier coefficients of the vorticity of the modes kept.
 
@@ -74,8 +78,8 @@ class NavierStokes:
         if u.ndim != 4 or u.shape[1:] != (2, self.side, self.side):
             raise ShapeError(f"expected velocities (B, 2, {self.side}, {self.side}), got {tuple(u.shape)}")
         modes = torch.fft.rfft2(u.double())
-        kx, ky = self.waves
-        return 1j * (kx * modes[:, 1] - ky * modes[:, 0]) * self.kept
+        kx, ky = self._waves_on(u.device)
+        return 1j * (kx * modes[:, 1] - ky * modes[:, 0]) * self.kept.to(u.device)
 
     def velocity(self, w: Tensor, mean: Tensor | None = None) -> Tensor:
         """Back on the grid; the velocity has no divergence, whatever the vorticity is.
@@ -83,8 +87,8 @@ class NavierStokes:
         Shapes:
             w: (B, N, N // 2 + 1) complex    mean: (B, 2)    returns: (B, 2, N, N) float64
         """
-        kx, ky = self.waves
-        stream = w / torch.where(self.squares > 0, self.squares, 1.0)
+        kx, ky = self._waves_on(w.device)
+        stream = w / self.squares.clamp(min=1.0).to(w.device)  # 0 for the mean alone, and otherwise at least 1
         modes = torch.stack([1j * ky * stream, -1j * kx * stream], 1)
         u = torch.fft.irfft2(modes, s=(self.side, self.side))
         return u if mean is None else u + mean[..., None, None]
@@ -95,9 +99,9 @@ class NavierStokes:
         Shapes:
             w: (B, N, N // 2 + 1) complex    returns: likewise
         """
-        kx, ky = self.waves
+        kx, ky = self._waves_on(w.device)
         slope = torch.fft.irfft2(torch.stack([1j * kx * w, 1j * ky * w], 1), s=(self.side, self.side))
-        return -torch.fft.rfft2((self.velocity(w, mean) * slope).sum(1)) * self.kept
+        return -torch.fft.rfft2((self.velocity(w, mean) * slope).sum(1)) * self.kept.to(w.device)
 
     def advance(self, u: Tensor, time: float) -> Tensor:
         """The velocity after ``time``, in whole steps of at most ``dt``; the dtype of u stays.
@@ -107,11 +111,14 @@ class NavierStokes:
 
         Raises:
             ShapeError: velocities of another shape.
+            ConfigError: a time below zero, or one that is not finite: viscosity has no way back.
             NonFiniteError: the flow is too fast for the time step.
         """
+        if not 0 <= time < math.inf:
+            raise ConfigError(f"expected a finite time >= 0, got {time}")
         steps = max(1, math.ceil(time / self.dt - 1e-9))
         h, mean = time / steps, u.double().mean((2, 3))
-        half = torch.exp(-self.viscosity * self.squares * h / 2)
+        half = torch.exp(-self.viscosity * self.squares * h / 2).to(u.device)
         w = self.vorticity(u)
         for _ in range(steps):
             one = self.advection(w, mean)
@@ -140,11 +147,16 @@ class NavierStokes:
         Shapes:
             returns: (num, 2, N, N) float64
 
+        Raises:
+            ConfigError: a wave number below 1/2; the longest wave of the torus has 1, and below it nothing but rounding is left.
+
         Example:
             >>> solver = NavierStokes(side=16)
             >>> solver.energy(solver.random(2))
             tensor([0.5000, 0.5000], dtype=torch.float64)
         """
+        if not 0.5 <= wave < math.inf:
+            raise ConfigError(f"expected a finite wave >= 1/2, got {wave}")
         noise = torch.randn(num, self.side, self.side, dtype=torch.float64, generator=generator)
         spectrum = self.squares * torch.exp(-self.squares / wave**2) * self.kept
         u = self.velocity(torch.fft.rfft2(noise) * spectrum)

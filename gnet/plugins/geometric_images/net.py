@@ -40,8 +40,10 @@ class GINet(nn.Module):
     Example:
         >>> flow = Signature(2, {(1, 1): 1})
         >>> net = GINet(flow, Signature(2, {(0, 1): 4, (0, -1): 4, (1, 1): 4}), flow, dilations=(1, 2))
-        >>> net(torch.randn(3, 2, 16, 16)).shape, net.num_weights
-        (torch.Size([3, 2, 16, 16]), 376)
+        >>> net
+        GINet(1 x 1(+) -> (4 x 0(+) + 4 x 0(-) + 4 x 1(+)) x 2 -> 1 x 1(+) in d = 2 | M = 3 | dilations 1, 2 | norm | 376 weights)
+        >>> net(torch.randn(3, 2, 16, 16)).shape
+        torch.Size([3, 2, 16, 16])
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class GINet(nn.Module):
             raise ConfigError("expected a dilation for each hidden layer, got none; a linear map is a ConvContract")
         self.sig_in, self.sig_out, self.padding, self.residual = sig_in, sig_out, padding, residual
         self.layers, self.gates = nn.ModuleList(), nn.ModuleList()
+        self.hidden, self.dilations, self.gate = hidden, tuple(dilations), gate
         given = sig_in
         for dilation in dilations:
             nonlinear = make_gate(gate, hidden)
@@ -87,6 +90,14 @@ class GINet(nn.Module):
             y = gate(layer(x))
             x = x + y if self.residual and index else y
         return self.last(x)
+
+    def __repr__(self) -> str:
+        sigs = (self.sig_in, self.hidden, self.sig_out)
+        ins, between, outs = (repr(sig).removeprefix("Signature(").rpartition(" in ")[0] for sig in sigs)
+        return (
+            f"GINet({ins} -> ({between}) x {len(self.dilations)} -> {outs} in d = {self.sig_in.d} | M = {self.last.M} | "
+            f"dilations {', '.join(map(str, self.dilations))} | {self.gate} | {self.num_weights} weights)"
+        )
 
 
 class PlainConv(nn.Module):

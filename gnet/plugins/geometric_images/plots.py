@@ -70,7 +70,7 @@ def plot_images(images: Sequence[GeometricImage], titles: Sequence[str] | None =
     """Several images side by side, with one scale.
 
     Raises:
-        ShapeError: no images, or one that ``plot_image`` cannot draw.
+        ShapeError: no images, or one that ``plot_image`` cannot draw; no columns, or other than one title for each image.
 
     Example:
         >>> from gnet.plugins.geometric_images import invariant_filters
@@ -82,6 +82,9 @@ def plot_images(images: Sequence[GeometricImage], titles: Sequence[str] | None =
 
     if not images:
         raise ShapeError("expected at least one image")
+    if columns < 1 or (titles is not None and len(titles) != len(images)):
+        many = "no" if titles is None else len(titles)
+        raise ShapeError(f"expected columns >= 1 and {len(images)} titles or none, got {columns} columns and {many} titles")
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     figure = new_figure(PAGE, PAGE / columns * rows)
@@ -91,5 +94,5 @@ def plot_images(images: Sequence[GeometricImage], titles: Sequence[str] | None =
         if index >= len(images):
             axes.remove()
             continue
-        plot_image(images[index], axes, title=titles[index] if titles else "", limit=limit)
+        plot_image(images[index], axes, title="" if titles is None else titles[index], limit=limit)
     return figure

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, ShapeError
 from gnet.plugins.geometric_images.multi import Signature
 
 MASSES, CHARGES = 5, 3
@@ -35,14 +35,14 @@ class Task:
     draw: Callable[[int, int, torch.Generator | None], Data]
 
 
-def pixel_places(side: int, dtype: torch.dtype = torch.float64) -> Tensor:
+def pixel_places(side: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
     """The place of every pixel, (N, N, 2).
 
     Example:
         >>> pixel_places(4)[1, 3]
         tensor([1., 3.], dtype=torch.float64)
     """
-    axis = torch.arange(side, dtype=dtype)
+    axis = torch.arange(side, dtype=dtype, device=device)
     return torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
 
 
@@ -62,7 +62,8 @@ def inverse_square(places: Tensor, sources: Tensor, strengths: Tensor) -> Tensor
     """
     away = sources - places[..., None, :]
     distance = torch.linalg.vector_norm(away, dim=-1)
-    factor = torch.where(distance > 0, strengths / distance.clamp(min=1e-300) ** 3, 0.0)
+    # The quotient of the place itself is never made, as its gradient would be NaN.
+    factor = torch.where(distance > 0, strengths / torch.where(distance > 0, distance, 1.0) ** 3, 0.0)
     return (factor[..., None] * away).sum(-2)
 
 
@@ -72,11 +73,16 @@ def gravity(num: int, side: int = 16, generator: torch.Generator | None = None) 
     Shapes:
         returns: (num, 1, N, N) and (num, 2, N, N)
 
+    Raises:
+        ShapeError: no images, or fewer pixels than masses.
+
     Example:
         >>> x, y = gravity(2)
         >>> (x > 0).sum((1, 2, 3)), x.amax((1, 2, 3)), y.shape
         (tensor([5, 5]), tensor([1., 1.]), torch.Size([2, 2, 16, 16]))
     """
+    if num < 1 or side**2 < MASSES:
+        raise ShapeError(f"expected num >= 1 and at least {MASSES} pixels, got num = {num} and side = {side}")
     pixels = torch.stack([torch.randperm(side * side, generator=generator)[:MASSES] for _ in range(num)])
     masses = torch.rand(num, MASSES, dtype=torch.float64, generator=generator)
     masses = masses / masses.amax(1, keepdim=True)
@@ -98,7 +104,7 @@ def pushed(charges: Tensor, steps: int = 1, time: float = 1.0) -> Tensor:
                 [ 0.0000,  2.2500]], dtype=torch.float64)
     """
     for _ in range(steps):
-        ones = torch.ones(charges.shape[:-1], dtype=charges.dtype)
+        ones = torch.ones_like(charges[..., 0])
         charges = charges - time * inverse_square(charges, charges[..., None, :, :], ones[..., None, :])
     return charges
 
@@ -129,8 +135,8 @@ def charge_field(charges: Tensor, side: int = 16) -> Tensor:
         >>> charge_field(torch.tensor([[[5.5, 6.25]]])).shape
         torch.Size([1, 2, 16, 16])
     """
-    ones = torch.ones(charges.shape[:-1], dtype=charges.dtype)
-    field = -inverse_square(pixel_places(side, charges.dtype), charges[:, None, None], ones[:, None, None])
+    ones, places = torch.ones_like(charges[..., 0]), pixel_places(side, charges.dtype, charges.device)
+    field = -inverse_square(places, charges[:, None, None], ones[:, None, None])
     return compressed(field).movedim(-1, 1)
 
 
@@ -140,10 +146,15 @@ def moving_charges(num: int, side: int = 16, generator: torch.Generator | None =
     Shapes:
         returns: (num, 2, N, N) twice
 
+    Raises:
+        ShapeError: no images, or no pixels.
+
     Example:
         >>> [each.shape for each in moving_charges(3)]
         [torch.Size([3, 2, 16, 16]), torch.Size([3, 2, 16, 16])]
     """
+    if num < 1 or side < 1:
+        raise ShapeError(f"expected num >= 1 and side >= 1, got {num} and {side}")
     start = side / 4 + side / 2 * torch.rand(num, CHARGES, 2, dtype=torch.float64, generator=generator)
     early = pushed(start, WARM_UP)
     return charge_field(early, side).float(), charge_field(pushed(early, STEPS), side).float()

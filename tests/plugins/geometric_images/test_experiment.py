@@ -1,32 +1,39 @@
 """The experiments in small: their nets have the symmetry, their tables the rows, and the same seeds give the same numbers."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from gnet import equivariance_error
-from gnet.errors import ConfigError
+from gnet.errors import ConfigError, NonFiniteError
 from gnet.plugins.geometric_images import ImageGroup, Signature
 from gnet.plugins.geometric_images.experiment import FlowPrediction, ToyTask
 from gnet.plugins.geometric_images.fitting import Fit, norm_of_difference, relative_difference
 from gnet.plugins.geometric_images.tasks import task
+from gnet.study.seeds import FinishedSeeds
 
 SMALL = {"seeds": 2, "side": 8, "num_val": 2, "num_test": 3, "max_epochs": 2}
 VECTOR = Signature(2, {(1, 1): 1})
+NAMES = ["gravity", "charges", "gravity, complete", "charges, complete", "flow"]
 
 
 def simulations():
     return {
-        "gravity": ToyTask("gravity", [2, 3], filters=[0, 1], **SMALL),
-        "charges": ToyTask("charges", [2], channels=2, cnn_channels=3, **SMALL),
+        "gravity": ToyTask("gravity", [2, 3], **SMALL),
+        "charges": ToyTask("charges", [2], channels=1, cnn_channels=3, **SMALL),
+        "gravity, complete": ToyTask("gravity", [2], net="complete", filters=[0, 1], **SMALL),
+        "charges, complete": ToyTask("charges", [2], net="complete", channels=2, cnn_channels=3, **SMALL),
         "flow": FlowPrediction([2], channels=2, time=0.1, **SMALL),
     }
 
 
-@pytest.mark.parametrize("name", ["gravity", "charges", "flow"])
+@pytest.mark.parametrize("name", NAMES)
 def test_nets_have_the_symmetry_of_the_task_and_cnns_have_not(name, rng):
     simulation = simulations()[name]
     group = ImageGroup(8, torus=name == "flow")
-    given = VECTOR if name == "flow" else task(name).sig_in
+    given = VECTOR if name == "flow" else task(name.split(",")[0]).sig_in
     x, y = simulation.data(3, rng)
     for model in ("ginet", "cnn"):
         net = simulation.network(model, rng).double()
@@ -37,7 +44,7 @@ def test_nets_have_the_symmetry_of_the_task_and_cnns_have_not(name, rng):
         assert (error < 1e-10) == (model == "ginet")
 
 
-@pytest.mark.parametrize("name", ["gravity", "charges", "flow"])
+@pytest.mark.parametrize("name", NAMES)
 def test_tables_and_pictures(name, tmp_path):
     simulation, again = simulations()[name], simulations()[name]
     lines = simulation.run()
@@ -52,10 +59,64 @@ def test_tables_and_pictures(name, tmp_path):
     figure.savefig(tmp_path / "figure.png")
 
 
-def test_a_linear_net_learns_gravity_and_a_flow_net_beats_no_change():
-    simulation = ToyTask("gravity", [4], 1, ["ginet"], side=8, filters=[0, 1], num_val=4, num_test=10, max_epochs=60)
-    found = {line.settings["model"]: line.measured for line in simulation.run() if line.quantity == "test_loss"}
-    assert found["ginet"] < 0.3 * found["zero field"]
+def losses_of(simulation):
+    lines = simulation.run()
+    return lines, {line.settings["model"]: line.measured for line in lines if line.quantity == "test_loss"}
+
+
+def test_a_published_linear_net_learns_gravity_and_beats_its_cnn():
+    simulation = ToyTask("gravity", [5], 1, side=8, num_val=5, num_test=20, max_epochs=100)
+    lines, found = losses_of(simulation)
+    assert found["ginet"] < 0.3 * found["zero field"] and found["ginet"] < 0.8 * found["cnn"]
+    assert "GI-Net below CNN at every size: met. Least ratio: at 5 images." in simulation.summary(lines)
+    swap = {"ginet": "cnn", "cnn": "ginet"}
+    liar = [replace(line, settings={**line.settings, "model": swap.get(line.settings["model"], "zero field")}) for line in lines]
+    assert "GI-Net below CNN at every size: not met at 5 images." in simulation.summary(liar)
+
+
+def test_a_flow_net_beats_no_change():
+    small = {"side": 16, "time": 0.1, "num_val": 4, "num_test": 10, "max_epochs": 40}
+    _, found = losses_of(FlowPrediction([8], 1, ["ginet"], **small))
+    assert found["ginet"] < 0.8 * found["no change"]
+
+
+def test_the_rule_holds_at_every_size_or_says_where_not():
+    verdict = ToyTask().verdict
+    assert verdict({5: (1.0, 2.0), 20: (1.0, 4.0)}) == "GI-Net below CNN at every size: met. Least ratio: at 20 images."
+    assert "not met at 5, 50 images. Least ratio: at 20" in verdict({5: (2.0, 1.0), 20: (1.0, 2.0), 50: (3.0, 3.0)})
+    assert "not met at 5 images" in verdict({5: (math.nan, 1.0)})
+
+
+def test_seeds_that_ended_are_not_trained_again(tmp_path, monkeypatch):
+    simulation = simulations()["gravity"]
+    simulation.finished = FinishedSeeds(tmp_path / "seeds.jsonl")
+    measured = simulation.measure
+
+    def killed_at_seed_1(seed):
+        if seed:
+            raise KeyboardInterrupt
+        return measured(seed)
+
+    monkeypatch.setattr(simulation, "measure", killed_at_seed_1)
+    with pytest.raises(KeyboardInterrupt):
+        simulation.run()
+    asked = []
+    monkeypatch.setattr(simulation, "measure", lambda seed: asked.append(seed) or measured(seed))
+    lines = simulation.run()
+    assert asked == [1] and lines == simulations()["gravity"].run()
+    simulation.run()
+    assert asked == [1]
+    again = simulations()["gravity"]
+    again.finished = simulation.finished
+    assert len(again.draw(again.run()).axes) == 1  # no net was trained, so no field is drawn
+
+
+def test_training_images_are_drawn_once_for_a_seed(monkeypatch):
+    simulation, asked = simulations()["gravity"], []
+    drawn = simulation.data
+    monkeypatch.setattr(simulation, "data", lambda num, generator: asked.append(num) or drawn(num, generator))
+    simulation.measure(0)
+    assert asked == [3, 3 + 2]
 
 
 def test_the_cnn_has_as_many_weights():
@@ -64,6 +125,13 @@ def test_the_cnn_has_as_many_weights():
     assert counts[0] <= counts[1] < 1.25 * counts[0]
     published = ToyTask("charges", cnn_channels=20).network("cnn", torch.Generator())
     assert sum(p.numel() for p in published.parameters()) == 25_920
+
+
+def test_published_nets_and_their_cnns_start_alike():
+    for model in ("ginet", "cnn"):
+        for net, near in (("published", True), ("complete", False)):
+            weights = [p.detach().flatten() for p in ToyTask("charges", net=net).network(model, torch.Generator()).parameters()]
+            assert (abs(float(torch.cat(weights).std()) - 0.1) < 0.005) == near
 
 
 def test_losses_and_early_stopping(rng):
@@ -80,11 +148,27 @@ def test_losses_and_early_stopping(rng):
     assert Fit(lr=0.01, max_epochs=3, patience=7).run(net, (x, 0 * x), (x, start)) == 3
 
 
+def test_a_training_without_a_finite_loss_is_refused():
+    net, x = torch.nn.Linear(1, 1), torch.randn(4, 1)
+    with pytest.raises(NonFiniteError, match="finite in none of 3 epochs"):
+        Fit(max_epochs=5, patience=3).run(net, (x, x), (x, math.nan * x))
+    with pytest.raises(NonFiniteError, match="smaller lr"):
+        Fit(max_epochs=2).run(net, (x, math.nan * x), (x, x))
+    assert Fit(max_epochs=2).run(torch.nn.Linear(1, 1), (x, x), (x, x)) == 2
+
+
 def test_settings_are_checked():
     with pytest.raises(ConfigError, match="ginet, cnn, got 'mlp'"):
         ToyTask(models=["mlp"])
     with pytest.raises(ConfigError, match="got 'light'"):
         ToyTask("light")
+    with pytest.raises(ConfigError, match="published, complete, got 'free'"):
+        ToyTask(net="free")
+    for net, filters in (("published", [0, 1]), ("complete", [])):
+        with pytest.raises(ConfigError, match="filters null"):
+            ToyTask(net=net, filters=filters)
+    with pytest.raises(ConfigError, match="channels >= 1, got 16, 0 and 2"):
+        ToyTask(channels=0)
     with pytest.raises(ConfigError, match="sizes, seeds"):
         FlowPrediction(sizes=[0])
     with pytest.raises(ConfigError, match="lr > 0"):

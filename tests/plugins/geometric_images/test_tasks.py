@@ -77,6 +77,36 @@ def test_draws_are_replayed():
         task("light")
 
 
+def test_data_follow_the_dtype_and_the_device_of_the_input():
+    for dtype in (torch.float32, torch.float64):
+        charges = START.to(dtype)
+        assert pushed(charges).dtype == charge_field(charges[None], 4).dtype == dtype
+    far = START.to("meta")  # a device of which no number can be mixed with those of another
+    assert pushed(far, 2).device.type == charge_field(far[None], 4).device.type == "meta"
+    solver, u = NavierStokes(8), torch.zeros(2, 2, 8, 8, device="meta")
+    w = solver.vorticity(u)
+    for each in (w, solver.velocity(w, u.mean((2, 3)).double()), solver.advection(w), solver.enstrophy(u), solver.energy(u)):
+        assert each.device.type == "meta"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_paths_of_charges_have_gradients(dtype):
+    start = START.to(dtype).requires_grad_()
+    pushed(start, 3).square().sum().backward()
+    assert bool(start.grad.isfinite().all())
+    on_pixel = torch.tensor([[[1.0, 2.0]]], dtype=dtype, requires_grad=True)  # a pixel's own charge adds nothing there
+    charge_field(on_pixel, 4).square().sum().backward()
+    assert bool(on_pixel.grad.isfinite().all())
+    with torch.no_grad():
+        assert float(charge_field(on_pixel, 4)[0, :, 1, 2].abs().max()) == 0
+
+
+def test_numbers_of_images_and_pixels_are_checked():
+    for draw in (lambda: gravity(2, 2), lambda: gravity(0), lambda: moving_charges(0), lambda: moving_charges(1, 0)):
+        with pytest.raises(ShapeError, match="num >= 1"):
+            draw()
+
+
 # --- the flow ---
 
 
@@ -147,5 +177,12 @@ def test_pairs_are_replayed_and_bad_flows_refused():
         solver.advance(torch.zeros(1, 2, 8, 8), 1.0)
     with pytest.raises(NonFiniteError, match="smaller dt"):
         NavierStokes(12, 0.0, 1.0).advance(1e3 * solver.random(1), 50.0)
+    for time in (-1.0, math.inf, math.nan):
+        with pytest.raises(ConfigError, match="time >= 0"):
+            solver.advance(solver.random(1), time)
+    for wave in (0.0, 0.01, math.nan):
+        with pytest.raises(ConfigError, match="wave >= 1/2"):
+            solver.random(1, wave=wave)
+    assert bool(solver.random(1, wave=0.5).isfinite().all())
     with pytest.raises(ConfigError, match="viscosity >= 0"):
         NavierStokes(12, -1.0)

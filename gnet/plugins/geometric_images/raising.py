@@ -1,0 +1,227 @@
+"""Layers that raise orders: outer products with invariant filters, contractions of index pairs, and scalars made so."""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gnet.errors import RepresentationError, ShapeError
+from gnet.plugins.geometric_images.convolve import Padding
+from gnet.plugins.geometric_images.filters import invariant_filters
+from gnet.plugins.geometric_images.gates import SLOPE, Gate
+from gnet.plugins.geometric_images.layers import dilated_sum
+from gnet.plugins.geometric_images.multi import Signature, Type
+
+START = 0.1
+"""Deviation of all first weights of the published nets."""
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+def pairings(k: int, num_pairs: int) -> list[Pairs]:
+    """The ways to choose so many disjoint pairs of k indices: k! / (2^n n! (k - 2 n)!) of them.
+
+    Example:
+        >>> pairings(3, 1), len(pairings(4, 2)), len(pairings(7, 1)), pairings(5, 0)
+        ([((0, 1),), ((0, 2),), ((1, 2),)], 3, 21, [()])
+    """
+
+    def of(left: tuple[int, ...], num: int) -> Iterator[Pairs]:
+        if not num:
+            yield ()
+            return
+        for place, one in enumerate(left[: len(left) - 2 * num + 1]):
+            for other in left[place + 1 :]:
+                rest = tuple(i for i in left[place + 1 :] if i != other)
+                yield from (((one, other), *more) for more in of(rest, num - 1))
+
+    return list(of(tuple(range(k)), num_pairs))
+
+
+class OuterConv(nn.Module):
+    """Convolve with invariant filters of few orders: an image of order k and a filter of order k' make one of order k + k'.
+
+    Where the output has no such order, index pairs are contracted until it has one, as few as possible, in every way there is;
+    what reaches no order of the output is left out. Each output channel is the sum over input channels, filters and ways to
+    contract, with a weight for each. All of it is linear and commutes with the group, and makes one kernel and one call of
+    ``conv`` for each dilation. ``ConvContract`` with all filters can do whatever this can.
+
+    Args:
+        sig_in, sig_out: types and channels.
+        filters: orders of the filters, of parity +; (0,) with M = 1 contracts and mixes channels, pixel by pixel.
+        dilation: pixels between the entries of a filter; of several, the sum of a layer for each.
+        M: side of the filters.
+        padding: "torus" or "zero".
+        generator: of the first weights, normal with the deviation 0.1.
+
+    Shapes:
+        x: (B, sig_in.size, N, ..., N)    returns: (B, sig_out.size, N, ..., N)
+
+    Raises:
+        ShapeError: an even M, M > N, two signatures of different d, or no dilations.
+        RepresentationError: an input or an output type that no filter and no contraction joins to another.
+
+    References:
+        Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, section 5.
+
+    Example:
+        >>> layer = OuterConv(Signature(2, {(1, 1): 1}), Signature(2, {(2, 1): 1, (3, 1): 1}), filters=(1, 2))
+        >>> layer
+        OuterConv(1 x 1(+) -> 1 x 2(+) + 1 x 3(+) in d = 2 | M = 3 | orders 1, 2 | 7 weights)
+        >>> layer(torch.randn(4, 2, 8, 8)).shape
+        torch.Size([4, 12, 8, 8])
+    """
+
+    def __init__(
+        self,
+        sig_in: Signature,
+        sig_out: Signature,
+        filters: Collection[int],
+        dilation: int | Sequence[int] = 1,
+        *,
+        M: int = 3,
+        padding: Padding = "torus",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if sig_in.d != sig_out.d:
+            raise ShapeError(f"expected two signatures of one d, got {sig_in!r} and {sig_out!r}")
+        self.sig_in, self.sig_out, self.M, self.padding, self.orders = sig_in, sig_out, M, padding, tuple(filters)
+        self.dilations = (dilation,) if isinstance(dilation, int) else tuple(dilation)
+        if not self.dilations:
+            raise ShapeError("expected at least one dilation")
+        count, entries, sources, values = _layout(sig_in, sig_out, M, self.orders)
+        self.register_buffer("_entries", entries, persistent=False)
+        self.register_buffer("_sources", sources, persistent=False)
+        self.register_buffer("_values", values.to(torch.get_default_dtype()), persistent=False)
+        self.weight = nn.Parameter(START * torch.randn(len(self.dilations), count, generator=generator))
+
+    @property
+    def num_weights(self) -> int:
+        """Of all dilations."""
+        return self.weight.numel()
+
+    def kernel(self) -> Tensor:
+        """The plain kernels that the weights make: (dilations, size out, size in, M, ..., M)."""
+        shape = (len(self.dilations), self.sig_out.size, self.sig_in.size, *[self.M] * self.sig_in.d)
+        values = self.weight.index_select(1, self._sources) * self._values  # type: ignore[arg-type, operator]
+        flat = values.new_zeros(len(self.dilations), math.prod(shape[1:]))
+        return flat.index_add(1, self._entries, values).reshape(shape)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One convolution for each dilation."""
+        self.sig_in.check(x)
+        return dilated_sum(x, self.kernel(), self.dilations, self.padding)
+
+    def __repr__(self) -> str:
+        ins, outs = (repr(sig).removeprefix("Signature(").rpartition(" in ")[0] for sig in (self.sig_in, self.sig_out))
+        orders = ", ".join(map(str, self.orders))
+        return f"OuterConv({ins} -> {outs} in d = {self.sig_in.d} | M = {self.M} | orders {orders} | {self.num_weights} weights)"
+
+
+def _layout(sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ...]) -> tuple[int, Tensor, Tensor, Tensor]:
+    """The number of weights, and which kernel entry takes which weight, times which value; one entry may take several."""
+    d, window, start = sig_in.d, M**sig_in.d, 0
+    parts: list[tuple[Tensor, ...]] = []
+    joined: set[tuple[str, Type]] = set()
+    for kind, m in sig_in.channels.items():
+        for order in orders:
+            out = _reached(kind, order, sig_out)
+            if out is None:
+                continue
+            basis, n = _raised(d, M, kind[0], order, out[0]), sig_out.channels[out]
+            which, row, column, pixel = basis.nonzero(as_tuple=True)
+            value = basis[which, row, column, pixel]
+            channel, other = torch.arange(n)[:, None, None], torch.arange(m)[None, :, None]
+            rows = sig_out.places[out].start + channel * d ** out[0] + row
+            columns = sig_in.places[kind].start + other * d ** kind[0] + column
+            entries, sources = (rows * sig_in.size + columns) * window + pixel, start + (channel * m + other) * len(basis) + which
+            parts.append((entries.flatten(), sources.flatten(), value.expand(n, m, -1).flatten()))
+            start += n * m * len(basis)
+            joined |= {("input", kind), ("output", out)}
+    wanted = [*(("input", kind) for kind in sig_in.channels), *(("output", kind) for kind in sig_out.channels)]
+    if lost := [each for each in wanted if each not in joined]:
+        (side, kind), names = lost[0], list(orders)
+        raise RepresentationError(
+            f"no filter of orders {names} joins {side} type {kind} in {sig_in!r} -> {sig_out!r}; leave it out"
+        )
+    return start, *(torch.cat(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def _reached(kind: Type, order: int, sig_out: Signature) -> Type | None:
+    """The largest type of the output that contractions of the outer product reach."""
+    whole = kind[0] + order
+    return next(((k, kind[1]) for k in range(whole, -1, -2) if (k, kind[1]) in sig_out.channels), None)
+
+
+@functools.lru_cache(maxsize=64)
+def _raised(d: int, M: int, k: int, order: int, k_out: int) -> Tensor:
+    """The maps A -> contraction of A * C for every filter C and every way to contract, turned for ``correlate``.
+
+    Shapes:
+        returns: (filters * ways, d^k_out, d^k, M^d) float64
+    """
+    found = invariant_filters(d, M, order, 1).data
+    flipped = found.flip(tuple(range(1, d + 1))).reshape(len(found), M**d, d**order)
+    unit = torch.eye(d**k, dtype=torch.float64)
+    outer = torch.einsum("ic,fpj->fcpij", unit, flipped)  # indices of A first, then those of C
+    outer = outer.reshape(len(found), d**k, M**d, *[d] * (k + order))
+    ways = []
+    for pairs in pairings(k + order, (k + order - k_out) // 2):
+        made, left = outer, list(range(k + order))
+        for one, other in pairs:
+            made = made.diagonal(dim1=3 + left.index(one), dim2=3 + left.index(other)).sum(-1)
+            left = [i for i in left if i not in (one, other)]
+        ways.append(made.reshape(len(found), d**k, M**d, d**k_out))
+    return torch.stack(ways, 1).flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+
+
+class ContractedScalars(Gate):
+    """Scalars made of the tensors of even order and parity + by contracting all their indices, through a leaky ReLU, as channels.
+
+    Each way to pair all indices gives one scalar: one for order 2, three for order 4. The tensors pass as they are, and the
+    scalars come before them; scalars that were there already go through the leaky ReLU.
+
+    Shapes:
+        x: (B, sig_in.size, N, ..., N)    returns: (B, sig_out.size, N, ..., N)
+
+    References:
+        Gregory et al. (2023), arXiv:2305.12585, section 6.
+
+    Example:
+        >>> gate = ContractedScalars(Signature(2, {(1, 1): 1, (2, 1): 1, (4, 1): 1}))
+        >>> gate.sig_out
+        Signature(4 x 0(+) + 1 x 1(+) + 1 x 2(+) + 1 x 4(+) in d = 2)
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        made = Counter({kind: n for kind, n in signature.channels.items() if kind != (0, 1)})
+        for (k, p), n in signature.channels.items():
+            if k % 2 == 0 and p > 0:
+                made[0, 1] += n * len(pairings(k, k // 2))
+        super().__init__(signature, Signature(signature.d, made))
+
+    def _of(self, x: Tensor) -> Tensor:
+        scalars, rest = [], []
+        for (k, p), block in self.sig_in.blocks(x):
+            if k % 2 == 0 and p > 0:
+                made = torch.einsum("tc,bnc...->bnt...", _traces(self.sig_in.d, k).to(x), block)
+                scalars.append(made.flatten(1, 2))
+            if (k, p) != (0, 1):
+                rest.append(block.flatten(1, 2))
+        first = [nn.functional.leaky_relu(torch.cat(scalars, 1), SLOPE)] if scalars else []
+        return torch.cat([*first, *rest], 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _traces(d: int, k: int) -> Tensor:
+    """For each way to pair all indices: 1 for the components of a k-tensor whose paired indices are equal, (ways, d^k)."""
+    index = torch.arange(d**k)[:, None] // d ** torch.arange(k - 1, -1, -1) % d  # (d^k, k)
+    found = []
+    for pairs in pairings(k, k // 2):
+        equal = [index[:, one] == index[:, other] for one, other in pairs]
+        found.append(torch.stack(equal).all(0) if equal else torch.ones(1, dtype=torch.bool))
+    return torch.stack(found).double()
