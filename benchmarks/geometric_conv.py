@@ -1,4 +1,4 @@
-"""What does a geometric convolution cost beside a plain one with as many channels? A fifth at 16 x 16 pixels, nothing at 64 x 64.
+"""What does a geometric convolution cost beside a plain one of as many channels? A fifth at 16 x 16 pixels, nothing at 128 x 128.
 
     python benchmarks/geometric_conv.py [--sizes 16 32 64 128 256] [--rounds 15] [--ginjax PYTHON] [--quick]
 

@@ -3,6 +3,7 @@
 The signs are those of a convolution, (A * C)(i) = sum of A(i - a) C(a): the gradient filter points against its offset.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -14,10 +15,14 @@ from gnet.plugins.geometric_images.images import GeometricImage
 def gradient_filter(d: int, h: float = 1.0) -> GeometricImage:
     """C(+-e_j) = -+ e_j / (2 h), an invariant vector filter of side 3.
 
+    Raises:
+        ConfigError: h is no positive number.
+
     Example:
         >>> gradient_filter(2, 0.5).data[2, 1]
         tensor([-1.,  0.], dtype=torch.float64)
     """
+    _check_distance(h)
     data = torch.zeros(*[3] * d, d, dtype=torch.float64)
     for axis in range(d):
         for step in (-1, 1):
@@ -27,11 +32,16 @@ def gradient_filter(d: int, h: float = 1.0) -> GeometricImage:
     return GeometricImage(data, d, 1, torus=False)
 
 
+def _check_distance(h: float) -> None:
+    if not 0 < h < math.inf:
+        raise ConfigError(f"expected a distance h > 0 of two pixels, got {h!r}")
+
+
 def laplacian_filter(d: int, h: float = 1.0, kind: Literal["star", "box"] = "star") -> GeometricImage:
     """-2 d at the centre and 1 at its 2 d neighbours, over h^2; "box" is -20, 4 and 1 at the corners, over 6 h^2, in d = 2.
 
     Raises:
-        ConfigError: a box in d > 2, or another word.
+        ConfigError: a box in d > 2, or another word, or h is no positive number.
 
     Example:
         >>> laplacian_filter(2).data
@@ -39,6 +49,7 @@ def laplacian_filter(d: int, h: float = 1.0, kind: Literal["star", "box"] = "sta
                 [ 1., -4.,  1.],
                 [ 0.,  1.,  0.]], dtype=torch.float64)
     """
+    _check_distance(h)
     if kind not in ("star", "box") or (kind == "box" and d != 2):
         raise ConfigError(f"expected kind 'star', or 'box' in d = 2, got {kind!r} in d = {d}")
     if kind == "box":

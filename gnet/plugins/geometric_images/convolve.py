@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gnet.errors import ConfigError, ShapeError
+from gnet.plugins.geometric_images.moves import is_whole
 
 Padding = Literal["torus", "zero"]
 LARGEST = 3
@@ -18,8 +19,8 @@ def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: st
     """Refuse a filter that does not fit an image.
 
     Raises:
-        ShapeError: an even or unequal side, a filter larger than the image, dilation or stride below one, a stride that does not
-            divide a torus.
+        ShapeError: an even or unequal side, a filter larger than the image, a dilation or stride that is not whole and
+            positive, a stride that does not divide a torus.
         ConfigError: an unknown padding.
 
     Example:
@@ -34,8 +35,8 @@ def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: st
         raise ShapeError(
             f"expected a filter with {len(pixels)} axes and M <= N, got M = {side} for images of {tuple(pixels)} pixels"
         )
-    if dilation < 1 or stride < 1:
-        raise ShapeError(f"expected dilation >= 1 and stride >= 1, got {dilation} and {stride}")
+    if not is_whole(dilation, 1) or not is_whole(stride, 1):
+        raise ShapeError(f"expected dilation >= 1 and stride >= 1, whole numbers, got {dilation} and {stride}")
     if padding == "torus" and any(n % stride for n in pixels):
         raise ShapeError(f"a stride on a torus divides its sides, got stride {stride} for {tuple(pixels)} pixels")
     if padding == "zero" and any((n - 1) % stride for n in pixels):
@@ -44,15 +45,13 @@ def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: st
         )
 
 
-def correlate(
-    x: Tensor, kernel: Tensor, *, padding: Padding = "torus", dilation: int = 1, stride: int = 1, groups: int = 1
-) -> Tensor:
+def correlate(x: Tensor, kernel: Tensor, *, padding: Padding = "torus", dilation: int = 1, stride: int = 1) -> Tensor:
     """sum over a of kernel(a) x(i + dilation a), a in [-m, m]^d: one call of ``torch.nn.functional.conv``.
 
     For d > 3 the first axes are unfolded into channels: M times the memory for each.
 
     Shapes:
-        x: (B, C, N_1, ..., N_d)    kernel: (C', C / groups, M, ..., M)    returns: (B, C', N_1 / stride, ...)
+        x: (B, C, N_1, ..., N_d)    kernel: (C', C, M, ..., M)    returns: (B, C', N_1 / stride, ...)
 
     Raises:
         ShapeError: see ``check_kernel``.
@@ -71,12 +70,12 @@ def correlate(
     if not len(kernel):  # torch wants at least one filter
         return x.new_zeros(len(x), 0, *(-(-n // stride) for n in x.shape[2:]))
     if d > LARGEST:
-        return _first_axis_as_channels(x, kernel, padding, dilation, stride, groups)
+        return _first_axis_as_channels(x, kernel, padding, dilation, stride)
     conv = (F.conv1d, F.conv2d, F.conv3d)[d - 1]
     reach = dilation * (kernel.shape[-1] // 2)
     if padding == "zero":
-        return conv(x, kernel, stride=stride, padding=reach, dilation=dilation, groups=groups)
-    return conv(wrapped(x, reach, d), kernel, stride=stride, dilation=dilation, groups=groups)
+        return conv(x, kernel, stride=stride, padding=reach, dilation=dilation)
+    return conv(wrapped(x, reach, d), kernel, stride=stride, dilation=dilation)
 
 
 def wrapped(x: Tensor, reach: int, d: int) -> Tensor:
@@ -95,7 +94,7 @@ def wrapped(x: Tensor, reach: int, d: int) -> Tensor:
     return x
 
 
-def _first_axis_as_channels(x: Tensor, kernel: Tensor, padding: Padding, dilation: int, stride: int, groups: int) -> Tensor:
+def _first_axis_as_channels(x: Tensor, kernel: Tensor, padding: Padding, dilation: int, stride: int) -> Tensor:
     """The windows along the first pixel axis become channels, its pixels items of the batch; then one axis less."""
     side, reach = kernel.shape[2], dilation * (kernel.shape[2] // 2)
     padded = (
@@ -108,5 +107,5 @@ def _first_axis_as_channels(x: Tensor, kernel: Tensor, padding: Padding, dilatio
     batch, channels, rest = x.shape[0], x.shape[1], x.shape[3:]
     rows = padded.index_select(2, window.flatten()).reshape(batch, channels, *window.shape, *rest)
     flat = rows.movedim(2, 1).reshape(batch * len(starts), channels * side, *rest)
-    out = correlate(flat, kernel.flatten(1, 2), padding=padding, dilation=dilation, stride=stride, groups=groups)
+    out = correlate(flat, kernel.flatten(1, 2), padding=padding, dilation=dilation, stride=stride)
     return out.unflatten(0, (batch, len(starts))).movedim(1, 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.plugins.geometric_images.images import GeometricImage
-from gnet.plugins.geometric_images.moves import moved_tensors
+from gnet.plugins.geometric_images.moves import is_whole, moved_tensors
 from gnet.plugins.tensors import B
 from gnet.plugins.tensors.solvers import moved_tuples, signed_components
 
@@ -41,18 +41,21 @@ def count_filters(d: int, M: int, k: int, parity: int = 1) -> int:
         ([3, 2, 5, 8, 20], 66)
     """
     _check(d, M, k, parity)
-    return _burnside(d, _window(d, M), None, k, parity)
+    return _burnside(d, M, k, parity, None)
 
 
 def count_torus_filters(d: int, N: int, k: int, parity: int = 1) -> int:
     """The same for filters as large as the torus (Z/N)^d, of any N: all equivariant linear maps there are.
 
+    Raises:
+        ShapeError: N < 1, or d < 2 or k < 0.
+
     Example:
         >>> [count_torus_filters(2, N, 0) for N in (3, 4, 5, 7, 16)], count_torus_filters(2, 16, 2)
         ([3, 6, 6, 10, 45], 130)
     """
-    _check(d, 1, k, parity)
-    return _burnside(d, torch.cartesian_prod(*[torch.arange(N)] * d), N, k, parity)
+    _check(d, N, k, parity, torus=True)
+    return _burnside(d, N, k, parity, N)
 
 
 def invariant_filters(d: int, M: int, k: int, parity: int = 1) -> GeometricImage:
@@ -82,7 +85,7 @@ def invariant_filters(d: int, M: int, k: int, parity: int = 1) -> GeometricImage
         tensor([1., 0.], dtype=torch.float64)
     """
     _check(d, M, k, parity)
-    return GeometricImage(_basis(d, M, k, parity, None), d, k, parity, torus=False)
+    return GeometricImage(_basis(d, M, k, parity, None).clone(), d, k, parity, torus=False)
 
 
 def torus_filters(d: int, N: int, k: int, parity: int = 1) -> GeometricImage:
@@ -91,18 +94,23 @@ def torus_filters(d: int, N: int, k: int, parity: int = 1) -> GeometricImage:
     Shapes:
         returns: data (count, N, ..., N, d, ..., d) float64
 
+    Raises:
+        ShapeError: N < 1, or d < 2 or k < 0.
+
     Example:
         >>> len(torus_filters(2, 4, 2).data)
         10
     """
-    _check(d, 1, k, parity)
-    return GeometricImage(_basis(d, N, k, parity, N), d, k, parity, torus=True)
+    _check(d, N, k, parity, torus=True)
+    return GeometricImage(_basis(d, N, k, parity, N).clone(), d, k, parity, torus=True)
 
 
-def _check(d: int, M: int, k: int, parity: int) -> None:
-    if d < 2 or k < 0:
-        raise ShapeError(f"expected d >= 2 and k >= 0, got d = {d} and k = {k}")
-    if M < 1 or M % 2 == 0:
+def _check(d: int, M: int, k: int, parity: int, torus: bool = False) -> None:
+    if not is_whole(d, 2) or not is_whole(k, 0):
+        raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {d} and k = {k}")
+    if torus and not is_whole(M, 1):
+        raise ShapeError(f"expected a torus with a whole number N >= 1 of pixels on each side, got {M}")
+    if not torus and (not is_whole(M, 1) or M % 2 == 0):
         raise ShapeError(f"expected an odd side M = 2 m + 1 of filters, got {M}")
     if parity not in (1, -1):
         raise RepresentationError(f"expected parity 1 or -1, got {parity!r}")
@@ -113,7 +121,8 @@ def _window(d: int, M: int) -> Tensor:
     return torch.cartesian_prod(*[torch.arange(M) - M // 2] * d)
 
 
-def _burnside(d: int, offsets: Tensor, N: int | None, k: int, parity: int) -> int:
+def _burnside(d: int, M: int, k: int, parity: int, N: int | None) -> int:
+    offsets = torch.cartesian_prod(*[torch.arange(N)] * d) if N else _window(d, M)
     elements = B(d).elements().long()
     total = 0
     for g in elements:
@@ -126,8 +135,8 @@ def _burnside(d: int, offsets: Tensor, N: int | None, k: int, parity: int) -> in
 
 @functools.lru_cache(maxsize=64)
 def _basis(d: int, M: int, k: int, parity: int, N: int | None) -> Tensor:
-    """Filters in float64, (count, M, ..., M, d, ..., d); M = N with the offsets of a torus."""
-    labels, signs = _orbits(d, M, k, parity, N)
+    """Filters in float64, (count, M, ..., M, d, ..., d); M = N with the offsets of a torus. One for all callers: clone it."""
+    labels, signs = filter_orbits(d, M, k, parity, N)
     count = int(labels.max()) + 1 if len(labels) else 0
     if count * len(labels) > CAP:
         raise RepresentationError(
@@ -161,22 +170,40 @@ def _orientation(basis: Tensor, offsets: Tensor, d: int, k: int, parity: int) ->
     return torch.where(turned == 0, first, turned)
 
 
-def _orbits(d: int, M: int, k: int, parity: int, N: int | None) -> tuple[Tensor, Tensor]:
-    """Label and sign of each entry of a filter, from disk where they are kept."""
+def filter_orbits(d: int, M: int, k: int, parity: int = 1, N: int | None = None) -> tuple[Tensor, Tensor]:
+    """Label and sign of each entry of a filter, from disk where they are kept; -1 for entries that are 0 in every filter.
+
+    Args:
+        N: of a torus, with M = N; None for a window.
+
+    Shapes:
+        returns: (M^d d^k,) int64 and float64
+
+    Raises:
+        RepresentationError: more than ``CAP`` entries.
+
+    Example:
+        >>> labels, signs = filter_orbits(2, 3, 1)
+        >>> int(labels.max()) + 1 == count_filters(2, 3, 1)
+        True
+    """
     size = M**d * d**k
     if size > CAP:
         raise RepresentationError(f"a filter with {size} entries is larger than {CAP}; take a smaller M or order")
+    moves = _moves(d, M, k, parity, N)
     if size < KEPT:
-        return _found_orbits(d, M, k, parity, N)
+        return signed_components(moves, size)
     name = f"filters_{'torus' if N else 'window'}_d{d}_M{M}_k{k}_{'plus' if parity > 0 else 'minus'}_v{VERSION}.npz"
-    if (kept := _read(cache_folder() / name, size)) is not None:
+    kept = _read(cache_folder() / name)
+    if kept is not None and _are_orbits(*kept, moves, _burnside(d, M, k, parity, N)):
         return kept
-    labels, signs = _found_orbits(d, M, k, parity, N)
+    labels, signs = signed_components(moves, size)
     _write(cache_folder() / name, labels, signs)
     return labels, signs
 
 
-def _found_orbits(d: int, M: int, k: int, parity: int, N: int | None) -> tuple[Tensor, Tensor]:
+def _moves(d: int, M: int, k: int, parity: int, N: int | None) -> list[tuple[Tensor, Tensor]]:
+    """Where each generator of B_d sends each entry of a filter, and whether with the other sign."""
     offsets = torch.cartesian_prod(*[torch.arange(M)] * d) if N else _window(d, M)
     strides = torch.tensor([M**axis for axis in reversed(range(d))])
     moves = []
@@ -186,7 +213,21 @@ def _found_orbits(d: int, M: int, k: int, parity: int, N: int | None) -> tuple[T
         tuples, signs = moved_tuples(g, k)
         signs = moved_tensors(signs, g, 0, parity)
         moves.append(((pixels[:, None] * d**k + tuples).flatten(), signs.expand(len(pixels), -1).flatten()))
-    return signed_components(moves, M**d * d**k)
+    return moves
+
+
+def _are_orbits(labels: Tensor, signs: Tensor, moves: list[tuple[Tensor, Tensor]], count: int) -> bool:
+    """Whether these are the orbits: as many as Burnside counts, and each kept by every generator with its signs.
+
+    A label that all generators keep is a union of orbits, so that as many labels as orbits are the orbits themselves.
+    """
+    size = len(moves[0][0])
+    if labels.shape != (size,) or signs.shape != (size,) or not bool((signs.abs() == 1).all()):
+        return False
+    if labels[labels >= 0].unique().tolist() != list(range(count)) or int(labels.min()) < -1:
+        return False
+    alike = (bool((labels[to] == labels).all()) for to, _ in moves)
+    return all(alike) and all(bool(((signs[to] * sign == signs) | (labels < 0)).all()) for to, sign in moves)
 
 
 def cache_folder() -> Path:
@@ -203,19 +244,13 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("gnet"))
 
 
-def _read(path: Path, size: int) -> tuple[Tensor, Tensor] | None:
+def _read(path: Path) -> tuple[Tensor, Tensor] | None:
     """What was kept; None where nothing is, or something that is no such file."""
     try:
         with np.load(path) as file:
-            labels, signs = torch.from_numpy(file["labels"]).long(), torch.from_numpy(file["signs"]).double()
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError):
+            return torch.from_numpy(file["labels"]).long(), torch.from_numpy(file["signs"]).double()
+    except Exception:  # those of damaged bytes (of zlib, zipfile, numpy's parser) have no common base
         return None
-    except Exception as error:  # zipfile's own errors have no common base
-        if type(error).__name__ == "BadZipFile":
-            return None
-        raise
-    whole = labels.shape == signs.shape == (size,) and bool((signs.abs() == 1).all()) and int(labels.min()) >= -1
-    return (labels, signs) if whole else None
 
 
 def _write(path: Path, labels: Tensor, signs: Tensor) -> None:

@@ -21,6 +21,8 @@ SLOPE = 0.01
 class Gate(nn.Module):
     """A nonlinearity of each pixel by itself, the base of those here; a subclass writes ``_of`` for stacked signals.
 
+    ``formula`` is what ``repr`` prints: s for scalars, q for pseudoscalars, T for other tensors, u, v, w for vectors.
+
     Args:
         sig_in, sig_out: what it takes and returns.
 
@@ -28,9 +30,13 @@ class Gate(nn.Module):
         x: (B, sig_in.size, N, ..., N), or a MultiImage    returns: (B, sig_out.size, N, ..., N), or a MultiImage
 
     Example:
+        >>> NormGate(Signature(2, {(0, 1): 3, (1, 1): 2}))
+        NormGate(3 x 0(+) + 2 x 1(+) in d = 2 | SiLU(s), T sigmoid(a |T| + b))
         >>> isinstance(NormGate(Signature(2, {(1, 1): 2})), Gate)
         True
     """
+
+    formula = ""
 
     def __init__(self, sig_in: Signature, sig_out: Signature) -> None:
         super().__init__()
@@ -45,6 +51,10 @@ class Gate(nn.Module):
 
     def _of(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        types = self.sig_in.words if self.sig_in == self.sig_out else f"{self.sig_in.words} -> {self.sig_out.words}"
+        return f"{type(self).__name__}({types} in d = {self.sig_in.d}{self.formula and f' | {self.formula}'})"
 
 
 class NormGate(Gate):
@@ -62,6 +72,8 @@ class NormGate(Gate):
         >>> NormGate(Signature(2, {(0, 1): 3, (1, 1): 2}))(torch.randn(4, 7, 8, 8)).shape
         torch.Size([4, 7, 8, 8])
     """
+
+    formula = "SiLU(s), T sigmoid(a |T| + b)"
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature, signature)
@@ -97,6 +109,8 @@ class ScalarGate(Gate):
         (Signature(5 x 0(+) + 2 x 1(+) in d = 2), torch.Size([4, 7, 8, 8]))
     """
 
+    formula = "SiLU(s), T sigmoid(s')"
+
     def __init__(self, signature: Signature) -> None:
         gated = sum(n for kind, n in signature.channels.items() if kind != (0, 1))
         given = {**signature.channels, (0, 1): signature.channels.get((0, 1), 0) + gated}
@@ -130,6 +144,8 @@ class ProductGate(Gate):
         >>> gate.sig_in
         Signature(2 x 0(+) + 2 x 0(-) + 2 x 1(+) + 2 x 1(-) in d = 2)
     """
+
+    formula = "SiLU(s + u . v), q sigmoid(s') + u . w, T sigmoid(s') + T' tanh(q')"
 
     def __init__(self, signature: Signature) -> None:
         given: Counter[Type] = Counter()
@@ -182,6 +198,8 @@ class ContractGate(Gate):
         tensor([-0.0100,  2.0000])
     """
 
+    formula = "T where tr T >= 0, else 0.01 T, of even order and parity +"
+
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature, signature)
 
@@ -209,6 +227,8 @@ class Odd(Gate):
         >>> Odd(Signature(2, {(1, 1): 2}))(torch.randn(4, 4, 8, 8)).abs().max() < 1
         tensor(True)
     """
+
+    formula = "SiLU(s), tanh of every other component"
 
     def __init__(self, signature: Signature) -> None:
         super().__init__(signature, signature)

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.plugins.geometric_images.convolve import correlate
-from gnet.plugins.geometric_images.moves import check_signed_permutation, moved_pixels, moved_tensors
+from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, is_whole, moved_pixels, moved_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class GeometricImage:
     of a tensor points along pixel axis j. Images on a torus wrap around; others are zero outside.
 
     Args:
-        data: pixels first, then tensor indices.
+        data: pixels first, then tensor indices; real or complex numbers of any precision.
         d: number of pixel axes.
         k: order.
         parity: 1 or -1.
@@ -30,7 +31,7 @@ class GeometricImage:
         data: (..., N_1, ..., N_d, d, ..., d) with k axes d at the end
 
     Raises:
-        ShapeError: d < 2, k < 0, or data of another shape.
+        ShapeError: d < 2, k < 0, or data of another shape, or of whole numbers, which have no derivatives and no norms.
         RepresentationError: a parity that is neither 1 nor -1.
 
     References:
@@ -51,13 +52,15 @@ class GeometricImage:
     torus: bool = True
 
     def __post_init__(self) -> None:
-        if self.d < 2 or self.k < 0:
-            raise ShapeError(f"expected d >= 2 and k >= 0, got d = {self.d} and k = {self.k}")
+        if not is_whole(self.d, 2) or not is_whole(self.k, 0):
+            raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {self.d} and k = {self.k}")
         if self.parity not in (1, -1):
             raise RepresentationError(f"expected parity 1 or -1, got {self.parity!r}")
         shape = tuple(self.data.shape)
         if len(shape) < self.d + self.k or any(size != self.d for size in shape[len(shape) - self.k :]):
             raise ShapeError(f"expected data (..., {self.d} axes of pixels, {self.k} axes of size {self.d}), got {shape}")
+        if not self.data.is_floating_point() and not self.data.is_complex():
+            raise ShapeError(f"expected data of a floating dtype, got {self.data.dtype}; convert it with data.float()")
 
     # --- shape ---
 
@@ -106,10 +109,25 @@ class GeometricImage:
         self._check_same(other)
         return self.like(self.data - other.data)
 
-    def __mul__(self, number: float) -> "GeometricImage":
-        return self.like(self.data * number)
+    def __mul__(self, number: float | Tensor) -> "GeometricImage":
+        return self.like(self.data * check_number(number))
 
     __rmul__ = __mul__
+
+    def __truediv__(self, number: float | Tensor) -> "GeometricImage":
+        return self.like(self.data / check_number(number))
+
+    def __neg__(self) -> "GeometricImage":
+        return self.like(-self.data)
+
+    def to(self, *args: Any, **kwargs: Any) -> "GeometricImage":
+        """The same image on another device or of another dtype, as ``Tensor.to``.
+
+        Example:
+            >>> GeometricImage(torch.ones(3, 3), 2).to(torch.float64).data.dtype
+            torch.float64
+        """
+        return self.like(self.data.to(*args, **kwargs))
 
     # --- the group ---
 
@@ -147,16 +165,16 @@ class GeometricImage:
         """(L A)(i) = A(i - shift), on a torus.
 
         Raises:
-            ShapeError: no torus, or a shift with other than d numbers.
+            ShapeError: no torus, or a shift with other than d whole numbers.
 
         Example:
             >>> GeometricImage(torch.arange(9.0).reshape(3, 3), 2).translate([0, 1]).data[0]
             tensor([2., 0., 1.])
         """
-        if not self.torus or len(shift) != self.d:
-            raise ShapeError(f"expected a torus and a shift of {self.d} numbers, got torus={self.torus} and {list(shift)}")
+        if not self.torus:
+            raise ShapeError("expected a torus; translations move pixels out of other images")
         first = len(self.leading)
-        return self.like(self.data.roll([int(s) for s in shift], list(range(first, first + self.d))))
+        return self.like(self.data.roll(check_shift(shift, self.d), list(range(first, first + self.d))))
 
     # --- products ---
 
@@ -219,7 +237,7 @@ class GeometricImage:
     # --- indices ---
 
     def _check_indices(self, indices: Sequence[int]) -> list[int]:
-        if len(set(indices)) != len(indices) or any(not 0 <= i < self.k for i in indices):
+        if not all(is_whole(i, 0) and i < self.k for i in indices) or len(set(indices)) != len(indices):
             raise ShapeError(f"expected different indices in 0..{self.k - 1} of a {self.k}-tensor image, got {tuple(indices)}")
         return [self.data.ndim - self.k + i for i in indices]
 
@@ -288,9 +306,10 @@ class GeometricImage:
         return self.like(torch.linalg.vector_norm(flat, dim=-1), 0, 1)
 
     def pool(self, size: int, how: Literal["mean", "max"] = "mean") -> "GeometricImage":
-        """One tensor for each block of size^d pixels: the mean, or the one of largest norm (the first of equal ones).
+        """One tensor for each block of size^d pixels: the mean of all, or of those of largest norm.
 
-        Blocks begin at the border, so they are turned and mirrored with the image about its centre.
+        Of several tensors with one norm none is first after a turn, so that only their mean turns with the image. Blocks begin at
+        the border: they are turned and mirrored with the image about its centre.
 
         Raises:
             ShapeError: sides that ``size`` does not divide, or another word.
@@ -300,7 +319,7 @@ class GeometricImage:
             tensor([[ 2.5000,  4.5000],
                     [10.5000, 12.5000]])
         """
-        if size < 1 or any(n % size for n in self.pixels) or how not in ("mean", "max"):
+        if not is_whole(size, 1) or any(n % size for n in self.pixels) or how not in ("mean", "max"):
             raise ShapeError(f"expected a size that divides {self.pixels} and 'mean' or 'max', got {size!r} and {how!r}")
         first = len(self.leading)
         shape = [part for n in self.pixels for part in (n // size, size)]
@@ -310,10 +329,38 @@ class GeometricImage:
         lined = lined.flatten(first + self.d, first + 2 * self.d - 1)  # (..., pixels, size^d, d, ..., d)
         if how == "mean":
             return self.like(lined.mean(first + self.d))
-        largest = self.like(self.data).norm().data.reshape(*self.leading, *shape)
-        largest = largest.movedim(inner, tuple(range(-self.d, 0))).flatten(-self.d).argmax(-1)
-        index = largest.reshape(*largest.shape, *[1] * (self.k + 1)).expand(*largest.shape, 1, *(self.d,) * self.k)
-        return self.like(lined.gather(first + self.d, index).squeeze(first + self.d))
+        largest = _largest(lined.detach().flatten(first + self.d + 1) if self.k else lined.detach()[..., None])
+        spread = largest.reshape(*largest.shape, *[1] * self.k)
+        return self.like(lined.where(spread, 0.0).sum(first + self.d) / spread.sum(first + self.d))
+
+
+def check_number(number: float | Tensor) -> float | Tensor:
+    """``number``, after checking that it is one, also as a tensor without axes.
+
+    Raises:
+        RepresentationError: an array or an image: components multiplied each by its own number do not turn with the image.
+
+    Example:
+        >>> check_number(0.5)
+        0.5
+    """
+    if isinstance(number, Tensor) and not number.ndim:
+        return number
+    if not isinstance(number, int | float | complex | np.number):
+        raise RepresentationError(
+            f"an image is multiplied by numbers, got {type(number).__name__}; multiply pixel by pixel with image.outer(other)"
+        )
+    return number
+
+
+def _largest(tensors: Tensor) -> Tensor:
+    """Which tensors have the largest norm of their block, (..., size^d) for (..., size^d, d^k).
+
+    Squares are sorted before they are added, so that signed permutations of components do not change the last bit.
+    """
+    real = tensors.abs()
+    size = real.to(torch.promote_types(real.dtype, torch.float32)).square().sort(-1).values.sum(-1)
+    return size == size.amax(-1, keepdim=True)
 
 
 def levi_civita_symbol(d: int) -> Tensor:

@@ -1,21 +1,19 @@
 """The linear layer between multi-images: every invariant filter, contracted with the input, in one call of torch's ``conv``."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import RepresentationError, ShapeError
+from gnet.errors import ConfigError, RepresentationError, ShapeError
+from gnet.nn.checks import check_count
 from gnet.plugins.geometric_images.convolve import Padding, correlate
-from gnet.plugins.geometric_images.filters import invariant_filters
-from gnet.plugins.geometric_images.images import GeometricImage
+from gnet.plugins.geometric_images.moves import is_whole
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
-
-PERMUTED = 6
-"""Most indices whose permutations are gone through for filters of given orders."""
+from gnet.plugins.geometric_images.orders import filters_between, fits
 
 
 class ConvContract(nn.Module):
@@ -29,12 +27,13 @@ class ConvContract(nn.Module):
     Args:
         sig_in, sig_out: types and channels.
         filters: None for all invariant filters; or the orders of those that are used, as (0, 1): their products with unit
-            tensors, permuted. Published nets use few orders; the result is a part of all maps.
+            tensors, permuted, for pairs of types with more indices, and their contractions for pairs with fewer. Published nets
+            use few orders; the result is a part of all maps.
         dilation: pixels between the entries of a filter; of several, the sum of a layer for each.
         M: side of the filters; 1 mixes channels and indices pixel by pixel.
         padding: "torus" or "zero".
         stride: of the output's pixels.
-        bias: True for a constant on each channel of type (0, +), the types that may have one; or these types themselves.
+        bias: True for a constant on each channel of type (0, +), the type that may have one; or the types, [(0, 1)] or none.
         generator: of the first weights, normal with the deviation that keeps the size of white noise.
 
     Shapes:
@@ -42,7 +41,9 @@ class ConvContract(nn.Module):
 
     Raises:
         ShapeError: an even M, M > N, another signature, or a torus where zero padding is expected.
-        RepresentationError: a bias of a type other than (0, +).
+        RepresentationError: a bias of a type other than (0, +), or where ``sig_out`` has none; no orders of filters, or one that
+            makes no map of any pair of types.
+        ConfigError: a dilation or stride below one, or not whole; a ``bias`` that is neither a truth value nor types.
 
     References:
         Gregory et al. (2023), arXiv:2305.12585, theorem 1; the contraction is needed, filters of order k'' - k do not suffice.
@@ -73,19 +74,19 @@ class ConvContract(nn.Module):
         if sig_in.d != sig_out.d:
             raise ShapeError(f"expected two signatures of one d, got {sig_in!r} and {sig_out!r}")
         self.sig_in, self.sig_out, self.M, self.d, self.padding, self.stride = sig_in, sig_out, M, sig_in.d, padding, stride
-        self.dilations = (dilation,) if isinstance(dilation, int) else tuple(dilation)
+        self.dilations = tuple(dilation) if isinstance(dilation, Iterable) else (dilation,)
         if not self.dilations:
             raise ShapeError("expected at least one dilation")
-        layout = _layout(sig_in, sig_out, M, None if filters is None else tuple(filters))
+        check_count(stride=stride)
+        for each in self.dilations:
+            check_count(dilation=each)
+        layout = _layout(sig_in, sig_out, M, None if filters is None else _checked_orders(sig_in, sig_out, M, filters))
         self.register_buffer("_entries", layout.entries, persistent=False)
         self.register_buffer("_sources", layout.sources, persistent=False)
         self.register_buffer("_values", layout.values.to(torch.get_default_dtype()), persistent=False)
         noise = torch.randn(len(self.dilations), len(layout.deviations), generator=generator)
         self.weight = nn.Parameter(noise * layout.deviations.to(noise) / math.sqrt(len(self.dilations)))
-        types = ([(0, 1)] if bias else []) if isinstance(bias, bool) else list(bias)
-        if wrong := [kind for kind in types if tuple(kind) != (0, 1)]:
-            raise RepresentationError(f"a bias is equivariant on type (0, 1) alone, got one on {wrong[0]}")
-        count = sig_out.channels.get((0, 1), 0) if types else 0
+        count = sig_out.channels.get((0, 1), 0) if _has_bias(sig_out, bias) else 0
         self.bias = nn.Parameter(torch.zeros(count)) if count else None
 
     @property
@@ -112,8 +113,36 @@ class ConvContract(nn.Module):
         return y + constant.reshape(-1, *[1] * self.d)
 
     def __repr__(self) -> str:
-        ins, outs = (repr(sig).removeprefix("Signature(").rpartition(" in ")[0] for sig in (self.sig_in, self.sig_out))
-        return f"ConvContract({ins} -> {outs} in d = {self.d} | M = {self.M} | {self.num_weights} weights)"
+        types = f"{self.sig_in.words} -> {self.sig_out.words} in d = {self.d}"
+        return f"ConvContract({types} | M = {self.M} | {self.num_weights} weights)"
+
+
+def _has_bias(sig_out: Signature, bias: bool | Collection[Type]) -> bool:
+    if isinstance(bias, bool):
+        return bias
+    if not isinstance(bias, Collection) or not all(isinstance(kind, Collection) for kind in bias):
+        raise ConfigError(f"expected bias True, False or types as [(0, 1)], got {bias!r}")
+    if wrong := [kind for kind in bias if tuple(kind) != (0, 1)]:
+        raise RepresentationError(f"a bias is equivariant on type (0, 1) alone, got one on {wrong[0]}")
+    if bias and (0, 1) not in sig_out.channels:
+        raise RepresentationError(f"a bias on type (0, 1) needs channels of it, got {sig_out!r}; leave bias out")
+    return bool(bias)
+
+
+def _checked_orders(sig_in: Signature, sig_out: Signature, M: int, orders: Collection[int]) -> tuple[int, ...]:
+    """Orders of filters, each of which makes maps of some pair of types."""
+    if not isinstance(orders, Collection) or not orders:
+        raise RepresentationError(f"expected orders of filters, as (0, 1), or None for all filters, got {orders!r}")
+    pairs = [(k + k_out, p * p_out) for k, p in sig_in.channels for k_out, p_out in sig_out.channels]
+    for order in orders:
+        if not is_whole(order, 0):
+            raise RepresentationError(f"expected orders of filters that are whole numbers >= 0, got {order!r}")
+        if not any(fits(sig_in.d, M, whole, parity, order) for whole, parity in pairs):
+            raise RepresentationError(
+                f"no filter of order {order} and side {M} makes a map {sig_in.words} -> {sig_out.words}, whose pairs have "
+                f"{sorted({whole for whole, _ in pairs})} indices, or an even number more or less; leave it out"
+            )
+    return tuple(sorted(set(orders)))
 
 
 def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int], padding: Padding, stride: int = 1) -> Tensor:
@@ -126,8 +155,8 @@ def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int], padding: P
         >>> dilated_sum(torch.ones(1, 1, 4, 4), torch.ones(2, 1, 1, 3, 3), (1, 2), "torus").unique()
         tensor([18.])
     """
-    made = [correlate(x, k, padding=padding, dilation=n, stride=stride) for k, n in zip(kernels, dilations, strict=True)]
-    return made[0] if len(made) == 1 else torch.stack(made).sum(0)
+    pairs = zip(kernels, dilations, strict=True)
+    return reduce(torch.add, (correlate(x, k, padding=padding, dilation=n, stride=stride) for k, n in pairs))
 
 
 @dataclass(frozen=True)
@@ -197,56 +226,3 @@ def _pair_basis(d: int, M: int, kind: Type, out: Type, orders: Sequence[int] | N
     flat = first.permute(axes).reshape(len(first), first[:1].numel())
     norms = flat.norm(dim=1, keepdim=True) / d ** (k_out / 2)
     return flat / norms if len(flat) else flat
-
-
-def filters_between(d: int, M: int, k: int, k_out: int, parity: int, orders: Collection[int] | None = None) -> GeometricImage:
-    """A basis of the filters of order k + k'' that a layer from order k to k'' contracts with its input, indices of k first.
-
-    Args:
-        parity: the product of both parities.
-        orders: of the invariant filters that they are made of, by products with unit tensors and permutations of indices; filters
-            of higher order are contracted. None is all of them.
-
-    Shapes:
-        returns: data (count, M, ..., M, d, ..., d)
-
-    Raises:
-        ShapeError: an even M, or more than ``PERMUTED`` indices with ``orders``.
-
-    Example:
-        >>> len(filters_between(2, 3, 1, 1, 1).data), len(filters_between(2, 3, 1, 1, 1, (0, 1)).data)
-        (5, 3)
-    """
-    if orders is None:
-        return invariant_filters(d, M, k + k_out, parity)
-    whole = k + k_out
-    if whole > PERMUTED:
-        raise ShapeError(f"expected at most {PERMUTED} indices for filters of given orders, got {whole}; leave filters out")
-    rows = [torch.zeros(0, M**d * d**whole, dtype=torch.float64)]
-    for order in orders:
-        if (whole - order) % 2:
-            continue
-        made = invariant_filters(d, M, order, parity)
-        while made.k > whole:
-            made = _all_contractions(made)
-        while made.k < whole:
-            unit = GeometricImage(torch.eye(d, dtype=torch.float64).expand(*made.pixels, d, d), d, 2, 1, torus=False)
-            made = made.outer(unit)
-        rows += [made.permute(*each).data.flatten(1) for each in permutations(range(whole))]
-    return GeometricImage(_independent(torch.cat(rows)).reshape(-1, *[M] * d, *[d] * whole), d, whole, parity, torus=False)
-
-
-def _independent(rows: Tensor) -> Tensor:
-    """Rows that span what all rows span, as they are: equal entries stay equal to the last bit, so that the symmetry is exact."""
-    if not len(rows):
-        return rows
-    from scipy.linalg import qr
-
-    _, r, order = qr(rows.mT.numpy(), mode="economic", pivoting=True)
-    sizes = abs(r.diagonal())
-    return rows[sorted(order[: int((sizes > 1e-9 * sizes[0]).sum())].tolist())]
-
-
-def _all_contractions(image: GeometricImage) -> GeometricImage:
-    pairs = [(i, j) for i in range(image.k) for j in range(i)]
-    return image.like(torch.cat([image.contract(i, j).data for i, j in pairs]), image.k - 2)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,32 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, NodeGroup, check_permutation
 from gnet.groups.permutation import orbit_labels
 from gnet.plugins.tensors import B, T
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether it is a whole number, of Python's or NumPy's types, and not below the least; True is none.
+
+    Example:
+        >>> [is_whole(value, 1) for value in (1, 0, 2.0, True, "2")]
+        [True, False, False, False, False]
+    """
+    return not isinstance(value, bool) and isinstance(value, int | np.integer) and int(value) >= least
+
+
+def check_shift(shift: Sequence[int] | Tensor, d: int) -> list[int]:
+    """``shift`` as a list, after checking that it has d whole numbers.
+
+    Raises:
+        ShapeError: it has not; pixels are not moved by parts of pixels.
+
+    Example:
+        >>> check_shift(torch.tensor([1, -2]), 2)
+        [1, -2]
+    """
+    numbers = torch.as_tensor(shift)
+    if numbers.shape != (d,) or numbers.is_complex() or not torch.equal(numbers, numbers.round()):
+        raise ShapeError(f"expected a shift of {d} whole numbers of pixels, got {numbers.tolist()}")
+    return [int(n) for n in numbers.tolist()]
 
 
 def check_signed_permutation(g: Tensor, d: int) -> Tensor:
@@ -93,7 +120,7 @@ class ImageGroup(NodeGroup):
     """
 
     def __init__(self, side: int, d: int = 2, *, torus: bool = True) -> None:
-        if d < 2 or side < (3 if torus else 2):
+        if not is_whole(d, 2) or not is_whole(side, 3 if torus else 2):
             raise ShapeError(f"expected d >= 2 and sides of at least {3 if torus else 2} pixels, got d = {d} and side {side}")
         self.side, self.d, self.torus = side, d, torus
         self.name = f"G({side}, {d})" if torus else f"B({d}) on {side}^{d} pixels"
@@ -117,6 +144,7 @@ class ImageGroup(NodeGroup):
 
         Raises:
             GroupError: no element of B_d, or a shift off the torus.
+            ShapeError: a shift with other than d whole numbers.
 
         Example:
             >>> ImageGroup(3, 2).element(torch.eye(2), [0, 1]).tolist()
@@ -126,7 +154,7 @@ class ImageGroup(NodeGroup):
         if shift is not None and not self.torus:
             raise GroupError("translations move pixels out of an image that is no torus; leave shift out")
         if self.torus:
-            by = torch.zeros(self.d, dtype=torch.long) if shift is None else torch.as_tensor(shift).long()
+            by = torch.tensor([0] * self.d if shift is None else check_shift(shift, self.d))
             moved = (self._coordinates @ whole.mT + by) % self.side
         else:
             moved = ((2 * self._coordinates - (self.side - 1)) @ whole.mT + (self.side - 1)) // 2

@@ -1,16 +1,17 @@
 """Several images of different orders and parities on one grid, and the signature that says which there are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups.base import Action
-from gnet.plugins.geometric_images.images import GeometricImage
-from gnet.plugins.geometric_images.moves import ImageGroup, moved_tensors
+from gnet.plugins.geometric_images.images import GeometricImage, check_number
+from gnet.plugins.geometric_images.moves import ImageGroup, is_whole, moved_tensors
 
 Type = tuple[int, int]
 
@@ -27,7 +28,7 @@ class Signature:
         channels: (k, parity) -> number of channels; types without channels are left out.
 
     Raises:
-        ShapeError: d < 2, an order or a number below zero, or no channels at all.
+        ShapeError: d < 2, an order or a number below zero or not whole, or no channels at all.
         RepresentationError: a parity that is neither 1 nor -1.
 
     References:
@@ -43,8 +44,14 @@ class Signature:
     channels: Mapping[Type, int]
 
     def __post_init__(self) -> None:
-        if self.d < 2 or any(k < 0 or n < 0 for (k, _), n in self.channels.items()):
-            raise ShapeError(f"expected d >= 2, orders >= 0 and channels >= 0, got d = {self.d} and {dict(self.channels)}")
+        whole = all(
+            isinstance(kind, tuple) and len(kind) == 2 and is_whole(kind[0], 0) and is_whole(n, 0)
+            for kind, n in self.channels.items()
+        )
+        if not is_whole(self.d, 2) or not whole:
+            raise ShapeError(
+                f"expected whole numbers d >= 2, (order >= 0, parity): channels >= 0, got d = {self.d} and {dict(self.channels)}"
+            )
         if wrong := [p for _, p in self.channels if p not in (1, -1)]:
             raise RepresentationError(f"expected types (k, parity) with parity 1 or -1, got {wrong[0]!r}")
         kept = {kind: n for kind, n in sorted(self.channels.items(), key=lambda item: (item[0][0], -item[0][1])) if n}
@@ -112,9 +119,13 @@ class Signature:
     def __hash__(self) -> int:
         return hash((self.d, tuple(self.channels.items())))
 
+    @cached_property
+    def words(self) -> str:
+        """The types with their channels, as "3 x 0(+) + 2 x 1(+)"."""
+        return " + ".join(f"{n} x {k}({'+' if p > 0 else '-'})" for (k, p), n in self.channels.items())
+
     def __repr__(self) -> str:
-        words = " + ".join(f"{n} x {k}({'+' if p > 0 else '-'})" for (k, p), n in self.channels.items())
-        return f"Signature({words} in d = {self.d})"
+        return f"Signature({self.words} in d = {self.d})"
 
 
 class MultiImage(Mapping[Type, GeometricImage]):
@@ -172,8 +183,7 @@ class MultiImage(Mapping[Type, GeometricImage]):
 
     def stacked(self) -> Tensor:
         """All components as one axis, (B, size, N, ..., N)."""
-        parts = [image.components_first().reshape(len(image.data), -1, *image.pixels) for image in self._images.values()]
-        return torch.cat(parts, 1)
+        return torch.cat([image.components_first().flatten(1, 1 + image.k) for image in self._images.values()], 1)
 
     @property
     def signature(self) -> Signature:
@@ -188,12 +198,39 @@ class MultiImage(Mapping[Type, GeometricImage]):
 
     def act(self, g: Tensor, shift: Sequence[int] | None = None) -> "MultiImage":
         """g A of every image."""
-        return MultiImage({kind: image.act(g, shift) for kind, image in self._images.items()})
+        return self._each(lambda _, image: image.act(g, shift))
 
     def __add__(self, other: "MultiImage") -> "MultiImage":
-        if set(self) != set(other):
+        self._check_same(other)
+        return self._each(lambda kind, image: image + other[kind])
+
+    def __sub__(self, other: "MultiImage") -> "MultiImage":
+        self._check_same(other)
+        return self._each(lambda kind, image: image - other[kind])
+
+    def __mul__(self, number: float | Tensor) -> "MultiImage":
+        check_number(number)
+        return self._each(lambda _, image: image * number)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: float | Tensor) -> "MultiImage":
+        check_number(number)
+        return self._each(lambda _, image: image / number)
+
+    def __neg__(self) -> "MultiImage":
+        return self._each(lambda _, image: -image)
+
+    def to(self, *args: Any, **kwargs: Any) -> "MultiImage":
+        """The same images on another device or of another dtype, as ``Tensor.to``."""
+        return self._each(lambda _, image: image.to(*args, **kwargs))
+
+    def _check_same(self, other: "MultiImage") -> None:
+        if self.signature != other.signature:
             raise RepresentationError(f"only multi-images of one signature are added, got {self.signature} and {other.signature}")
-        return MultiImage({kind: image + other[kind] for kind, image in self._images.items()})
+
+    def _each(self, of: Callable[[Type, GeometricImage], GeometricImage]) -> "MultiImage":
+        return MultiImage({kind: of(kind, image) for kind, image in self._images.items()})
 
     def __getitem__(self, kind: Type) -> GeometricImage:
         return self._images[kind]

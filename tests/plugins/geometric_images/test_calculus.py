@@ -78,6 +78,10 @@ def test_what_is_refused(rng):
         divergence(drawn(rng))
     with pytest.raises(ShapeError, match="levi_civita"):
         curl(drawn(rng))
+    for h in (0.0, -1.0, math.nan, math.inf):
+        for of in (gradient, laplacian, lambda image, h: curl_filter(h), lambda image, h: laplacian(image, h, "box")):
+            with pytest.raises(ConfigError, match="a distance h > 0 of two pixels"):
+                of(drawn(rng), h)
     with pytest.raises(ConfigError, match="'box' in d = 3"):
         laplacian_filter(3, kind="box")
 

@@ -1,5 +1,6 @@
 """Invariant filters: the whole table of counts, the slow average, pair orbits of the core, and the files they are kept in."""
 
+import functools
 import os
 
 import numpy as np
@@ -15,6 +16,7 @@ from gnet.plugins.geometric_images import (
     count_filters,
     count_torus_filters,
     filters,
+    filters_between,
     invariant_filters,
     torus_filters,
 )
@@ -55,20 +57,42 @@ def test_the_table_of_counts(d, M, k, parity, count):
         torch.testing.assert_close(found.act(g).data, found.data)
 
 
-@pytest.mark.parametrize(
-    ("d", "M", "k"), [(2, 3, 0), (2, 3, 1), (2, 3, 2), (2, 5, 1), (2, 1, 4), (3, 3, 0), (3, 3, 1), (3, 1, 3)]
-)
-@pytest.mark.parametrize("parity", [1, -1])
-def test_the_span_is_that_of_averaged_unit_filters(d, M, k, parity):
+AVERAGED = 800
+"""Most entries of filters that are averaged one by one."""
+
+
+@functools.cache
+def moved_units(d, M, k):
+    """All unit filters moved by each element of B_d, without the determinant, and the determinants."""
     size = M**d * d**k
-    units = GeometricImage(torch.eye(size, dtype=torch.float64).reshape(size, *[M] * d, *[d] * k), d, k, parity, torus=False)
-    mean = torch.stack([units.act(g).data for g in B(d).elements()]).mean(0)
-    torch.testing.assert_close(span(mean), span(invariant_filters(d, M, k, parity).data), atol=1e-10, rtol=0)
-    assert round(float(mean.flatten(1).trace())) == count_filters(d, M, k, parity)
+    units = GeometricImage(torch.eye(size, dtype=torch.float64).reshape(size, *[M] * d, *[d] * k), d, k, torus=False)
+    total = {1: torch.zeros(size, size, dtype=torch.float64), -1: torch.zeros(size, size, dtype=torch.float64)}
+    elements = B(d).elements()
+    for g in elements:
+        total[round(float(torch.linalg.det(g)))] += units.act(g).data.flatten(1) / len(elements)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("d", "M", "k", "parity", "count"), [cell for cell in CELLS if cell[1] ** cell[0] * cell[0] ** cell[2] <= AVERAGED]
+)
+def test_the_span_is_that_of_averaged_unit_filters(d, M, k, parity, count):
+    moved = moved_units(d, M, k)
+    mean = moved[1] + parity * moved[-1]  # the average over an orthogonal action is the projector onto what no element moves
+    assert float(mean.trace()) == pytest.approx(count, abs=1e-9)
+    torch.testing.assert_close(mean, span(invariant_filters(d, M, k, parity).data), atol=1e-10, rtol=0)
 
 
 def test_the_wrong_parity_has_another_span():
     assert float((span(invariant_filters(2, 3, 1).data) - span(invariant_filters(2, 3, 1, -1).data)).norm()) > 1
+
+
+def test_whoever_writes_into_filters_spoils_no_other():
+    for make, first in ((invariant_filters, (2, 3, 0)), (torus_filters, (2, 4, 1)), (filters_between, (2, 3, 1, 1, 1, (0,)))):
+        before = make(*first).data.clone()
+        make(*first).data.mul_(0)
+        assert torch.equal(make(*first).data, before)
+        assert float(before.abs().sum()) > 0
 
 
 def test_filters_are_sorted_scaled_and_turned():
@@ -147,20 +171,62 @@ def test_counts_are_those_of_linear_algebra(N, k, k_out, parity):
 def test_large_filters_are_kept_and_read_again(cache, monkeypatch):
     filters._basis.cache_clear()
     made = invariant_filters(3, 5, 3, -1).data
-    (path,) = cache.glob("filters_window_d3_M5_k3_minus_*.npz")
+    assert len(list(cache.glob("filters_window_d3_M5_k3_minus_*.npz"))) == 1
     filters._basis.cache_clear()
-    monkeypatch.setattr(filters, "_found_orbits", lambda *key: pytest.fail("it was found again"))
-    assert torch.equal(invariant_filters(3, 5, 3, -1).data, made)
-    monkeypatch.undo()
-    monkeypatch.setenv("GNET_CACHE", str(cache))
-    for content in (b"", b"no zip", path.read_bytes()[:-50]):  # killed while it was copied, or another program's
-        path.write_bytes(content)
-        filters._basis.cache_clear()
-        assert torch.equal(invariant_filters(3, 5, 3, -1).data, made)
-    np.savez(path, labels=np.zeros(7), signs=np.ones(7))
-    filters._basis.cache_clear()
+    monkeypatch.setattr(filters, "signed_components", lambda *given: pytest.fail("it was found again"))
     assert torch.equal(invariant_filters(3, 5, 3, -1).data, made)
     assert [each.name for each in cache.iterdir() if each.name.startswith(".")] == []
+
+
+def whole_file(cache):
+    """The file of (3, 5, 3, -1), the filters in it, and its arrays."""
+    filters._basis.cache_clear()
+    made = invariant_filters(3, 5, 3, -1).data
+    (path,) = cache.glob("filters_window_d3_M5_k3_minus_*.npz")
+    with np.load(path) as file:
+        return path, made, file["labels"].copy(), file["signs"].copy()
+
+
+def found_again(made):
+    filters._basis.cache_clear()
+    return torch.equal(invariant_filters(3, 5, 3, -1).data, made)
+
+
+def test_damaged_files_are_made_again(cache):
+    path, made, _, _ = whole_file(cache)
+    content = path.read_bytes()
+    flipped = [bytes([*content[:at], content[at] ^ 0xFF, *content[at + 1 :]]) for at in range(40, len(content), 97)]
+    for damaged in (b"", b"no zip", content[:-50], *flipped):  # killed while it was copied, another program's, a bad disk
+        path.write_bytes(damaged)
+        assert found_again(made)
+    np.save(path.with_suffix(".npy"), np.zeros(3))
+    path.with_suffix(".npy").replace(path)  # one array, and no archive
+    assert found_again(made)
+
+
+def test_well_formed_files_with_another_content_are_made_again(cache):
+    path, made, labels, signs = whole_file(cache)
+    gap = np.where(labels == 7, 8, labels)
+    swapped = labels.copy()
+    swapped[[int((labels == 3).argmax()), int((labels == 4).argmax())]] = 4, 3  # as many labels as there should be
+    turned = signs.copy()
+    turned[int((labels == 3).argmax())] *= -1
+    lies = {
+        "few": (np.zeros(7, int), np.ones(7)),
+        "one filter": (np.zeros_like(labels), signs),
+        "none": (np.full_like(labels, -1), signs),
+        "a gap": (gap, signs),
+        "below": (np.where(labels == -1, -2, labels), signs),
+        "two entries swapped": (swapped, signs),
+        "a sign": (labels, turned),
+        "no signs": (labels, np.zeros_like(signs)),
+        "of another filter": (labels[::-1] - 2 * (labels[::-1] == 0), signs),
+    }
+    for name, (wrong, its_signs) in lies.items():
+        np.savez(path, labels=wrong, signs=its_signs)
+        assert found_again(made), name
+    np.savez(path, other=labels)
+    assert found_again(made)
 
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
@@ -177,8 +243,16 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
 def test_what_is_refused():
     with pytest.raises(ShapeError, match="odd side M = 2 m \\+ 1 of filters, got 4"):
         invariant_filters(2, 4, 1)
-    with pytest.raises(ShapeError, match="d >= 2"):
-        count_filters(1, 3, 0)
+    for d, M, k in ((1, 3, 0), (2, 3, -1), (2.0, 3, 0), (2, 3, 0.5)):
+        with pytest.raises(ShapeError, match="d >= 2 and k >= 0, whole numbers"):
+            count_filters(d, M, k)
+    for M in (-1, 0, 3.0, True):
+        with pytest.raises(ShapeError, match="odd side"):
+            invariant_filters(2, M, 1)
+    for N in (0, -1, 2.5):
+        for of in (count_torus_filters, torus_filters):
+            with pytest.raises(ShapeError, match="a whole number N >= 1 of pixels on each side, got"):
+                of(2, N, 0)
     with pytest.raises(RepresentationError, match="parity 1 or -1, got 2"):
         invariant_filters(2, 3, 0, 2)
     with pytest.raises(RepresentationError, match="take a smaller M or order"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gnet.errors import GroupError, RepresentationError, ShapeError
-from gnet.plugins.geometric_images import GeometricImage, ImageGroup, invariant_filters, levi_civita_symbol
+from gnet.plugins.geometric_images import GeometricImage, ImageGroup, gradient_filter, invariant_filters, levi_civita_symbol
 from gnet.plugins.tensors import B
 from gnet.testing import LawBroken, check_group
 from tests.plugins.geometric_images.slow import drawn, elements_and_shifts, slow_act, slow_conv
@@ -154,6 +154,46 @@ def test_pools_turn_with_the_image(how, torus, rng):
     assert image.pool(1, how).data.equal(image.data)
 
 
+def first_of_largest(image, size):
+    """The max pool that takes the first of equal tensors, by loops."""
+    n = image.pixels[0] // size
+    found = torch.zeros(n, n, *image.data.shape[2:], dtype=image.data.dtype)
+    for i in range(n):
+        for j in range(n):
+            block = image.data[i * size : (i + 1) * size, j * size : (j + 1) * size].flatten(0, 1)
+            found[i, j] = block[block.flatten(1).norm(dim=1).argmax()]
+    return image.like(found)
+
+
+def test_max_pools_turn_with_equal_norms_too(rng):
+    units = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, -1.0]]], dtype=torch.float64)
+    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    ties = GeometricImage(units, 2, 1, torus=False)
+    whole = GeometricImage(torch.randint(-1, 2, (6, 6, 6, 3), generator=rng).double(), 3, 1, -1, torus=False)
+    close(ties.act(quarter).pool(2, "max"), ties.pool(2, "max").act(quarter))
+    for g in B(3).sample(6, rng):
+        close(whole.act(g).pool(3, "max"), whole.pool(3, "max").act(g))
+    liar = lambda image: first_of_largest(image, 2)  # noqa: E731
+    assert float((liar(ties.act(quarter)).data - liar(ties).act(quarter).data).abs().max()) > 0.5
+
+
+def test_norms_that_differ_by_rounding_of_their_sums_are_equal(rng):
+    """Components in another order: added one after the other, their squares round to different sums."""
+    squares = torch.randn(500, 3, dtype=torch.float64, generator=rng).square()
+    assert bool((squares.sum(1) != squares.flip(1).sum(1)).any())  # the plain sums tell them apart
+    for row in torch.randn(20, 3, dtype=torch.float64, generator=rng):
+        orders = torch.stack([row[[0, 1, 2]], row[[2, 1, 0]], row[[1, 2, 0]], -row, *torch.zeros(4, 3, dtype=torch.float64)])
+        image = GeometricImage(orders.reshape(2, 2, 2, 3), 3, 1, torus=False)
+        torch.testing.assert_close(image.pool(2, "max").data[0, 0, 0], orders[:4].mean(0), rtol=1e-14, atol=0)
+
+
+def test_the_gradient_of_a_max_pool_is_that_of_the_largest(rng):
+    data = torch.randn(4, 4, 2, dtype=torch.float64, generator=rng, requires_grad=True)
+    GeometricImage(data, 2, 1).pool(2, "max").data.sum().backward()
+    assert int((data.grad != 0).all(2).sum()) == 4
+    assert torch.equal(data.grad.unique(), torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+
 def test_liars_do_not_commute(rng):
     image, g = drawn(rng, 2, 1, side=6), torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
     free = drawn(rng, 2, 1, side=3, torus=False)
@@ -172,6 +212,54 @@ def test_norms_have_gradients_at_zero():
     data = torch.zeros(3, 3, 2, requires_grad=True)
     GeometricImage(data, 2, 1).norm().data.sum().backward()
     assert torch.equal(data.grad, torch.zeros(3, 3, 2))
+
+
+# --- numbers, dtypes, empty batches ---
+
+
+def test_images_are_scaled_by_numbers_and_converted(rng):
+    u = drawn(rng, 2, 1)
+    half = torch.tensor(0.5, dtype=torch.float64)
+    for scaled in (u / 2, 0.5 * u, u * half, half * u, -(-u / 2)):
+        close(scaled, u.like(u.data / 2))
+    assert u.to(torch.float32).data.dtype == torch.float32
+    assert u.to("meta").data.device.type == "meta"
+    assert u.to("meta").kind == u.kind
+
+
+def test_a_product_with_components_is_refused_since_it_does_not_commute(rng):
+    u, g = drawn(rng, 2, 1), torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    weights = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    lie = lambda image: image.like(image.data * weights)  # noqa: E731
+    assert float((lie(u.act(g)).data - lie(u).act(g).data).abs().max()) > 0.1
+    for product in (lambda: u * weights, lambda: weights * u, lambda: u * u, lambda: u / weights, lambda: u * [1.0, 2.0]):
+        with pytest.raises(RepresentationError, match=r"multiplied by numbers, got .*image.outer"):
+            product()
+
+
+def test_whole_numbers_are_refused_before_filters_are_rounded_to_them(rng):
+    for dtype in (torch.int64, torch.uint8, torch.bool):
+        with pytest.raises(ShapeError, match=f"a floating dtype, got {dtype}; convert it with data.float"):
+            GeometricImage(torch.ones(5, 5, dtype=dtype), 2)
+    image = drawn(rng, 2, 1, side=4)
+    for dtype in (torch.float32, torch.bfloat16, torch.complex64):
+        found = image.to(dtype).conv(gradient_filter(2, 3.0))
+        assert found.data.dtype == dtype
+        assert float(found.data.abs().max()) > 0.1
+        assert image.to(dtype).pool(2, "max").data.dtype == dtype
+
+
+def test_batches_without_items(rng):
+    none = drawn(rng, 2, 1, side=4, lead=(0, 3))
+    g = B(2).generators[0]
+    for found, kind in (
+        (none.conv(invariant_filters(2, 3, 1)), (2, 1)),
+        (none.act(g, [1, 2]), (1, 1)),
+        (none.pool(2, "max"), (1, 1)),
+        (none.norm(), (0, 1)),
+        (none.levi_civita(0), (1, -1)),
+    ):
+        assert (len(found.data), found.kind) == (0, kind)
 
 
 # --- what is refused ---
@@ -197,6 +285,20 @@ def test_what_is_refused(rng):
         GeometricImage(torch.zeros(5, 5, 3), 2, 1)
     with pytest.raises(ShapeError, match="different indices"):
         drawn(rng, 2, 2).contract(1, 1)
+    for indices in (((0, 1),), (0.0,), (True,), (-1,)):
+        with pytest.raises(ShapeError, match=r"different indices in 0\.\.1"):
+            drawn(rng, 2, 2).levi_civita(*indices)
+    for shift in ([0.9, 0.2], [1], [1, 2, 3], [float("nan"), 0]):
+        with pytest.raises(ShapeError, match="a shift of 2 whole numbers of pixels"):
+            vector.translate(shift)
+        with pytest.raises(ShapeError, match="a shift of 2 whole numbers of pixels"):
+            ImageGroup(4).element(torch.eye(2), shift)
+    for setting in ({"dilation": 1.5}, {"dilation": 0}, {"stride": 1.0}):
+        with pytest.raises(ShapeError, match="dilation >= 1 and stride >= 1, whole numbers"):
+            scalar.conv(drawn(rng, 2, 0, side=3, torus=False), **setting)
+    for size in (0, 1.0, 2):
+        with pytest.raises(ShapeError, match="a size that divides"):
+            scalar.pool(size)
     with pytest.raises(ShapeError, match="expected a torus"):
         drawn(rng, torus=False).translate([1, 0])
     with pytest.raises(GroupError, match="signed permutation"):

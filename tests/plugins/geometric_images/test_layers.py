@@ -1,10 +1,12 @@
 """Layers and nets: complete, equal to filters and contractions one by one, equivariant; liars are not."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from gnet import equivariance_error
 from gnet.errors import ConfigError, RepresentationError, ShapeError
@@ -20,11 +22,13 @@ from gnet.plugins.geometric_images import (
     correlate,
     count_filters,
     filters_between,
+    invariant_filters,
     make_gate,
 )
+from gnet.plugins.geometric_images.gates import GATES
 from gnet.plugins.tensors import B
 from gnet.testing import LawBroken, check_layer, expressible_rank
-from tests.plugins.geometric_images.slow import drawn
+from tests.plugins.geometric_images.slow import drawn, orthonormal
 
 MIXED = Signature(2, {(0, 1): 2, (0, -1): 1, (1, 1): 2, (1, -1): 1, (2, 1): 1})
 VECTORS = Signature(2, {(1, 1): 2})
@@ -41,16 +45,47 @@ def error_of(module, sig_in, sig_out, group, rng, batch=2):
 # --- completeness ---
 
 
+def rank_on_noise(layer, rng):
+    """How many of the outputs of one random batch that single weights make are independent."""
+    layer = copy.deepcopy(layer).double()
+    x = torch.randn(3, layer.sig_in.size, *[layer.M + 1] * layer.d, dtype=torch.float64, generator=rng)
+    outputs = []
+    with torch.no_grad():
+        for unit in torch.eye(layer.num_weights, dtype=torch.float64):
+            layer.weight.copy_(unit[None])
+            outputs.append(layer(x).flatten())
+    return int(torch.linalg.matrix_rank(torch.stack(outputs)))
+
+
 @pytest.mark.parametrize("parity", [1, -1])
-@pytest.mark.parametrize(("k", "k_out"), [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)])
-def test_the_rank_is_burnside_s_count(k, k_out, parity):
-    given, out = Signature(2, {(k, -1): 2}), Signature(2, {(k_out, -parity): 1})
-    expected = 2 * count_filters(2, 3, k + k_out, parity)
-    if not expected:
+@pytest.mark.parametrize(
+    ("d", "M", "k", "k_out"),
+    [
+        *((2, 3, 0, 0), (2, 3, 0, 1), (2, 3, 1, 0), (2, 3, 1, 1), (2, 3, 1, 2)),
+        *((2, 5, 0, 0), (2, 5, 1, 1), (2, 1, 1, 1), (2, 7, 0, 1)),
+        *((3, 3, 0, 0), (3, 3, 0, 1), (3, 3, 1, 0), (3, 3, 1, 1), (3, 1, 1, 1), (3, 1, 2, 1), (3, 5, 0, 0)),
+    ],
+)
+def test_the_rank_is_burnside_s_count(d, M, k, k_out, parity, rng):
+    given, out = Signature(d, {(k, -1): 2}), Signature(d, {(k_out, -parity): 1})
+    expected = 2 * count_filters(d, M, k + k_out, parity)
+    layer = ConvContract(given, out, M=M, bias=False)
+    assert layer.num_weights == expected
+    if not expected:  # no map but zero is equivariant
+        x = torch.randn(2, given.size, *[5] * d, generator=rng)
+        assert torch.equal(layer(x), torch.zeros(2, out.size, *[5] * d))
         return
-    layer = ConvContract(given, out, bias=False)
-    layer.in_shape = (given.size, 3, 3)
-    assert layer.num_weights == expressible_rank(layer) == expected
+    assert rank_on_noise(layer, rng) == expected
+    if (d, M) == (2, 3):
+        layer.in_shape = (given.size, 3, 3)
+        assert expressible_rank(layer) == expected
+
+
+def test_a_layer_with_one_map_twice_has_a_smaller_rank(rng):
+    layer = ConvContract(VECTORS, VECTORS, bias=False)
+    assert rank_on_noise(layer, rng) == 20
+    layer._sources = layer._sources.clamp(max=18)
+    assert rank_on_noise(layer, rng) == 19
 
 
 def test_the_rank_is_the_dimension_that_linear_algebra_finds(rng):
@@ -69,7 +104,53 @@ def test_filters_of_all_orders_are_all_filters():
         whole = k + k_out
         orders = tuple(range(whole % 2, whole + 1, 2))
         assert len(filters_between(2, 3, k, k_out, 1, orders).data) == count_filters(2, 3, whole)
-    assert len(filters_between(2, 3, 0, 0, 1, (2,)).data) == 3  # contracted
+
+
+def slow_between(d, M, whole, parity, orders):
+    """Products with unit tensors or contractions of invariant filters, with every permutation of their indices."""
+    rows = [torch.zeros(0, M**d * d**whole, dtype=torch.float64)]
+    for order in orders:
+        made = [invariant_filters(d, M, order, parity)]
+        while made[0].k < whole:
+            unit = GeometricImage(torch.eye(d, dtype=torch.float64).expand(*[M] * d, d, d), d, 2, 1, torus=False)
+            made = [each.outer(unit) for each in made]
+        while made[0].k > whole:
+            made = [each.contract(i, j) for each in made for i, j in itertools.combinations(range(each.k), 2)]
+        rows += [each.permute(*order).data.flatten(1) for each in made for order in itertools.permutations(range(whole))]
+    return orthonormal(torch.cat(rows))
+
+
+@pytest.mark.parametrize(
+    ("d", "M", "k", "k_out", "parity", "orders"),
+    [
+        *((2, 3, 1, 1, 1, (0,)), (2, 3, 1, 2, -1, (1,)), (2, 3, 2, 2, 1, (0,)), (2, 3, 2, 2, 1, (2, 0)), (2, 3, 2, 2, -1, (2,))),
+        *((3, 3, 1, 1, 1, (0,)), (3, 1, 2, 2, 1, (0,)), (2, 1, 3, 2, 1, (3,)), (2, 3, 0, 1, 1, (3,)), (2, 3, 1, 1, -1, (4,))),
+        *((3, 3, 0, 1, -1, (3,)), (2, 3, 0, 0, 1, (2,))),
+    ],
+)
+def test_filters_of_given_orders_are_products_and_contractions(d, M, k, k_out, parity, orders):
+    slow = slow_between(d, M, k + k_out, parity, orders)
+    found = filters_between(d, M, k, k_out, parity, orders).data
+    assert len(found) == len(orthonormal(found)) == len(slow)
+    mine = orthonormal(found)
+    torch.testing.assert_close(mine.mT @ mine, slow.mT @ slow, atol=1e-10, rtol=0)
+    for g in B(d).generators:  # to the last bit
+        assert torch.equal(GeometricImage(found, d, k + k_out, parity, torus=False).act(g).data, found)
+
+
+def test_products_in_one_order_of_indices_are_too_few():
+    unit = GeometricImage(torch.eye(2, dtype=torch.float64).expand(3, 3, 2, 2), 2, 2, 1, torus=False)
+    one_order = invariant_filters(2, 3, 2).outer(unit)
+    assert len(orthonormal(one_order.data)) == 5 < len(filters_between(2, 3, 2, 2, 1, (2,)).data) == 17
+
+
+def test_filters_with_six_indices_are_found_from_their_orbits():
+    assert len(filters_between(2, 3, 3, 3, 1, (0, 2, 4, 6)).data) == count_filters(2, 3, 6) == 80
+    assert len(filters_between(2, 3, 3, 3, 1, (0, 2, 4)).data) == 78
+    with pytest.raises(ShapeError, match="at most 6 indices"):
+        filters_between(2, 3, 4, 3, 1, (1,))
+    with pytest.raises(RepresentationError, match="take a smaller M or order"):
+        filters_between(4, 3, 3, 3, 1, (2,))
 
 
 # --- the layer is what it says ---
@@ -94,6 +175,22 @@ def test_the_layer_is_a_sum_over_filters_contracted_one_by_one(torus, rng):
         expected = torch.einsum("nmf,bmf...->bn...", w, every.data)
         torch.testing.assert_close(found[k_out, parity].data, expected)
         assert found[k_out, parity].torus == torus
+
+
+def test_several_dilations_are_a_sum_that_is_not_kept_apart(rng):
+    layer = ConvContract(VECTORS, VECTORS, dilation=(1, 2, 5, 3), generator=rng)
+    sizes = []
+
+    class Sizes(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            sizes.append(found.numel() if isinstance(found, torch.Tensor) else 0)
+            return found
+
+    x = torch.randn(30, VECTORS.size, 16, 16, generator=rng)
+    with Sizes():
+        y = layer(x)
+    assert max(sizes) < 4 * y.numel()
 
 
 def test_several_dilations_are_a_sum(rng):
@@ -213,7 +310,61 @@ def test_images_are_stacked_and_taken_apart(rng):
     g = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
     moved = images.signature.action(group)(group.element(g, [1, 3]), x)
     torch.testing.assert_close(moved, images.act(g, [1, 3]).stacked())
-    torch.testing.assert_close((images + images).stacked(), 2 * x)
+    for same in (images + images, 2 * images, images * 2, images / 0.5, -(-images - images)):
+        torch.testing.assert_close(same.stacked(), 2 * x)
+    assert images.to(torch.float32).stacked().dtype == torch.float32
+    with pytest.raises(RepresentationError, match="multiplied by numbers, got Tensor"):
+        images * torch.ones(2)
+    with pytest.raises(RepresentationError, match="one signature"):
+        images - MultiImage.of(drawn(rng, 2, 1, lead=(3, 3)))
+
+
+def test_batches_without_items(rng):
+    given = {(0, 1): 2, (1, 1): 1, (2, -1): 1}
+    none = MultiImage.of(*(drawn(rng, 2, k, p, side=4, lead=(0, n)) for (k, p), n in given.items()))
+    sig = none.signature
+    assert none.stacked().shape == (0, sig.size, 4, 4)
+    assert MultiImage.from_stacked(none.stacked(), sig).signature == sig
+    net = GINet(sig, VECTORS, VECTORS, gate="products").double()
+    assert net(none)[1, 1].data.shape == (0, 2, 4, 4, 2)
+    assert sig.action(ImageGroup(4))(ImageGroup(4).generators[0], none.stacked()).shape == (0, sig.size, 4, 4)
+
+
+def test_what_is_printed_is_the_mathematics():
+    assert repr(make_gate("scalars", VECTORS)) == "ScalarGate(2 x 0(+) + 2 x 1(+) -> 2 x 1(+) in d = 2 | SiLU(s), T sigmoid(s'))"
+    assert repr(make_gate("odd", VECTORS)) == "Odd(2 x 1(+) in d = 2 | SiLU(s), tanh of every other component)"
+    texts = {repr(make_gate(name, MIXED)) for name in GATES}
+    assert len(texts) == len(GATES)
+    assert all(f"{MIXED.words} in d = 2 | " in text for text in texts)
+    assert "ProductGate(" in repr(GINet(VECTORS, VECTORS, VECTORS, gate="products"))
+
+
+def test_orders_of_filters_that_make_no_map_are_refused():
+    for orders in ([5], [1], (0, 1), [3, 2]):
+        with pytest.raises(RepresentationError, match=r"no filter of order [135] and side 3 makes a map 2 x 1\(\+\) -> 2 x 1"):
+            ConvContract(VECTORS, VECTORS, orders)
+    with pytest.raises(RepresentationError, match=r"expected orders of filters, as \(0, 1\), or None for all filters, got \[\]"):
+        ConvContract(VECTORS, VECTORS, [])
+    with pytest.raises(RepresentationError, match="no filter of order 1"):
+        GINet(VECTORS, VECTORS, VECTORS, filters=[1])
+    with pytest.raises(RepresentationError, match="no filter of order 0"):  # no pseudoscalar filter reaches 3 x 3 pixels
+        ConvContract(PSEUDO, Signature(2, {(0, 1): 1}), [0])
+    with pytest.raises(RepresentationError, match=r"whole numbers >= 0, got 0\.5"):
+        ConvContract(VECTORS, VECTORS, [0.5])
+    for orders in ([0], [2], [4], [0, 2, 2]):
+        assert ConvContract(VECTORS, VECTORS, orders).num_weights == (12 if orders == [0] else 20)
+    assert ConvContract(PSEUDO, Signature(2, {(0, 1): 1}), [0], M=5).num_weights == 2
+
+
+def test_a_bias_that_would_be_left_out_is_refused():
+    with pytest.raises(RepresentationError, match=r"a bias on type \(0, 1\) needs channels of it"):
+        ConvContract(VECTORS, VECTORS, bias=[(0, 1)])
+    for bias in (1, [1], None):
+        with pytest.raises(ConfigError, match="expected bias True, False or types"):
+            ConvContract(VECTORS, MIXED, bias=bias)
+    assert ConvContract(VECTORS, MIXED, bias=[[0, 1]]).bias.shape == (2,)
+    assert ConvContract(VECTORS, VECTORS).bias is None
+    assert ConvContract(VECTORS, MIXED, bias=[]).bias is None
 
 
 def test_what_is_refused(rng):
@@ -235,6 +386,16 @@ def test_what_is_refused(rng):
         GINet(VECTORS, VECTORS, VECTORS, gate="relu")
     with pytest.raises(ConfigError, match="got none"):
         GINet(VECTORS, VECTORS, VECTORS, ())
+    for wrong in ({(0, 1): 2.5}, {(0.5, 1): 1}, {(0, 1, 1): 1}, {(0, 1): True}, {(-1, 1): 1}, {(0, 1): -1}, {0: 1}):
+        with pytest.raises(ShapeError, match="expected whole numbers d >= 2"):
+            Signature(2, wrong)
+    with pytest.raises(ShapeError, match="expected whole numbers d >= 2"):
+        Signature(2.0, {(0, 1): 1})
+    for setting in ({"dilation": 1.5}, {"dilation": (1, 0)}, {"stride": 0}, {"stride": 2.0}):
+        with pytest.raises(ConfigError, match="to be a whole number >= 1"):
+            ConvContract(VECTORS, VECTORS, **setting)
+    with pytest.raises(ShapeError, match="at least one dilation"):
+        ConvContract(VECTORS, VECTORS, dilation=())
     with pytest.raises(ShapeError, match="at least one channel"):
         Signature(2, {})
     with pytest.raises(RepresentationError, match="got 0"):
