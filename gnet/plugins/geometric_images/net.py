@@ -33,6 +33,7 @@ class GINet(nn.Module):
 
     Raises:
         ConfigError: no dilations, or an unknown nonlinearity.
+        RepresentationError: an order of filters that makes no map in some layer.
 
     References:
         Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, section 5.
@@ -92,8 +93,7 @@ class GINet(nn.Module):
         return self.last(x)
 
     def __repr__(self) -> str:
-        sigs = (self.sig_in, self.hidden, self.sig_out)
-        ins, between, outs = (repr(sig).removeprefix("Signature(").rpartition(" in ")[0] for sig in sigs)
+        ins, between, outs = (sig.words for sig in (self.sig_in, self.hidden, self.sig_out))
         return (
             f"GINet({ins} -> ({between}) x {len(self.dilations)} -> {outs} in d = {self.sig_in.d} | M = {self.last.M} | "
             f"dilations {', '.join(map(str, self.dilations))} | {self.gate} | {self.num_weights} weights)"

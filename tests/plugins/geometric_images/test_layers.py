@@ -336,7 +336,7 @@ def test_what_is_printed_is_the_mathematics():
     texts = {repr(make_gate(name, MIXED)) for name in GATES}
     assert len(texts) == len(GATES)
     assert all(f"{MIXED.words} in d = 2 | " in text for text in texts)
-    assert "ProductGate(" in repr(GINet(VECTORS, VECTORS, VECTORS, gate="products"))
+    assert "| products |" in repr(GINet(VECTORS, VECTORS, VECTORS, gate="products"))
 
 
 def test_orders_of_filters_that_make_no_map_are_refused():
