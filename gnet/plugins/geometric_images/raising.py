@@ -117,8 +117,9 @@ class OuterConv(nn.Module):
         return dilated_sum(x, self.kernel(), self.dilations, self.padding)
 
     def __repr__(self) -> str:
+        maps = f"{self.sig_in.words} -> {self.sig_out.words} in d = {self.sig_in.d}"
         orders = ", ".join(map(str, self.orders))
-        return f"OuterConv({self.sig_in.words} -> {self.sig_out.words} in d = {self.sig_in.d} | M = {self.M} | orders {orders} | {self.num_weights} weights)"
+        return f"OuterConv({maps} | M = {self.M} | orders {orders} | {self.num_weights} weights)"
 
 
 def _layout(sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ...]) -> tuple[int, Tensor, Tensor, Tensor]:
