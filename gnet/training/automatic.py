@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 NEIGHBOURS = 8
 """Nearest nodes, where the clusters are those of positions."""
 
+FEW_SAMPLES = 80
+"""Up to so many training samples scales are those of ``GroupSum(scales="orbits")``: as many as the images they were found on."""
+
 
 @dataclass(frozen=True)
 class Automatic(Symmetry):
@@ -32,7 +35,8 @@ class Automatic(Symmetry):
 
     In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits"}``, on an image grid
     with ``"local": hops``: the net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and
-    comes the later, the fewer nodes share it. ``init`` becomes "correlated", unless it is "reference": the other starts give S_N
+    comes the later, the fewer nodes share it. From 80 training samples on it comes sooner: a group of k node orbits has the scale
+    min(1, n / 80 k^(-1/2)). ``init`` becomes "correlated", unless it is "reference": the other starts give S_N
     pooled weights that drown what nodes have of their own. The recurrent net sums its candidate weights, without scales. The best
     epoch by validation says where to stop.
 
@@ -92,16 +96,29 @@ class Automatic(Symmetry):
             "init": "reference" if given["init"] == "reference" else "correlated",
         }
 
-    def relaxation(self, given: Mapping[str, Any] | None, grid_shape: tuple[int, int] | None) -> dict[str, Any] | None:
-        """The options of the sum once the graph is known: translations of an image act on neighbours.
+    def relaxation(
+        self,
+        given: Mapping[str, Any] | None,
+        grid_shape: tuple[int, int] | None,
+        groups: Sequence[NodeGroup] = (),
+        num_samples: int | None = None,
+    ) -> dict[str, Any] | None:
+        """The options of the sum once the data are known: translations of an image act on neighbours, scales grow with samples.
 
         Example:
             >>> Automatic().relaxation({"scales": "orbits"}, (28, 28)), Automatic().relaxation({"scales": "orbits"}, None)
             ({'local': 3, 'scales': 'orbits'}, {'scales': 'orbits'})
+            >>> groups = [SymmetricGroup(784), ClusterGroup(grid_patches((28, 28), (14, 14)))]
+            >>> Automatic().relaxation({"scales": "orbits"}, None, groups, num_samples=400)
+            {'scales': [1.0, 0.35714285714285715]}
         """
-        if given is None or grid_shape is None or not self.automorphisms:
-            return None if given is None else dict(given)
-        return {"local": self.hops, **given}
+        if given is None:
+            return None
+        options = dict(given) if grid_shape is None or not self.automorphisms else {"local": self.hops, **given}
+        if options.get("scales") == "orbits" and num_samples is not None and num_samples > FEW_SAMPLES:
+            more = num_samples / FEW_SAMPLES
+            options["scales"] = [min(1.0, more * group.node_orbits().num_clusters ** -0.5) for group in groups]
+        return options
 
     def _patches(self, shape: tuple[int, int]) -> list[NodeGroup]:
         height, width = shape
@@ -144,3 +161,13 @@ class Automatic(Symmetry):
             return None  # maps of so few symmetries on all pairs of nodes would be too many
         own = automorphism_group(graph)
         return own if own.order() > 1 else None
+
+
+def differ_in_scales(mine: Mapping[str, Any] | None, kept: Mapping[str, Any] | None) -> bool:
+    """Whether the options of two sums are the same but for their scales, which the number of samples decides.
+
+    Example:
+        >>> differ_in_scales({"local": 3, "scales": "orbits"}, {"local": 3, "scales": [1.0, 0.5]})
+        True
+    """
+    return mine != kept and mine is not None and kept is not None and {**mine, "scales": None} == {**kept, "scales": None}

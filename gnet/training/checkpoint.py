@@ -37,7 +37,8 @@ class Domain:
     """What a net knows of its data: the graph, the channels, the units, the names of the nodes and of the classes.
 
     With ``classes`` its outputs are their logits; with None they are numbers. ``missing_input`` is what a missing reading enters
-    it as, in physical units; None is the mean.
+    it as, in physical units; None is the mean. ``num_samples`` is the number of training samples where they are known; a
+    checkpoint does not hold it.
 
     Raises:
         CheckpointError: from ``check_same``, naming what differs.
@@ -53,6 +54,7 @@ class Domain:
     horizon: tuple[int, int] | None = None
     classes: list[str] | None = None
     missing_input: float | None = None
+    num_samples: int | None = None
 
     @classmethod
     def of(cls, datamodule: "GraphDataModule") -> "Domain":
@@ -67,6 +69,7 @@ class Domain:
             "node_ids",
             "classes",
             "missing_input",
+            "num_samples",
         )
         return cls(**{name: getattr(datamodule, name) for name in names}, horizon=_horizon(datamodule))
 

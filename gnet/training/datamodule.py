@@ -302,6 +302,12 @@ class GraphDataModule(L.LightningDataModule):
         """The standardiser of the inputs."""
         return self.scaling.x
 
+    @property
+    def num_samples(self) -> int | None:
+        """Training samples; None where only those to predict are read."""
+        samples = self.prepared.samples.get("train")
+        return None if samples is None else len(samples)
+
     def sample_labels(self, split: Split) -> list[str]:
         """A name for every sample of a split, in order: its time stamp or running number."""
         return list(self.prepared.labels[split])

@@ -15,7 +15,7 @@ from gnet.nn import GNetGRU
 from gnet.nn.make import Layer
 from gnet.nn.relaxed.base import asking, penalty
 from gnet.randomness import derive_seed, streams
-from gnet.training.automatic import Automatic
+from gnet.training.automatic import Automatic, differ_in_scales
 from gnet.training.callbacks import BestWeights, StopOnNonFinite
 from gnet.training.checkpoint import RECORD, Domain, Net, build_net, group_from_record, groups_beside, make_record, projected
 from gnet.training.classes import Loss, cross_entropy, loss_for
@@ -144,6 +144,7 @@ class GNetModule(LightningModule):
         self._groups_beside: tuple[NodeGroup, ...] = ()
         self._asks = True  # for a penalty
         self._target_group: NodeGroup | None = None  # of the projection still to be done
+        self._scales_of_data = False  # the number of samples says how large
         self._metrics: dict[str, Metric] = {}
         self._data_domain: Domain | None = None  # where its units are not those of the checkpoint
 
@@ -187,7 +188,9 @@ class GNetModule(LightningModule):
         self._target_group = None if self.project_onto is None else self.project_onto(domain.graph, domain.grid_shape)
         self._groups_beside = self._make_groups_beside(domain)
         if isinstance(self.symmetry, Automatic) and self.hparams["layer"] == "sum":
-            self.hparams["relaxation"] = self.symmetry.relaxation(self.hparams["relaxation"], domain.grid_shape)
+            groups, given = (self.group, *self._groups_beside), self.hparams["relaxation"]
+            self.hparams["relaxation"] = self.symmetry.relaxation(given, domain.grid_shape, groups, domain.num_samples)
+            self._scales_of_data = (given or {}).get("scales") == "orbits"
         generator = streams(self.hparams["seed"])["init"]
         self.net = build_net(domain, self.group, dict(self.hparams), generator, beside=self._groups_beside)
 
@@ -374,13 +377,16 @@ class GNetModule(LightningModule):
                 self.domain = Domain.of(datamodule)
             self._data_domain = None if _same_units(there, self.domain) else self.domain
         group, beside = group_from_record(record["group"]), groups_beside(record)
+        kept = record["settings"]["relaxation"]
+        if rescaled := self._scales_of_data and differ_in_scales(self.hparams["relaxation"], kept):  # other data, its own scales
+            self.hparams["relaxation"] = dict(kept)
         settings = {
             name: (value, self.hparams[name]) for name, value in record["settings"].items() if value != self.hparams[name]
         }
         if settings:
             differ = ", ".join(f"{name}={mine!r} there and {given!r} here" for name, (mine, given) in settings.items())
             raise CheckpointError(f"the checkpoint holds another net: {differ}; leave these arguments out")
-        if self.net is None or group != self.group or beside != self._groups_beside or self.domain is None:
+        if self.net is None or group != self.group or beside != self._groups_beside or self.domain is None or rescaled:
             dtype = next((parameter.dtype for parameter in self.parameters()), torch.float32)
             self.net = build_net(there, group, record["settings"], beside=beside).to(dtype)
         target = record["project_onto"]

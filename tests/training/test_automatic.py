@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 import gnet
 from gnet.cli import main
-from gnet.errors import ConfigError
+from gnet.errors import CheckpointError, ConfigError
 from gnet.graphs import check_chain
 from gnet.groups import ClusterGroup
 from gnet.nn.relaxed import GroupSum
@@ -70,6 +70,28 @@ def test_a_net_starts_symmetric_and_leaves_it(tmp_path):
     x = torch.randn(3, 64, 1)
     torch.testing.assert_close(gnet.load(tmp_path / "net.ckpt")(x), module.eval()(x))
     torch.testing.assert_close(GNetModule.load_from_checkpoint(tmp_path / "net.ckpt").eval()(x), module(x))
+
+
+@pytest.mark.parametrize(("num_train", "more"), [(40, 1), (80, 1), (160, 2), (400, 5), (1000, 12.5)])
+def test_with_more_samples_small_groups_come_in_sooner(num_train, more, tmp_path):
+    module, data = small_module(symmetry=Automatic()), small_digits(num_train=num_train)
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(module, datamodule=data)
+    assert module.net.blocks[0].linear.scales == pytest.approx([min(1, more * k**-0.5) for k in (1, 4, 16, 64, 1)])
+    asked = small_module(symmetry=Automatic(), relaxation={"scales": None})
+    quiet_trainer(max_epochs=0).fit(asked, datamodule=data)
+    assert asked.net.blocks[0].linear.scales == [1, 1, 1, 1, 1]
+
+    # A checkpoint keeps its scales, whatever the number of samples of the data that it meets.
+    trainer.save_checkpoint(tmp_path / "net.ckpt")
+    again, other = small_module(symmetry=Automatic()), small_digits(num_train=20)
+    (found,) = quiet_trainer().test(again, datamodule=other, ckpt_path=str(tmp_path / "net.ckpt"), verbose=False)
+    assert again.net.blocks[0].linear.scales == module.net.blocks[0].linear.scales
+    assert again.hparams["relaxation"] == module.hparams["relaxation"]
+    (expected,) = quiet_trainer().test(GNetModule.load_from_checkpoint(tmp_path / "net.ckpt"), datamodule=other, verbose=False)
+    assert found == expected
+    with pytest.raises(CheckpointError, match="holds another net: relaxation="):
+        quiet_trainer().test(asked, datamodule=other, ckpt_path=str(tmp_path / "net.ckpt"), verbose=False)
 
 
 def test_pooled_weights_start_no_larger_than_own_ones():
