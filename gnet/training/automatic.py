@@ -108,9 +108,9 @@ class Automatic(Symmetry):
         Example:
             >>> Automatic().relaxation({"scales": "orbits"}, (28, 28)), Automatic().relaxation({"scales": "orbits"}, None)
             ({'local': 3, 'scales': 'orbits'}, {'scales': 'orbits'})
-            >>> groups = [SymmetricGroup(784), ClusterGroup(grid_patches((28, 28), (14, 14)))]
-            >>> Automatic().relaxation({"scales": "orbits"}, None, groups, num_samples=400)
-            {'scales': [1.0, 0.35714285714285715]}
+            >>> groups = [SymmetricGroup(784), ClusterGroup(grid_patches((28, 28), (2, 2)))]
+            >>> Automatic().relaxation({"scales": "orbits"}, None, groups, num_samples=120)
+            {'scales': [1.0, 0.75]}
         """
         if given is None:
             return None

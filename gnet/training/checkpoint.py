@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,18 +59,7 @@ class Domain:
     @classmethod
     def of(cls, datamodule: "GraphDataModule") -> "Domain":
         """The domain of a data module after its ``setup``."""
-        names = (
-            "graph",
-            "grid_shape",
-            "in_channels",
-            "out_channels",
-            "target",
-            "scaling",
-            "node_ids",
-            "classes",
-            "missing_input",
-            "num_samples",
-        )
+        names = [field.name for field in fields(cls) if field.name != "horizon"]
         return cls(**{name: getattr(datamodule, name) for name in names}, horizon=_horizon(datamodule))
 
     @property

@@ -377,7 +377,7 @@ class GNetModule(LightningModule):
                 self.domain = Domain.of(datamodule)
             self._data_domain = None if _same_units(there, self.domain) else self.domain
         group, beside = group_from_record(record["group"]), groups_beside(record)
-        kept = record["settings"]["relaxation"]
+        kept = record["settings"].get("relaxation")
         if rescaled := self._scales_of_data and differ_in_scales(self.hparams["relaxation"], kept):  # other data, its own scales
             self.hparams["relaxation"] = dict(kept)
         settings = {
