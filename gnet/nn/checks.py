@@ -3,6 +3,7 @@
 import difflib
 from typing import Any, get_args
 
+import numpy as np
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -85,6 +86,16 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         raise ConfigError(f"expected {name} to be one of {', '.join(map(repr, known))}, got {value!r}{hint}")
 
 
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether it is a whole number, of Python's or NumPy's types, and not below the least; True is none.
+
+    Example:
+        >>> [is_count(value) for value in (1, 0, 2.0, True, "2")]
+        [True, False, False, False, False]
+    """
+    return not isinstance(value, bool) and isinstance(value, int | np.integer) and int(value) >= least
+
+
 def check_count(least: int = 1, **values: object) -> None:
     """Refuse settings that are no whole numbers, or too small ones.
 
@@ -97,7 +108,7 @@ def check_count(least: int = 1, **values: object) -> None:
         gnet.errors.ConfigError: expected num_steps to be a whole number >= 1, got 1.5
     """
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if not is_count(value, least):
             raise ConfigError(f"expected {name} to be a whole number >= {least}, got {value!r}")
 
 

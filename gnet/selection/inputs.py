@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gnet.errors import ConfigError, GraphError, ShapeError
+from gnet.nn.checks import is_count
 
 Method = Literal["averaging", "validation", "estimate", "shrinkage"]
 PENALTIES = (0.0, 0.1, 1.0, 10.0, 100.0)
@@ -41,22 +43,12 @@ def check_settings(method: Any, merge: Any, complexity: Any, num_bootstraps: Any
         raise ConfigError(
             f"expected a finite complexity >= 0, got {complexity!r}; 2 for the unbiased risk, None for the log of samples"
         )
-    if not is_whole(num_bootstraps) or num_bootstraps < 0 or num_bootstraps == 1:
+    if not is_count(num_bootstraps, 0) or num_bootstraps == 1:
         raise ConfigError(f"expected num_bootstraps as a whole number, 0 or at least 2, got {num_bootstraps!r}")
-    if not is_whole(num_candidates) or num_candidates < 1:
+    if not is_count(num_candidates):
         raise ConfigError(f"expected num_candidates as a whole number >= 1, got {num_candidates!r}")
     if graph is not None and not hasattr(graph, "edge_index"):
         raise GraphError(f"expected a graph with edge_index and num_nodes, as torch_geometric's Data, got {type(graph).__name__}")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, of Python's or NumPy's.
-
-    Example:
-        >>> is_whole(3), is_whole(True), is_whole(3.0)
-        (True, False, False)
-    """
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
@@ -66,7 +58,7 @@ def is_number(value: Any) -> bool:
         >>> is_number(0.5), is_number("0.5"), is_number(False)
         (True, False, False)
     """
-    return is_whole(value) or isinstance(value, float | np.floating)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def as_numpy(values: Any) -> Any:

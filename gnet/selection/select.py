@@ -21,7 +21,6 @@ from gnet.selection.averaging import Candidate, convex_weights
 from gnet.selection.candidates import distinct_groups, given_groups, is_finest_first
 from gnet.selection.inputs import (
     LARGEST,
-    METHODS,
     Method,
     as_numpy,
     check_penalties,
@@ -42,8 +41,6 @@ from gnet.theory.solvers import Solver, solver_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-__all__ = ["METHODS", "SymmetrySelection", "UnstablePartitionWarning"]
 
 
 class UnstablePartitionWarning(UserWarning):

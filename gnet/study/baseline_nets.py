@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 from torch_geometric.nn.resolver import activation_resolver
 
-from gnet.errors import ConfigError
 from gnet.randomness import derive_seed
+from gnet.study.plan import check_image
 from gnet.training.checkpoint import Domain
 from gnet.training.module import GNetModule
 from gnet.training.symmetry import Symmetric, Symmetry, Trivial
@@ -177,9 +177,7 @@ class CNNModule(BaselineModule):
 
     def make_net(self, domain: Domain, channels: list[int]) -> BaselineNet:
         """The net on the image's grid."""
-        if domain.grid_shape is None:
-            raise ConfigError("the baseline cnn convolves images, and these nodes are no grid of pixels; take gcn")
-        return CNN(domain.grid_shape, channels, self.hparams["act"])
+        return CNN(check_image(domain.grid_shape), channels, self.hparams["act"])
 
 
 NETS: dict[str, type[BaselineModule]] = {"gcn": GCNModule, "mlp_per_node": PerNodeMLPModule, "cnn": CNNModule}

@@ -25,7 +25,8 @@ Backend = Literal["processes", "ray"]
 
 SEEDS = ("seed_everything", "model.seed", "data.seed", "data.init_args.seed")
 DRAWS = ("data.draw", "data.init_args.draw")
-BASELINES = ("gcn", "mlp_per_node", "cnn", "ridge", "mean", "last_value", "historical_average")
+NET_BASELINES = ("gcn", "mlp_per_node", "cnn")
+BASELINES = (*NET_BASELINES, "ridge", "mean", "last_value", "historical_average")
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ def baseline_overrides(in_config: object) -> dict[str, dict[str, Any]]:
 
 def _reads(baseline: str, setting: str) -> bool:
     """Whether a baseline reads a setting of the model: nets all but those of other nets, closed forms the loss alone."""
-    if baseline in ("gcn", "mlp_per_node", "cnn"):
+    if baseline in NET_BASELINES:
         return setting == "act" or setting not in (*LAYERED, *GRAPHS, *RECURRENT, "symmetry", "project_onto")
     return setting in ("loss", "loss_units")
 
@@ -318,11 +319,22 @@ def choose_baselines(names: Collection[str] | None, datamodule: object) -> tuple
         raise ConfigError(f"the baseline {wrong[0]} predicts numbers, the targets are classes; take gcn, mlp_per_node or mean")
     if "last_value" in names and not forecast:
         raise ConfigError("the baseline last_value repeats the last step before a forecast, and this is none; take mean")
-    if "cnn" in names and getattr(datamodule, "grid_shape", None) is None:
-        raise ConfigError("the baseline cnn convolves images, and these nodes are no grid of pixels; take gcn")
+    if "cnn" in names:
+        check_image(getattr(datamodule, "grid_shape", None))
     if "historical_average" in names and not history:
         raise ConfigError("the baseline historical_average is the mean at the same time of the week, which this data has not")
     return tuple(names)
+
+
+def check_image(grid_shape: tuple[int, int] | None) -> tuple[int, int]:
+    """The shape of the image whose pixels the nodes are.
+
+    Raises:
+        ConfigError: they are none.
+    """
+    if grid_shape is None:
+        raise ConfigError("the baseline cnn convolves images, and these nodes are no grid of pixels; take gcn")
+    return grid_shape
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

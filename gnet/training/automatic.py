@@ -33,12 +33,12 @@ class Automatic(Symmetry):
     single nodes. A graph without edges and positions says nothing of its clusters: the levels between S_N and single nodes are
     then arbitrary, and a warning says so.
 
-    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "orbits"}``, on an image grid
+    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "samples"}``, on an image grid
     with ``"local": hops``: the net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and
-    comes the later, the fewer nodes share it. From 80 training samples on it comes sooner: a group of k node orbits has the scale
-    min(1, n / 80 k^(-1/2)). ``init`` becomes "correlated", unless it is "reference": the other starts give S_N
-    pooled weights that drown what nodes have of their own. The recurrent net sums its candidate weights, without scales. The best
-    epoch by validation says where to stop.
+    comes the later, the fewer nodes share it, and the sooner, the more samples there are: with "samples", a group of k node
+    orbits has the scale k^(-1/2) up to n = 80 of them, then min(1, n / 80 k^(-1/2)). ``init`` becomes "correlated", unless it is
+    "reference": the other starts give S_N pooled weights that drown what nodes have of their own. The recurrent net sums its
+    candidate weights, without scales. The best epoch by validation says where to stop.
 
     Called, it is the group whose maps the net starts with: S_N, of all permutations.
 
@@ -92,7 +92,7 @@ class Automatic(Symmetry):
             return {}
         return {
             "layer": "sum",
-            "relaxation": {"start": "first", "scales": "orbits", **(given["relaxation"] or {})},
+            "relaxation": {"start": "first", "scales": "samples", **(given["relaxation"] or {})},
             "init": "reference" if given["init"] == "reference" else "correlated",
         }
 
@@ -103,21 +103,22 @@ class Automatic(Symmetry):
         groups: Sequence[NodeGroup] = (),
         num_samples: int | None = None,
     ) -> dict[str, Any] | None:
-        """The options of the sum once the data are known: translations of an image act on neighbours, scales grow with samples.
+        """The options of the sum once the data are known: translations of an image act on neighbours, "samples" become numbers.
 
         Example:
-            >>> Automatic().relaxation({"scales": "orbits"}, (28, 28)), Automatic().relaxation({"scales": "orbits"}, None)
-            ({'local': 3, 'scales': 'orbits'}, {'scales': 'orbits'})
+            >>> Automatic().relaxation({"scales": "samples"}, (28, 28)), Automatic().relaxation({"scales": None}, None)
+            ({'local': 3, 'scales': 'orbits'}, {'scales': None})
             >>> groups = [SymmetricGroup(784), ClusterGroup(grid_patches((28, 28), (2, 2)))]
-            >>> Automatic().relaxation({"scales": "orbits"}, None, groups, num_samples=120)
+            >>> Automatic().relaxation({"scales": "samples"}, None, groups, num_samples=120)
             {'scales': [1.0, 0.75]}
         """
         if given is None:
             return None
         options = dict(given) if grid_shape is None or not self.automorphisms else {"local": self.hops, **given}
-        if options.get("scales") == "orbits" and num_samples is not None and num_samples > FEW_SAMPLES:
-            more = num_samples / FEW_SAMPLES
-            options["scales"] = [min(1.0, more * group.node_orbits().num_clusters ** -0.5) for group in groups]
+        if options.get("scales") == "samples":
+            more = max(1.0, (num_samples or 0) / FEW_SAMPLES)
+            counts = [group.node_orbits().num_clusters for group in groups]
+            options["scales"] = "orbits" if more == 1 else [min(1.0, more * count**-0.5) for count in counts]
         return options
 
     def _patches(self, shape: tuple[int, int]) -> list[NodeGroup]:

@@ -190,7 +190,7 @@ class GNetModule(LightningModule):
         if isinstance(self.symmetry, Automatic) and self.hparams["layer"] == "sum":
             groups, given = (self.group, *self._groups_beside), self.hparams["relaxation"]
             self.hparams["relaxation"] = self.symmetry.relaxation(given, domain.grid_shape, groups, domain.num_samples)
-            self._scales_of_data = (given or {}).get("scales") == "orbits"
+            self._scales_of_data = (given or {}).get("scales") == "samples"
         generator = streams(self.hparams["seed"])["init"]
         self.net = build_net(domain, self.group, dict(self.hparams), generator, beside=self._groups_beside)
 

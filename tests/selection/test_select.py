@@ -20,7 +20,7 @@ from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, PermutationGroup, SymmetricGroup, TrivialGroup
 from gnet.selection import SymmetrySelection, UnstablePartitionWarning, candidate_groups, cluster_chain
 from gnet.selection.averaging import convex_weights
-from gnet.selection.select import METHODS
+from gnet.selection.inputs import METHODS
 from gnet.theory import EquivariantRidge, ShrunkEquivariantRegression
 
 PLANTED = ClusterGroup(Partition([0, 0, 0, 1, 1, 1]))

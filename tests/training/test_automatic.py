@@ -78,9 +78,10 @@ def test_with_more_samples_small_groups_come_in_sooner(num_train, more, tmp_path
     trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, datamodule=data)
     assert module.net.blocks[0].linear.scales == pytest.approx([min(1, more * k**-0.5) for k in (1, 4, 16, 64, 1)])
-    asked = small_module(symmetry=Automatic(), relaxation={"scales": None})
-    quiet_trainer(max_epochs=0).fit(asked, datamodule=data)
-    assert asked.net.blocks[0].linear.scales == [1, 1, 1, 1, 1]
+    for scales, expected in (("orbits", [1, 1 / 2, 1 / 4, 1 / 8, 1]), (None, [1, 1, 1, 1, 1])):  # as they are asked for
+        asked = small_module(symmetry=Automatic(), relaxation={"scales": scales})
+        quiet_trainer(max_epochs=0).fit(asked, datamodule=data)
+        assert asked.net.blocks[0].linear.scales == pytest.approx(expected)
 
     # A checkpoint keeps its scales, whatever the number of samples of the data that it meets.
     trainer.save_checkpoint(tmp_path / "net.ckpt")

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gnet.errors import ConfigError, ShapeError
-from gnet.plugins.geometric_images.moves import is_whole
+from gnet.nn.checks import is_count
 
 Padding = Literal["torus", "zero"]
 LARGEST = 3
@@ -35,7 +35,7 @@ def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: st
         raise ShapeError(
             f"expected a filter with {len(pixels)} axes and M <= N, got M = {side} for images of {tuple(pixels)} pixels"
         )
-    if not is_whole(dilation, 1) or not is_whole(stride, 1):
+    if not is_count(dilation, 1) or not is_count(stride, 1):
         raise ShapeError(f"expected dilation >= 1 and stride >= 1, whole numbers, got {dilation} and {stride}")
     if padding == "torus" and any(n % stride for n in pixels):
         raise ShapeError(f"a stride on a torus divides its sides, got stride {stride} for {tuple(pixels)} pixels")

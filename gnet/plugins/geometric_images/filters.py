@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
+from gnet.nn.checks import is_count
 from gnet.plugins.geometric_images.images import GeometricImage
-from gnet.plugins.geometric_images.moves import is_whole, moved_tensors
+from gnet.plugins.geometric_images.moves import moved_tensors
 from gnet.plugins.tensors import B
 from gnet.plugins.tensors.solvers import moved_tuples, signed_components
 
@@ -106,11 +107,11 @@ def torus_filters(d: int, N: int, k: int, parity: int = 1) -> GeometricImage:
 
 
 def _check(d: int, M: int, k: int, parity: int, torus: bool = False) -> None:
-    if not is_whole(d, 2) or not is_whole(k, 0):
+    if not is_count(d, 2) or not is_count(k, 0):
         raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {d} and k = {k}")
-    if torus and not is_whole(M, 1):
+    if torus and not is_count(M, 1):
         raise ShapeError(f"expected a torus with a whole number N >= 1 of pixels on each side, got {M}")
-    if not torus and (not is_whole(M, 1) or M % 2 == 0):
+    if not torus and (not is_count(M, 1) or M % 2 == 0):
         raise ShapeError(f"expected an odd side M = 2 m + 1 of filters, got {M}")
     if parity not in (1, -1):
         raise RepresentationError(f"expected parity 1 or -1, got {parity!r}")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
+from gnet.nn.checks import is_count
 from gnet.plugins.geometric_images.convolve import correlate
-from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, is_whole, moved_pixels, moved_tensors
+from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class GeometricImage:
     torus: bool = True
 
     def __post_init__(self) -> None:
-        if not is_whole(self.d, 2) or not is_whole(self.k, 0):
+        if not is_count(self.d, 2) or not is_count(self.k, 0):
             raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {self.d} and k = {self.k}")
         if self.parity not in (1, -1):
             raise RepresentationError(f"expected parity 1 or -1, got {self.parity!r}")
@@ -237,7 +238,7 @@ class GeometricImage:
     # --- indices ---
 
     def _check_indices(self, indices: Sequence[int]) -> list[int]:
-        if not all(is_whole(i, 0) and i < self.k for i in indices) or len(set(indices)) != len(indices):
+        if not all(is_count(i, 0) and i < self.k for i in indices) or len(set(indices)) != len(indices):
             raise ShapeError(f"expected different indices in 0..{self.k - 1} of a {self.k}-tensor image, got {tuple(indices)}")
         return [self.data.ndim - self.k + i for i in indices]
 
@@ -319,7 +320,7 @@ class GeometricImage:
             tensor([[ 2.5000,  4.5000],
                     [10.5000, 12.5000]])
         """
-        if not is_whole(size, 1) or any(n % size for n in self.pixels) or how not in ("mean", "max"):
+        if not is_count(size, 1) or any(n % size for n in self.pixels) or how not in ("mean", "max"):
             raise ShapeError(f"expected a size that divides {self.pixels} and 'mean' or 'max', got {size!r} and {how!r}")
         first = len(self.leading)
         shape = [part for n in self.pixels for part in (n // size, size)]

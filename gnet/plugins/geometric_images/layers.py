@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, RepresentationError, ShapeError
-from gnet.nn.checks import check_count
+from gnet.nn.checks import check_count, is_count
 from gnet.plugins.geometric_images.convolve import Padding, correlate
-from gnet.plugins.geometric_images.moves import is_whole
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
 from gnet.plugins.geometric_images.orders import filters_between, fits
 
@@ -135,7 +134,7 @@ def _checked_orders(sig_in: Signature, sig_out: Signature, M: int, orders: Colle
         raise RepresentationError(f"expected orders of filters, as (0, 1), or None for all filters, got {orders!r}")
     pairs = [(k + k_out, p * p_out) for k, p in sig_in.channels for k_out, p_out in sig_out.channels]
     for order in orders:
-        if not is_whole(order, 0):
+        if not is_count(order, 0):
             raise RepresentationError(f"expected orders of filters that are whole numbers >= 0, got {order!r}")
         if not any(fits(sig_in.d, M, whole, parity, order) for whole, parity in pairs):
             raise RepresentationError(

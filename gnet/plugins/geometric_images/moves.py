@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,17 +10,8 @@ from gnet.errors import GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, NodeGroup, check_permutation
 from gnet.groups.permutation import orbit_labels
+from gnet.nn.checks import is_count
 from gnet.plugins.tensors import B, T
-
-
-def is_whole(value: object, least: int) -> bool:
-    """Whether it is a whole number, of Python's or NumPy's types, and not below the least; True is none.
-
-    Example:
-        >>> [is_whole(value, 1) for value in (1, 0, 2.0, True, "2")]
-        [True, False, False, False, False]
-    """
-    return not isinstance(value, bool) and isinstance(value, int | np.integer) and int(value) >= least
 
 
 def check_shift(shift: Sequence[int] | Tensor, d: int) -> list[int]:
@@ -120,7 +110,7 @@ class ImageGroup(NodeGroup):
     """
 
     def __init__(self, side: int, d: int = 2, *, torus: bool = True) -> None:
-        if not is_whole(d, 2) or not is_whole(side, 3 if torus else 2):
+        if not is_count(d, 2) or not is_count(side, 3 if torus else 2):
             raise ShapeError(f"expected d >= 2 and sides of at least {3 if torus else 2} pixels, got d = {d} and side {side}")
         self.side, self.d, self.torus = side, d, torus
         self.name = f"G({side}, {d})" if torus else f"B({d}) on {side}^{d} pixels"

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups.base import Action
+from gnet.nn.checks import is_count
 from gnet.plugins.geometric_images.images import GeometricImage, check_number
-from gnet.plugins.geometric_images.moves import ImageGroup, is_whole, moved_tensors
+from gnet.plugins.geometric_images.moves import ImageGroup, moved_tensors
 
 Type = tuple[int, int]
 
@@ -45,10 +46,10 @@ class Signature:
 
     def __post_init__(self) -> None:
         whole = all(
-            isinstance(kind, tuple) and len(kind) == 2 and is_whole(kind[0], 0) and is_whole(n, 0)
+            isinstance(kind, tuple) and len(kind) == 2 and is_count(kind[0], 0) and is_count(n, 0)
             for kind, n in self.channels.items()
         )
-        if not is_whole(self.d, 2) or not whole:
+        if not is_count(self.d, 2) or not whole:
             raise ShapeError(
                 f"expected whole numbers d >= 2, (order >= 0, parity): channels >= 0, got d = {self.d} and {dict(self.channels)}"
             )

@@ -16,6 +16,29 @@ INDEPENDENT = 1e-9
 """Share of the largest pivot below which a filter is a sum of others."""
 
 
+Pairs = tuple[tuple[int, int], ...]
+
+
+def pairings(k: int, num_pairs: int) -> list[Pairs]:
+    """The ways to choose so many disjoint pairs of k indices: k! / (2^n n! (k - 2 n)!) of them.
+
+    Example:
+        >>> pairings(3, 1), len(pairings(4, 2)), len(pairings(7, 1)), pairings(5, 0)
+        ([((0, 1),), ((0, 2),), ((1, 2),)], 3, 21, [()])
+    """
+
+    def of(left: tuple[int, ...], num: int) -> Iterator[Pairs]:
+        if not num:
+            yield ()
+            return
+        for place, one in enumerate(left[: len(left) - 2 * num + 1]):
+            for other in left[place + 1 :]:
+                rest = tuple(i for i in left[place + 1 :] if i != other)
+                yield from (((one, other), *more) for more in of(rest, num - 1))
+
+    return list(of(tuple(range(k)), num_pairs))
+
+
 def filters_between(d: int, M: int, k: int, k_out: int, parity: int, orders: Collection[int] | None = None) -> GeometricImage:
     """A basis of the filters of order k + k'' that a layer from order k to k'' contracts with its input, indices of k first.
 
@@ -93,17 +116,8 @@ def _shares(whole: int, order: int) -> Iterator[tuple[int, ...]]:
     Index n of the result is index ``share[n]`` of the product, whose first ``order`` indices are those of C.
     """
 
-    def pairings(free: tuple[int, ...], pairs: int) -> Iterator[tuple[int, ...]]:
-        """Places of the indices of units, two by two, the first ones of pairs in increasing order."""
-        if not pairs:
-            yield ()
-            return
-        for i, one in enumerate(free):
-            for j in range(i + 1, len(free)):
-                for others in pairings(free[i + 1 : j] + free[j + 1 :], pairs - 1):
-                    yield (one, free[j], *others)
-
-    for places in pairings(tuple(range(whole)), (whole - order) // 2):
+    for pairs in pairings(whole, (whole - order) // 2):
+        places = [place for pair in pairs for place in pair]
         rest = [index for index in range(whole) if index not in places]
         share = [0] * whole
         for source, place in enumerate([*rest, *places]):

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,31 +14,10 @@ from gnet.plugins.geometric_images.filters import invariant_filters
 from gnet.plugins.geometric_images.gates import SLOPE, Gate
 from gnet.plugins.geometric_images.layers import dilated_sum
 from gnet.plugins.geometric_images.multi import Signature, Type
+from gnet.plugins.geometric_images.orders import pairings
 
 START = 0.1
 """Deviation of all first weights of the published nets."""
-
-Pairs = tuple[tuple[int, int], ...]
-
-
-def pairings(k: int, num_pairs: int) -> list[Pairs]:
-    """The ways to choose so many disjoint pairs of k indices: k! / (2^n n! (k - 2 n)!) of them.
-
-    Example:
-        >>> pairings(3, 1), len(pairings(4, 2)), len(pairings(7, 1)), pairings(5, 0)
-        ([((0, 1),), ((0, 2),), ((1, 2),)], 3, 21, [()])
-    """
-
-    def of(left: tuple[int, ...], num: int) -> Iterator[Pairs]:
-        if not num:
-            yield ()
-            return
-        for place, one in enumerate(left[: len(left) - 2 * num + 1]):
-            for other in left[place + 1 :]:
-                rest = tuple(i for i in left[place + 1 :] if i != other)
-                yield from (((one, other), *more) for more in of(rest, num - 1))
-
-    return list(of(tuple(range(k)), num_pairs))
 
 
 class OuterConv(nn.Module):

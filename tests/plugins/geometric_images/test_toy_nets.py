@@ -9,7 +9,8 @@ import torch
 from gnet import equivariance_error
 from gnet.errors import RepresentationError, ShapeError
 from gnet.plugins.geometric_images import ImageGroup, Signature, invariant_filters
-from gnet.plugins.geometric_images.raising import ContractedScalars, OuterConv, pairings
+from gnet.plugins.geometric_images.orders import pairings
+from gnet.plugins.geometric_images.raising import ContractedScalars, OuterConv
 from gnet.plugins.geometric_images.toy_nets import (
     complete_net,
     plain_linear_net,
