@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import yaml
 
 from gnet.errors import ConfigError
+from gnet.study.finished import FinishedRuns, Run
 from gnet.study.journal import csv_text, write_atomically
 from gnet.study.provenance import Provenance
-from gnet.study.seeds import FinishedSeeds
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
     from matplotlib.figure import Figure
 
 
+Part = TypeVar("Part", bound=Run)
 Kind = Literal["exact", "upper bound", "lower bound", "unknown"]
 
 
@@ -64,35 +65,37 @@ class Simulation(ABC):
 
     Attributes:
         recorded: the quantities that ``--record`` keeps; None keeps all.
-        finished: where ``over_seeds`` keeps what it has measured; None keeps nothing.
+        choosing: settings that choose which runs there are, and do not change what a run measures.
+        finished: where ``over_runs`` keeps what it has measured; None keeps nothing.
     """
 
     recorded: tuple[str, ...] | None = None
-    finished: FinishedSeeds | None = None
+    choosing: tuple[str, ...] = ("seeds", "first_seed")
+    finished: FinishedRuns | None = None
 
     @abstractmethod
     def run(self) -> list[Measured]:
         """Draw and measure."""
 
-    def over_seeds(self, seeds: Iterable[int], measure: Callable[[int], list[Measured]]) -> dict[int, list[Measured]]:
-        """The lines of each seed, of those that ended before from ``finished``: for simulations of hours.
+    def over_runs(self, runs: Iterable[Part], measure: Callable[[Part], list[Measured]]) -> dict[Part, list[Measured]]:
+        """The lines of each run, of those that ended before from ``finished``: for simulations of hours.
 
         Example:
             >>> Never = type("Never", (Simulation,), {"run": None, "draw": None, "summary": None})
-            >>> [len(lines) for lines in Never().over_seeds(range(2), lambda seed: [Measured("x", {}, seed, 0.0, 0.0)]).values()]
+            >>> [len(lines) for lines in Never().over_runs(range(2), lambda seed: [Measured("x", {}, seed, 0.0, 0.0)]).values()]
             [1, 1]
         """
-        wanted = list(seeds)
+        wanted = list(runs)
         known = self.finished.read() if self.finished else {}
-        if self.finished and (before := [str(seed) for seed in wanted if seed in known]):
-            text = f"Seeds {', '.join(before)} ended before: {self.finished.path}; delete it to measure them again."
+        if self.finished and (before := [str(run) for run in wanted if run in known]):
+            text = f"Ended before: {'; '.join(before)}. They are in {self.finished.path}; delete it to measure them again."
             print(text, file=sys.stderr)
-        for seed in wanted:
-            if seed not in known:
-                known[seed] = measure(seed)
-                if self.finished:
-                    self.finished.add(seed, known[seed])
-        return {seed: known[seed] for seed in wanted}
+        found = {}
+        for run in wanted:
+            found[run] = known[run] if run in known else measure(run)
+            if self.finished and run not in known:
+                self.finished.add(run, found[run])
+        return found
 
     @abstractmethod
     def draw(self, lines: Sequence[Measured]) -> "Figure":
@@ -106,7 +109,7 @@ class Simulation(ABC):
 def main(argv: Sequence[str]) -> int:
     """Run a simulation and write ``results.csv``, ``figure.pdf``, ``figure.png`` and ``report.md``; returns the exit status.
 
-    Simulations of hours keep every seed that ended beside them (``over_seeds``): the same command goes on after a kill.
+    Simulations of hours keep every run that ended beside them (``over_runs``): the same command goes on after a kill.
 
     Raises:
         ConfigError: no config, or one without a simulation.
@@ -121,11 +124,10 @@ def main(argv: Sequence[str]) -> int:
     if not settings.get("simulation"):
         raise ConfigError("expected a config with a simulation; give --config configs/simulation/r3.yaml")
     out = Path(settings.out or Path("studies") / Path(_configs(argv)[-1] if _configs(argv) else "simulation").stem)
-    finished = FinishedSeeds.of(out, settings.simulation.as_dict())
     simulation = words.instantiate(settings)["simulation"]
     start = Provenance.now(" ".join(["simulate", *argv]))
     begun = time.monotonic()
-    simulation.finished = finished
+    simulation.finished = FinishedRuns.of(out, settings.simulation.as_dict(), simulation.choosing)
     lines = simulation.run()
     out.mkdir(parents=True, exist_ok=True)
     header, cells = _table(lines)

@@ -97,7 +97,7 @@ class Comparison(Simulation):
             weights = sum(p.numel() for p in self.network(model, streams(0)["init"]).parameters())
             lines.append(Measured("num_weights", {"model": model}, weights, 0.0, nan, "unknown"))
         losses: dict[tuple[str, str], list[float]] = {}
-        for found in self.over_seeds(range(self.seeds), self.measure).values():
+        for found in self.over_runs(range(self.seeds), self.measure).values():
             for line in found:
                 losses.setdefault((line.settings["model"], line.settings["n"]), []).append(line.measured)
         for (model, n), values in losses.items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ConvergenceError
-from gnet.plugins.pendulum.data import PendulumData, pendulum_data
+from gnet.plugins.pendulum.data import STEP, PendulumData, pendulum_data
 from gnet.plugins.pendulum.metric import momentum_error, state_error
 from gnet.plugins.pendulum.models import GROUPS, PUBLISHED_CENTRES, field_of
 from gnet.plugins.pendulum.physics import Pendulum
@@ -41,6 +41,9 @@ PUBLISHED = {
 """Mean and standard deviation of three runs."""
 LIMITS = {"hnn": 0.012, "node": 0.020}
 """Largest errors by scalars with which the table counts as reproduced."""
+QUANTITIES = ("state_error", "momentum_error", "seconds_per_run")
+SHOWN = 50
+"""Times of the path in the picture: ten seconds."""
 WITHIN = 2.5
 """Factor up to which an EMLP may differ from its published error; D2-HNN, whose deviation exceeds its mean, is left out."""
 
@@ -68,6 +71,9 @@ class PendulumTable(Simulation):
         Yao et al. (2021), arXiv:2110.03761, table 1; Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 7.2.
     """
 
+    recorded = QUANTITIES
+    choosing = ("kinds", "models", "seeds")
+
     def __init__(
         self,
         kinds: list[str] | None = None,
@@ -93,32 +99,36 @@ class PendulumTable(Simulation):
         self.seeds, self.epochs, self.centres, self.clip, self.ch = seeds, epochs, centres, clip, ch
         self.sizes, self.num_times, self.pendulum = (num_train, num_val, num_test), num_times, Pendulum(kappa=kappa)
         self.method, self.substeps = method, substeps
-        self.shown: dict[tuple[str, str], Tensor] = {}
-        """Of each model the path from the first test state; of ("true", "") the true one."""
 
     def run(self) -> list[Measured]:
         """Train and measure."""
         data = pendulum_data(*self.sizes, pendulum=self.pendulum, num_times=self.num_times)
-        self.shown[("true", "")] = data.paths[0]
-        lines = []
-        for kind in self.kinds:
-            for model in self.models:
-                states, momenta = [], []
-                begun = time.monotonic()
-                for seed in range(self.seeds):
-                    path = self.path(self.fit(kind, model, data, seed), data)
-                    self.shown.setdefault((kind, model), path[0])
-                    states.append(state_error(path, data.paths))
-                    momenta.append(momentum_error(path, data.paths))
-                seconds = (time.monotonic() - begun) / self.seeds
-                settings = {"kind": kind, "model": model, "seeds": str(self.seeds), "epochs": str(self.epochs)}
-                known = PUBLISHED[kind, model][0]
-                lines += [
-                    Measured("state_error", settings, *mean_and_error(states), known, "unknown"),
-                    Measured("momentum_error", settings, *mean_and_error(momenta), math.nan, "unknown"),
-                    Measured("seconds_per_run", settings, seconds, math.nan, math.nan, "unknown"),
-                ]
+        nets = [(kind, model) for kind in self.kinds for model in self.models]
+        runs = {
+            f"{NAMES[kind]} by {model}, seed {seed}": (kind, model, seed) for kind, model in nets for seed in range(self.seeds)
+        }
+        found = self.over_runs(runs, lambda run: self.measure(*runs[run], data))
+        lines = [*shown(data.paths[0], {"field": "true"})]
+        for kind, model in nets:
+            mine = [found[f"{NAMES[kind]} by {model}, seed {seed}"] for seed in range(self.seeds)]
+            settings = {"field": kind, "model": model, "seeds": str(self.seeds), "epochs": str(self.epochs)}
+            for quantity in QUANTITIES:
+                values = [line.measured for run in mine for line in run if line.quantity == quantity]
+                known = PUBLISHED[kind, model][0] if quantity == "state_error" else math.nan
+                lines.append(Measured(quantity, settings, *mean_and_error(values), known, "unknown"))
+            lines += [line for line in mine[0] if line.quantity not in QUANTITIES]
         return lines
+
+    def measure(self, kind: str, model: str, seed: int, data: PendulumData) -> list[Measured]:
+        """One run: its errors, its time, and its path from the first test state."""
+        begun = time.monotonic()
+        paths = self.path(self.fit(kind, model, data, seed), data)
+        values = (state_error(paths, data.paths), momentum_error(paths, data.paths), time.monotonic() - begun)
+        settings = {"field": kind, "model": model}
+        errors = [
+            Measured(q, settings, value, math.nan, math.nan, "unknown") for q, value in zip(QUANTITIES, values, strict=True)
+        ]
+        return [*errors, *shown(paths[0], settings)]
 
     def fit(self, kind: str, model: str, data: PendulumData, seed: int) -> nn.Module:
         """The trained field."""
@@ -165,17 +175,14 @@ class PendulumTable(Simulation):
 
         figure, found = new_figure(PAGE, 3.4), errors_of(lines)
         panels = len(self.kinds) + 1
+        true = path_in(lines, "true", "")
         for place, kind in enumerate(self.kinds):
             axes = figure.add_subplot(1, panels, place + 1)
             for number, model in enumerate(self.models):
-                if (kind, model) in self.shown:
-                    path = self.shown[kind, model][:50].numpy()
-                    axes.plot(path[:, 3], path[:, 5], color=COLOURS[number], lw=0.8, label=model)
-            if ("true", "") in self.shown:
-                path = self.shown["true", ""][:50].numpy()
-                axes.plot(path[:, 3], path[:, 5], color="black", ls=":", label="true")
-                # A path that runs away would leave the others no room.
-                axes.set(xlim=(path[:, 3].min() - 1, path[:, 3].max() + 1), ylim=(path[:, 5].min() - 1, path[:, 5].max() + 1))
+                axes.plot(*path_in(lines, kind, model), color=COLOURS[number], lw=0.8, label=model)
+            axes.plot(*true, color="black", ls=":", label="true")
+            # A path that runs away would leave the others no room.
+            axes.set(xlim=(min(true[0]) - 1, max(true[0]) + 1), ylim=(min(true[1]) - 1, max(true[1]) + 1))
             axes.set(title=f"{NAMES[kind]}: second mass, t < 10", xlabel="x", ylabel="z" if not place else None)
         axes = figure.add_subplot(1, panels, panels)
         for number, kind in enumerate(self.kinds):
@@ -189,15 +196,36 @@ class PendulumTable(Simulation):
         return figure
 
 
+def shown(path: Tensor, settings: dict[str, str]) -> list[Measured]:
+    """The first ten seconds of the second mass, seen from the side: a line for x and one for z at every time.
+
+    Example:
+        >>> [(line.quantity, line.settings["time"], line.measured) for line in shown(torch.arange(12.0)[None], {"field": "true"})]
+        [('path_x', '0.0', 3.0), ('path_z', '0.0', 5.0)]
+    """
+    return [
+        Measured(quantity, {**settings, "time": f"{step * STEP:.1f}"}, float(state[at]), math.nan, math.nan, "unknown")
+        for step, state in enumerate(path[:SHOWN])
+        for quantity, at in (("path_x", 3), ("path_z", 5))
+    ]
+
+
+def path_in(lines: Sequence[Measured], kind: str, model: str) -> tuple[list[float], list[float]]:
+    """The x and z that ``shown`` wrote of a field."""
+    mine = [line for line in lines if (line.settings["field"], line.settings.get("model", "")) == (kind, model)]
+    x, z = ([line.measured for line in mine if line.quantity == quantity] for quantity in ("path_x", "path_z"))
+    return x, z
+
+
 def errors_of(lines: Sequence[Measured]) -> dict[tuple[str, str], float]:
     """State errors by kind and model.
 
     Example:
-        >>> errors_of([Measured("state_error", {"kind": "hnn", "model": "mlp"}, 0.01, 0.0, 0.0)])
+        >>> errors_of([Measured("state_error", {"field": "hnn", "model": "mlp"}, 0.01, 0.0, 0.0)])
         {('hnn', 'mlp'): 0.01}
     """
     chosen = [line for line in lines if line.quantity == "state_error"]
-    return {(line.settings["kind"], line.settings["model"]): line.measured for line in chosen}
+    return {(line.settings["field"], line.settings["model"]): line.measured for line in chosen}
 
 
 def pass_rules(found: dict[tuple[str, str], float]) -> list[tuple[str, bool]]:

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class SyntheticRegressions(Simulation):
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 7.1.
     """
 
+    choosing = ("tasks", "models", "sizes", "seeds")
     models_known: tuple[str, ...] = MODELS
     """What ``models`` may name; a subclass that adds some overrides ``error`` and ``published``."""
     models_judged: tuple[str, ...] = ("emlp",)
@@ -87,17 +89,26 @@ class SyntheticRegressions(Simulation):
 
     def run(self) -> list[Measured]:
         """Train every model on every task and size."""
+        tasks = [(name, n, model) for name in self.tasks for n in self.sizes for model in self.models]
+        runs = {
+            f"{name}, {n} samples, {model}, seed {seed}": (name, model, n, seed)
+            for name, n, model in tasks
+            for seed in range(self.seeds)
+        }
+        found = self.over_runs(runs, lambda run: [self._run(*runs[run])])
         lines = []
-        for name in self.tasks:
-            for n in self.sizes:
-                for model in self.models:
-                    logs = torch.tensor([math.log(self.error(name, model, n, seed)) for seed in range(self.seeds)])
-                    spread = float(logs.std()) / math.sqrt(self.seeds) if self.seeds > 1 else math.nan
-                    value = math.exp(float(logs.mean()))
-                    known = dict(zip(SIZES, self.published(name, model), strict=True)).get(n, math.nan)
-                    settings = {"task": name, "model": model, "n": str(n)}
-                    lines.append(Measured("test_mse", settings, value, value * spread, known, "unknown"))
+        for name, n, model in tasks:
+            mine = [found[f"{name}, {n} samples, {model}, seed {seed}"][0] for seed in range(self.seeds)]
+            logs = torch.tensor([math.log(line.measured) for line in mine])
+            spread = float(logs.std()) / math.sqrt(self.seeds) if self.seeds > 1 else math.nan
+            value = math.exp(float(logs.mean()))
+            known = dict(zip(SIZES, self.published(name, model), strict=True)).get(n, math.nan)
+            lines.append(replace(mine[0], measured=value, standard_error=value * spread, expected=known))
         return lines
+
+    def _run(self, name: str, model: str, n: int, seed: int) -> Measured:
+        settings = {"task": name, "model": model, "n": str(n)}
+        return Measured("test_mse", settings, self.error(name, model, n, seed), math.nan, math.nan, "unknown")
 
     def published(self, name: str, model: str) -> Sequence[float]:
         """The published errors, by ``SIZES``."""

@@ -254,7 +254,7 @@ class DimensionlessPendulum(Simulation):
 
     def run(self) -> list[Measured]:
         """Train and measure, seed by seed."""
-        found = self.over_seeds(range(self.first_seed, self.first_seed + self.seeds), self.run_seed)
+        found = self.over_runs(range(self.first_seed, self.first_seed + self.seeds), self.run_seed)
         values: dict[tuple[str, str, str], list[float]] = {}
         for line in (line for lines in found.values() for line in lines):
             key = line.quantity, line.settings["model"], line.settings.get("experiment", "")

@@ -12,7 +12,7 @@ from gnet.plugins.geometric_images import ImageGroup, Signature
 from gnet.plugins.geometric_images.experiment import FlowPrediction, ToyTask
 from gnet.plugins.geometric_images.fitting import Fit, norm_of_difference, relative_difference
 from gnet.plugins.geometric_images.tasks import task
-from gnet.study.seeds import FinishedSeeds
+from gnet.study.finished import FinishedRuns
 
 SMALL = {"seeds": 2, "side": 8, "num_val": 2, "num_test": 3, "max_epochs": 2}
 VECTOR = Signature(2, {(1, 1): 1})
@@ -89,7 +89,7 @@ def test_the_rule_holds_at_every_size_or_says_where_not():
 
 def test_seeds_that_ended_are_not_trained_again(tmp_path, monkeypatch):
     simulation = simulations()["gravity"]
-    simulation.finished = FinishedSeeds(tmp_path / "seeds.jsonl")
+    simulation.finished = FinishedRuns(tmp_path / "runs.jsonl")
     measured = simulation.measure
 
     def killed_at_seed_1(seed):

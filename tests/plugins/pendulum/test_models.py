@@ -1,6 +1,7 @@
 """Learned motion: sizes as published, symmetry about the vertical, Lightning modules that learn, and the table in small."""
 
 import copy
+import csv
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -214,7 +215,7 @@ def test_a_path_that_ends_counts_as_an_error_of_one(method):
     assert state_error(path[1:2], path[1:2].nan_to_num(0.0, 0.0, 0.0), include_t0=False) == 1.0
 
 
-def test_the_table_in_small(tmp_path, capsys):
+def test_the_table_in_small(tmp_path, capsys, monkeypatch):
     config = ROOT / "configs" / "plugins" / "pendulum" / "table.yaml"
     small = ("models=[scalars,mlp]", "seeds=1", "epochs=1", "centres=4", "ch=8", "num_train=6", "num_val=2", "num_test=2")
     small = [f"--simulation.init_args.{each}" for each in (*small, "num_times=8")]
@@ -223,6 +224,19 @@ def test_the_table_in_small(tmp_path, capsys):
     assert "| HNN | " in printed and "(0.005)" in printed
     assert "N-ODE by scalars at most 0.020: " in printed and "HNN: scalars < mlp: " in printed
     assert (tmp_path / "figure.png").is_file()
+    # The same command again, for fewer models: nothing is trained, and the paths of the picture are there.
+    monkeypatch.setattr(PendulumTable, "fit", None)
+    assert main(["simulate", "--config", str(config), "--out", str(tmp_path), *small, "--simulation.init_args.models=[mlp]"]) == 0
+    report = capsys.readouterr()
+    assert "Ended before: N-ODE by mlp, seed 0; HNN by mlp, seed 0." in report.err
+    row = next(line for line in printed.splitlines() if line.startswith("| HNN"))
+    assert row.split(" | ")[-1] in report.out
+    with open(tmp_path / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(each["field"], each["model"]) for each in rows if each["quantity"] == "path_x" and each["time"] == "1.4"] == [
+        *(("true", ""), ("node", "mlp"), ("hnn", "mlp"))
+    ]
+    assert len({each["measured"] for each in rows if each["quantity"] == "path_x" and each["time"] == "0.0"}) == 1
 
 
 def test_what_counts_as_reproduced():

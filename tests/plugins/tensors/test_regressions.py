@@ -9,6 +9,7 @@ from gnet.errors import ConfigError
 from gnet.measures import equivariance_error
 from gnet.plugins.tensors.experiment import PUBLISHED, SIZES, SyntheticRegressions
 from gnet.plugins.tensors.tasks import inertia_target, o5_target, particle_target, task
+from gnet.study.finished import FinishedRuns
 from gnet.study.simulate import Measured
 
 
@@ -52,6 +53,33 @@ def test_a_run_in_small():
     assert "(4.09)" in simulation.summary(lines)
     again = SyntheticRegressions(["inertia"], ["mlp"], [30], seeds=1, ch=30, layers=1, max_epochs=3, num_val=20, num_test=40)
     assert again.run()[0].measured == lines[1].measured
+
+
+def test_a_kill_loses_one_run(tmp_path, monkeypatch):
+    settings = {"sizes": [30], "ch": 8, "layers": 1, "max_epochs": 1, "num_val": 20, "num_test": 40}
+
+    def begun(tasks, seeds):
+        simulation = SyntheticRegressions(tasks, ["mlp"], seeds=seeds, **settings)
+        named = {"class_path": "SyntheticRegressions", "init_args": {**settings, "tasks": tasks, "seeds": seeds}}
+        simulation.finished = FinishedRuns.of(tmp_path, named, simulation.choosing)
+        return simulation
+
+    error, calls = SyntheticRegressions.error, []
+
+    def killed(self, name, model, n, seed):
+        if (name, seed) == ("inertia", 1):
+            raise KeyboardInterrupt
+        return error(self, name, model, n, seed)
+
+    monkeypatch.setattr(SyntheticRegressions, "error", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begun(["o5", "inertia"], 2).run()
+    monkeypatch.setattr(SyntheticRegressions, "error", lambda self, *run: calls.append(run) or error(self, *run))
+    lines = begun(["o5", "inertia"], 2).run()
+    assert calls == [("inertia", "mlp", 30, 1)]
+    assert lines == SyntheticRegressions(["o5", "inertia"], ["mlp"], seeds=2, **settings).run()
+    calls.clear()
+    assert begun(["inertia"], 1).run()[0].settings["task"] == "inertia" and not calls  # another choice of the same runs
 
 
 def lines_of(errors: dict[tuple[str, str, int], float]) -> list[Measured]:

@@ -19,7 +19,7 @@ from gnet.plugins.units.motion import (
     rollout,
 )
 from gnet.plugins.units.pendulums import Pendulums, drawn_motion
-from gnet.study.seeds import FinishedSeeds
+from gnet.study.finished import FinishedRuns
 
 SMALL = {
     "seeds": 1,
@@ -147,7 +147,9 @@ def test_a_kill_loses_one_seed(tmp_path, monkeypatch, capsys):
     def begun(first_seed, seeds):
         simulation = DimensionlessPendulum(**{**settings, "seeds": seeds}, epochs=1, first_seed=first_seed)
         counts = {"seeds": seeds, "first_seed": first_seed}
-        simulation.finished = FinishedSeeds.of(tmp_path, {**named, "init_args": {**named["init_args"], **counts}})
+        simulation.finished = FinishedRuns.of(
+            tmp_path, {**named, "init_args": {**named["init_args"], **counts}}, simulation.choosing
+        )
         return simulation
 
     begun(1, 1).run()  # another process, in the same folder
@@ -163,15 +165,15 @@ def test_a_kill_loses_one_seed(tmp_path, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     with open(killed.finished.path, "a") as file:
-        file.write('{"seed": 2, "lines": [{"quan')  # cut short
+        file.write('{"run": 2, "lines": [{"quan')  # cut short
     resumed, calls = begun(0, 3), []
     monkeypatch.setattr(resumed, "run_seed", lambda seed: calls.append(seed) or measure(seed))
     lines = resumed.run()
     assert calls == [2]
-    assert "Seeds 0, 1 ended before" in capsys.readouterr().err
+    assert "Ended before: 0; 1." in capsys.readouterr().err
     for one, other in zip(lines, whole, strict=True):
         assert (one.quantity, one.settings) == (other.quantity, other.settings)
         assert one.quantity == "seconds_per_run" or one.measured == other.measured
     assert sorted(begun(0, 3).finished.read()) == [0, 1, 2]
-    others = FinishedSeeds.of(tmp_path, {**named, "init_args": {**named["init_args"], "epochs": 2}})
+    others = FinishedRuns.of(tmp_path, {**named, "init_args": {**named["init_args"], "epochs": 2}}, ("seeds", "first_seed"))
     assert not others.read()  # other settings have their own file
