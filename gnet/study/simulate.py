@@ -90,12 +90,15 @@ class Simulation(ABC):
         if self.finished and (before := [str(run) for run in wanted if run in known]):
             text = f"Ended before: {'; '.join(before)}. They are in {self.finished.path}; delete it to measure them again."
             print(text, file=sys.stderr)
-        found = {}
-        for run in wanted:
-            found[run] = known[run] if run in known else measure(run)
-            if self.finished and run not in known:
-                self.finished.add(run, found[run])
-        return found
+        for place, run in enumerate(wanted):
+            if run in known:
+                continue
+            begun = time.monotonic()
+            known[run] = measure(run)
+            if self.finished:
+                self.finished.add(run, known[run])
+                print(f"[{place + 1}/{len(wanted)}] {run}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        return {run: known[run] for run in wanted}
 
     @abstractmethod
     def draw(self, lines: Sequence[Measured]) -> "Figure":
@@ -128,6 +131,7 @@ def main(argv: Sequence[str]) -> int:
     start = Provenance.now(" ".join(["simulate", *argv]))
     begun = time.monotonic()
     simulation.finished = FinishedRuns.of(out, settings.simulation.as_dict(), simulation.choosing)
+    print(f"{type(simulation).__name__} begins; its results go to {out}.", file=sys.stderr)
     lines = simulation.run()
     out.mkdir(parents=True, exist_ok=True)
     header, cells = _table(lines)

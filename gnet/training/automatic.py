@@ -37,8 +37,10 @@ class Automatic(Symmetry):
     with ``"local": hops``: the net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and
     comes the later, the fewer nodes share it, and the sooner, the more samples there are: with "samples", a group of k node
     orbits has the scale k^(-1/2) up to n = 80 of them, then min(1, n / 80 k^(-1/2)). ``init`` becomes "correlated", unless it is
-    "reference": the other starts give S_N pooled weights that drown what nodes have of their own. The recurrent net sums its
-    candidate weights, without scales. The best epoch by validation says where to stop.
+    "reference": the other starts give S_N pooled weights that drown what nodes have of their own. ``propagate="edge_weights"``
+    becomes "self": the maps hear neighbours already, and a mean over them behind the maps mixes what these told apart; each node
+    keeps a trained share of its own, which no symmetry ties. The recurrent net sums its candidate weights, without scales. The
+    best epoch by validation says where to stop.
 
     Called, it is the group whose maps the net starts with: S_N, of all permutations.
 
@@ -94,6 +96,7 @@ class Automatic(Symmetry):
             "layer": "sum",
             "relaxation": {"start": "first", "scales": "samples", **(given["relaxation"] or {})},
             "init": "reference" if given["init"] == "reference" else "correlated",
+            "propagate": "self" if given["propagate"] == "edge_weights" else given["propagate"],
         }
 
     def relaxation(

@@ -95,6 +95,11 @@ def test_with_more_samples_small_groups_come_in_sooner(num_train, more, tmp_path
         quiet_trainer().test(asked, datamodule=other, ckpt_path=str(tmp_path / "net.ckpt"), verbose=False)
 
 
+def test_no_step_along_trained_edges_behind_maps_that_hear_all_nodes():
+    steps = {"edge_weights": "self", "self": "self", "none": "none", "graph": "graph"}
+    assert {name: GNetModule(Automatic(), propagate=name).hparams["propagate"] for name in steps} == steps
+
+
 def test_pooled_weights_start_no_larger_than_own_ones():
     """Of S_N, in the mean over nodes: the correlated start has about 1.4 times the own ones, the other two 8 and 100 times."""
 
