@@ -168,8 +168,11 @@ def check_is_group(group: object) -> None:
     Raises:
         GroupError: it is none; the message says how to make one.
     """
+    if isinstance(group, type) and issubclass(group, Group):
+        raise GroupError(f"expected a group, got the class {group.__name__}; make one with {group.__name__}(...)")
     if not isinstance(group, Group):
-        raise GroupError(f"expected a group, got {type(group).__name__}; write ClusterGroup(partition)")
+        got = repr(group) if isinstance(group, str) else type(group).__name__
+        raise GroupError(f"expected a group, got {got}; write ClusterGroup(partition), or gnet.plugins.tensors.SO(3) of matrices")
 
 
 def chosen_elements(group: Group, num_samples: int | None, generator: torch.Generator | None) -> Tensor:
