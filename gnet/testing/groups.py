@@ -122,7 +122,9 @@ def _check_form(group: Group, elements: list[Tensor]) -> None:
     for g in elements:
         if not isinstance(g, Tensor) or g.shape != form.shape:
             got = tuple(g.shape) if isinstance(g, Tensor) else type(g).__name__
-            raise LawBroken(f"shape: expected elements {tuple(form.shape)} for dim = {group.dim}, got {got}; give the class its dim")
+            raise LawBroken(
+                f"shape: expected elements {tuple(form.shape)} for dim = {group.dim}, got {got}; give the class its dim"
+            )
         if g.dtype != form.dtype:
             raise LawBroken(f"dtype: expected elements of {form.dtype} as the identity has, got {g.dtype}; make them with dtype=")
 

@@ -48,7 +48,7 @@ class Pendulum:
     def __post_init__(self) -> None:
         positive = (self.kappa, self.m1, self.m2, self.k1, self.k2)
         every = (*positive, self.l1, self.l2)
-        is_finite = all(isinstance(each, Real | Tensor) and math.isfinite(each) for each in every)
+        is_finite = all(map(_is_finite, every))
         if not is_finite or min(positive) <= 0 or min(self.l1, self.l2) < 0:
             raise ConfigError(f"expected finite masses, springs and kappa above zero and lengths of zero or more, got {self}")
 
@@ -139,6 +139,10 @@ def parts(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     _check(z)
     return z[..., :3], z[..., 3:6], z[..., 6:9], z[..., 9:]
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, Real | Tensor) and math.isfinite(number)
 
 
 def _check(z: Tensor) -> None:

@@ -63,8 +63,10 @@ def kind_of(group: str) -> Kind:
         True
     """
     if not isinstance(group, str):
-        hint = "give the name alone, as 'SO': the vectors say the dimension"
-        raise ConfigError(f"expected the name of a group among {', '.join(KINDS)}, got {group!r}; {hint}")
+        raise ConfigError(
+            f"expected the name of a group among {', '.join(KINDS)}, got {group!r}; give the name alone, as 'SO': the vectors say "
+            "the dimension"
+        )
     if group not in KINDS:
         raise ConfigError(f"expected group among {', '.join(KINDS)}, got {group!r}")
     return KINDS[group]

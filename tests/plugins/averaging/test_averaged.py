@@ -229,7 +229,11 @@ def test_groups_without_a_uniform_law_have_no_average(group):
         ({"group": S(3), "mode": "frame"}, RepresentationError, "no frame is known for S\\(3\\)"),
         ({"group": "SO(3)"}, GroupError, "expected a group, got 'SO\\(3\\)'; write .* gnet.plugins.tensors.SO\\(3\\)"),
         ({"group": S}, GroupError, "expected a group, got function"),
-        ({"group": S(3), "rep_out": "vector"}, RepresentationError, "expected rep_out as an action, .*TRIVIAL_ACTION, got 'vector'"),
+        (
+            {"group": S(3), "rep_out": "vector"},
+            RepresentationError,
+            "expected rep_out as an action, .*TRIVIAL_ACTION, got 'vector'",
+        ),
         ({"group": S(3), "rep_in": 3}, RepresentationError, "expected rep_in as an action, .* got 3"),
     ],
 )

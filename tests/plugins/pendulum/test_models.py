@@ -272,7 +272,11 @@ def test_what_counts_as_reproduced():
         (lambda: integrate(field_of("node", "mlp"), torch.ones(5, 6), SHORT), ShapeError, r"z \(\.\.\., 12\) .*, got \(5, 6\)"),
         (lambda: integrate(field_of("hnn", "scalars"), torch.ones(5, 6), SHORT), ShapeError, r"states \(\.\.\., 12\)"),
         (lambda: field_of("hnn", "mlp")(torch.ones(12).double()), ShapeError, r"expected z of dtype .*float32, got .*float64"),
-        (lambda: field_of("hnn", "scalars")(torch.ones(12).double()), ShapeError, r"expected z of dtype .*float32, got .*float64"),
+        (
+            lambda: field_of("hnn", "scalars")(torch.ones(12).double()),
+            ShapeError,
+            r"expected z of dtype .*float32, got .*float64",
+        ),
         (lambda: ScalarField(-1.0, 1.0, 5)(torch.ones(12).double()), ShapeError, r"expected z of dtype .*float32, got .*float64"),
         (lambda: field_of("node", "scalars"), ConfigError, "training states for the range"),
         (lambda: field_of("node", "scalars", states=torch.zeros(3, 12)), DegenerateInputError, "different scalars"),

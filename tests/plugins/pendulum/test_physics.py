@@ -231,7 +231,11 @@ def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
         (lambda: Pendulum(kappa="1"), ConfigError, "expected finite masses, .*kappa='1'"),
         (lambda: Pendulum(l1=None), ConfigError, "expected finite masses, .*l1=None"),
         (lambda: integrate(torch.sin, torch.ones(4), [0.0, 0.1]), ShapeError, r"expected times \(T,\), got a list, .*as_tensor"),
-        (lambda: integrate(torch.sin, [1.0, 2.0], TIMES), ShapeError, r"expected states z \(\.\.\., S\), got a list, which is no"),
+        (
+            lambda: integrate(torch.sin, [1.0, 2.0], TIMES),
+            ShapeError,
+            r"expected states z \(\.\.\., S\), got a list, which is no",
+        ),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([1.0, 0.0, 2.0])), ConfigError, "times, got 0 after 1"),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, 0.0])), ConfigError, "increasing times"),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, 0.0]), "dopri5"), ConfigError, "increasing times"),

@@ -261,7 +261,11 @@ def test_every_map_of_one_vector_can_be_learned(rng):
             ShapeError,
             r"expected a net with 21 inputs \(own 10, between 1, shared 6, pool 4\), got one with 5",
         ),
-        (lambda: PairMatrix(perceptron([1, 2]), perceptron([3, 2]))(torch.ones(2, 3).double()), ShapeError, "dtype torch.float32"),
+        (
+            lambda: PairMatrix(perceptron([1, 2]), perceptron([3, 2]))(torch.ones(2, 3).double()),
+            ShapeError,
+            "dtype torch.float32",
+        ),
         (
             lambda: PairMatrix(perceptron([2, 2]), perceptron([3, 2]))(torch.ones(2, 3)),
             ShapeError,

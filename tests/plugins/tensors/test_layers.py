@@ -12,6 +12,7 @@ from gnet.plugins import catalog
 from gnet.plugins.averaging import Averaged
 from gnet.plugins.tensors import (
     EMLP,
+    GL,
     SO,
     B,
     Bilinear,
@@ -21,7 +22,6 @@ from gnet.plugins.tensors import (
     Descent,
     Embed,
     EMLPBlock,
-    GL,
     GatedNonlinearity,
     HomSpace,
     Lorentz,
