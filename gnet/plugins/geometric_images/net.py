@@ -63,7 +63,7 @@ class GINet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(dilations, Sequence) or isinstance(dilations, str):
+        if not isinstance(dilations, Sequence):
             raise ConfigError(
                 f"expected dilations as a sequence, one for each hidden layer, such as (1, 2, 1), got {dilations!r}"
             )

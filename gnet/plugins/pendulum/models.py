@@ -249,7 +249,7 @@ def check_model(kind: str, model: str) -> None:
     Example:
         >>> check_model("hnn", "O2")
         Traceback (most recent call last):
-        gnet.errors.ConfigError: expected model to be one of 'scalars', 'mlp', 'O(2)', 'SO(2)', 'D6', 'D2', got 'O2'; did you mean 'O(2)'?
+        gnet.errors.ConfigError: expected model to be one of ... got 'O2'; did you mean 'O(2)'?
     """
     if kind not in ("hnn", "node"):
         raise ConfigError(f"expected kind 'hnn' or 'node', got {kind!r}")

@@ -64,8 +64,8 @@ def kind_of(group: str) -> Kind:
     """
     if not isinstance(group, str):
         raise ConfigError(
-            f"expected the name of a group among {', '.join(KINDS)}, got {group!r}; give the name alone, as 'SO': the vectors say "
-            "the dimension"
+            f"expected the name of a group among {', '.join(KINDS)}, got {group!r}; give the name alone, as 'SO': the vectors "
+            "say the dimension"
         )
     if group not in KINDS:
         raise ConfigError(f"expected group among {', '.join(KINDS)}, got {group!r}")
