@@ -324,8 +324,8 @@ def check_held(group: GeneratedGroup, part: Simple, count: int) -> None:
 def fewest_invariants(group: GeneratedGroup, part: Simple) -> int:
     """A bound from below of dim T(p, q), in no time: the invariants of all of O(d), or of GL(d), which every subgroup has.
 
-    They are the pairings of indices, of which (2 m - 1)!! and m! at least are independent, m being the number of pairs, or d if that
-    is less.
+    They are the pairings of indices, of which (2 m - 1)!! and m! at least are independent, m being the number of pairs, or d
+    if that is less.
 
     References:
         Weyl (1946), The Classical Groups: the first and second fundamental theorems.
