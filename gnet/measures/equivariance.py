@@ -155,9 +155,9 @@ def check_inputs(x: object, group: Group, action_in: Action | None, num_samples:
             "None takes all elements of a small group"
         )
     if not isinstance(x, Tensor) or not x.numel():
-        raise ShapeError(
-            f"expected a batch of inputs as a tensor, got {'an empty one' if isinstance(x, Tensor) else type(x).__name__}"
-        )
+        got = "an empty one" if isinstance(x, Tensor) else type(x).__name__
+        fix = "; give x.stacked()" if hasattr(x, "stacked") else ""  # images of several types
+        raise ShapeError(f"expected a batch of inputs as a tensor, got {got}{fix}")
     if x.ndim < 2 or (action_in is None and isinstance(group, NodeGroup) and x.ndim < 3):
         raise ShapeError(f"expected a batch (B, ...) of inputs, got shape {tuple(x.shape)}; add an axis with x[None]")
 
@@ -168,8 +168,11 @@ def check_is_group(group: object) -> None:
     Raises:
         GroupError: it is none; the message says how to make one.
     """
+    if isinstance(group, type) and issubclass(group, Group):
+        raise GroupError(f"expected a group, got the class {group.__name__}; make one with {group.__name__}(...)")
     if not isinstance(group, Group):
-        raise GroupError(f"expected a group, got {type(group).__name__}; write ClusterGroup(partition)")
+        got = repr(group) if isinstance(group, str) else type(group).__name__
+        raise GroupError(f"expected a group, got {got}; write ClusterGroup(partition), or gnet.plugins.tensors.SO(3) of matrices")
 
 
 def chosen_elements(group: Group, num_samples: int | None, generator: torch.Generator | None) -> Tensor:

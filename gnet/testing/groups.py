@@ -8,6 +8,8 @@ from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, NodeGroup
 from gnet.groups.matrix import MatrixGroup
 from gnet.groups.permutation import orbit_labels
+from gnet.measures.equivariance import check_is_group
+from gnet.nn.checks import is_count
 from gnet.testing.matrices import check_matrices
 from gnet.testing.tolerances import LawBroken, require_close
 
@@ -74,17 +76,20 @@ def check_group(
         x: signals to act on; a default is drawn for node groups (3, N, 2) and matrix groups (3, d).
 
     Raises:
-        LawBroken: a law does not hold.
+        GroupError: no group, or a class of them.
+        LawBroken: a law does not hold, or elements are not of the shape and dtype of the identity.
 
     Example:
         >>> check_group(ClusterGroup(Partition([0, 1, 0, 1, 1])))
     """
+    check_is_group(group)
     generator = torch.Generator().manual_seed(seed)
     act = action or group.action
     samples = group.sample(num_samples, generator)
     if len(samples) != num_samples:
         raise LawBroken(f"sample: asked for {num_samples} elements, got {len(samples)}")
     elements = [*samples, *list(group.generators)[:num_samples]]
+    _check_form(group, elements)
     signal = _signal(group, generator) if x is None else x
     identity, is_orthogonal = group.identity, group.is_orthogonal
     require_close("identity acts as nothing", act(identity, signal), signal)
@@ -105,6 +110,23 @@ def check_group(
     _check_finite(group, samples)
     if isinstance(group, MatrixGroup):
         check_matrices(group, elements)
+
+
+def _check_form(group: Group, elements: list[Tensor]) -> None:
+    """Elements of groups of matrices look like the identity: other laws would fail on them without saying why."""
+    if not isinstance(group, MatrixGroup):
+        return
+    if not is_count(group.dim):
+        raise LawBroken(f"dim: expected a whole number >= 1, got {group.dim!r}")
+    form = group.identity
+    for g in elements:
+        if not isinstance(g, Tensor) or g.shape != form.shape:
+            got = tuple(g.shape) if isinstance(g, Tensor) else type(g).__name__
+            raise LawBroken(
+                f"shape: expected elements {tuple(form.shape)} for dim = {group.dim}, got {got}; give the class its dim"
+            )
+        if g.dtype != form.dtype:
+            raise LawBroken(f"dtype: expected elements of {form.dtype} as the identity has, got {g.dtype}; make them with dtype=")
 
 
 def _check_membership(group: Group, elements: list[Tensor]) -> None:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
 from gnet.groups.laws import require_uniform
+from gnet.measures.equivariance import check_is_group
 from gnet.measures.projection import reynolds
+from gnet.nn.checks import check_placement, no_tensor
 from gnet.nn.relaxed import Augmentation
 from gnet.plugins.averaging import frames
 
@@ -51,10 +53,13 @@ class Averaged(nn.Module):
         x: (B, ...)    returns: what f returns, (B, ...)
 
     Raises:
+        GroupError: no group; names, as the functions of ``gnet.plugins.scalars`` take, are none.
+        ShapeError: (when called) no tensor, or one of another dtype or device than the weights of a module that refuses it.
         ConfigError: an unknown word, a setting of another mode, or numbers that are not whole, or below one.
         NotCompactError: no uniform law exists.
         NotFiniteError: "exact" of an infinite group or of one with more than 10^6 elements; no quadrature is known.
-        RepresentationError: no ``rep_out``, and outputs that are not one number per item; no frame, and none known.
+        RepresentationError: actions that are none; no ``rep_out``, and outputs that are not one number per item; no frame, and
+            none known.
 
     References:
         Yarotsky (2018), arXiv:1804.10306, section 2.1, for averages; Puny et al. (2022), arXiv:2110.03336, for frames.
@@ -86,6 +91,7 @@ class Averaged(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        _check_symmetry(group, rep_in, rep_out)
         _check(mode, n_samples, degree, chunk, resample, frame)
         self.module, self.group, self.rep_in, self.rep_out = module, group, rep_in, rep_out
         self.mode, self.chunk, self.resample, self.generator = mode, chunk, resample, generator
@@ -140,6 +146,8 @@ class Averaged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Average."""
+        if not isinstance(x, Tensor):
+            raise ShapeError(f"expected x of shape (B, ...), got {no_tensor(x)}")
         x = self._given(x)
         if self.mode == "frame":
             return self._over_frame(x)
@@ -208,11 +216,25 @@ class Averaged(nn.Module):
 
 
 def _called(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    y = module(x)
+    y = module(x) if torch.compiler.is_compiling() else _answer(module, x)
     if not isinstance(y, Tensor) or y.ndim < 1 or len(y) != len(x):
         got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
         raise ShapeError(f"expected one output for each of {len(x)} items (B, ...), got {got}; add an axis with x[None]")
     return _numbers(y)
+
+
+def _answer(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What a module returns; where it fails on another dtype or device than its weights have, that is what the error says."""
+    try:
+        return module(x)
+    except RuntimeError as error:
+        weight = next(module.parameters(), None) if isinstance(module, nn.Module) else None
+        if weight is not None and weight.is_floating_point() and x.is_floating_point():
+            try:
+                check_placement(x, weight)
+            except ShapeError as reason:
+                raise reason from error
+        raise
 
 
 def _numbers(x: Tensor) -> Tensor:
@@ -279,6 +301,16 @@ def _usual_frame(group: Group) -> Frame:
     return partial(frames.pca, special=special)
 
 
+def _check_symmetry(group: Group, rep_in: Action | None, rep_out: Action | None) -> None:
+    check_is_group(group)
+    for name, action in (("rep_in", rep_in), ("rep_out", rep_out)):
+        if action is not None and not isinstance(action, Action):
+            raise RepresentationError(
+                f"expected {name} as an action, such as group.action, a type T(1) of gnet.plugins.tensors, or "
+                f"gnet.groups.TRIVIAL_ACTION, got {action!r}"
+            )
+
+
 def _check(mode: str, n_samples: int | None, degree: int | None, chunk: int, resample: str, frame: Frame | None) -> None:
     if mode not in ("exact", "quadrature", "sample", "frame"):
         raise ConfigError(f"expected mode 'exact', 'quadrature', 'sample' or 'frame', got {mode!r}")
@@ -305,6 +337,8 @@ def project_linear(theta: Tensor, group: Group, rep_in: Action | None = None, re
         theta: (n', n)    returns: (n', n)
 
     Raises:
+        GroupError: no group.
+        RepresentationError: actions that are none.
         NotCompactError: no uniform law exists.
         ShapeError: theta is no matrix of the sizes that the actions have.
 
@@ -317,5 +351,6 @@ def project_linear(theta: Tensor, group: Group, rep_in: Action | None = None, re
         tensor([[2.5000, 0.0000],
                 [0.0000, 2.5000]])
     """
+    _check_symmetry(group, rep_in, rep_out)
     require_uniform(group, "the average over a group")
     return reynolds(theta, group, rep_in, rep_out)

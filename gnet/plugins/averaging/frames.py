@@ -70,7 +70,8 @@ def pca(
             near = values[item, place : place + 2].tolist()
             raise DegenerateInputError(
                 f"expected different eigenvalues, got {near[0]:.6g} and {near[1]:.6g} of item {item}; a frame is not defined "
-                "there: on_degenerate='average' averages over their common space"
+                "there: to average over their common space, take "
+                f"frame=lambda x: frames.pca(x{', special=True' if special else ''}, on_degenerate='average')"
             )
         bases = bases @ _turned_blocks(is_close, num_samples, generator).to(vectors)
     elements = (bases[:, :, None] * signs[:, None, :]).flatten(1, 2)  # (B, K 2^d, d, d)

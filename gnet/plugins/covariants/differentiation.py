@@ -42,6 +42,7 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
         ConfigError: a ``dim_W`` that is not made of whole numbers >= 1.
         ShapeError: a form of another shape; (from h) f does not return one number for each item, or v is not made of floating
             numbers. Where f itself fails, its error says which shape l had.
+        RepresentationError: (from h) an f without l, or with ``l.detach()``, whose map would be zero.
         DegenerateInputError: (from h) v, or a gradient, that is not finite, as of the root of l . l at zero.
 
     References:
@@ -65,14 +66,18 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
             covector = torch.zeros(len(v), *shape, dtype=v.dtype, device=v.device, requires_grad=True)
             try:
                 value = f(v, covector)
-            except RuntimeError as error:
+            except Exception as error:
                 error.add_note(f"f was called with v of shape {tuple(v.shape)}, l of shape {tuple(covector.shape)} from dim_W")
                 raise
             if value.shape not in ((len(v),), (len(v), 1)):
                 raise ShapeError(f"expected one number for each of {len(v)} items from f, got shape {tuple(value.shape)}")
-            if not value.requires_grad:
-                return torch.zeros_like(covector)
-            (found,) = torch.autograd.grad(value.sum(), covector, create_graph=is_trained, materialize_grads=True)
+            found = None
+            if value.requires_grad:
+                (found,) = torch.autograd.grad(value.sum(), covector, create_graph=is_trained, allow_unused=True)
+            if found is None:  # zero is right, and never what was meant
+                raise RepresentationError(
+                    "expected f(v, l) to depend on l, got a value without it; use l in f, without detach() or torch.no_grad()"
+                )
         if not bool(found.isfinite().all()):
             require_finite(v, "v")
             item = int((~found.isfinite()).flatten(1).any(1).nonzero()[0])
@@ -109,7 +114,7 @@ class EquivariantFromInvariant(nn.Module):
         v: (B, ...)    returns: (B, *W)
 
     Raises:
-        ConfigError, ShapeError, DegenerateInputError: as there.
+        ConfigError, ShapeError, RepresentationError, DegenerateInputError: as there.
 
     References:
         Blum-Smith and Villar (2023), arXiv:2209.14991.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
-from gnet.nn.checks import is_count
+from gnet.nn.checks import is_count, no_tensor
 from gnet.plugins.geometric_images.convolve import correlate
-from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors
+from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors, warn_of_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class GeometricImage:
         data: (..., N_1, ..., N_d, d, ..., d) with k axes d at the end
 
     Raises:
-        ShapeError: d < 2, k < 0, or data of another shape, or of whole numbers, which have no derivatives and no norms.
+        ShapeError: d < 2, k < 0, or data that are no tensor, of another shape, or of whole numbers, which have no derivatives.
         RepresentationError: a parity that is neither 1 nor -1.
 
     References:
@@ -57,11 +57,14 @@ class GeometricImage:
             raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {self.d} and k = {self.k}")
         if self.parity not in (1, -1):
             raise RepresentationError(f"expected parity 1 or -1, got {self.parity!r}")
+        if not isinstance(self.data, Tensor):
+            raise ShapeError(f"expected data as a tensor, got {no_tensor(self.data)}")
         shape = tuple(self.data.shape)
         if len(shape) < self.d + self.k or any(size != self.d for size in shape[len(shape) - self.k :]):
             raise ShapeError(f"expected data (..., {self.d} axes of pixels, {self.k} axes of size {self.d}), got {shape}")
         if not self.data.is_floating_point() and not self.data.is_complex():
             raise ShapeError(f"expected data of a floating dtype, got {self.data.dtype}; convert it with data.float()")
+        warn_of_order(shape, self.d, self.k)
 
     # --- shape ---
 
@@ -97,6 +100,7 @@ class GeometricImage:
     # --- sums ---
 
     def _check_same(self, other: "GeometricImage") -> None:
+        check_image(other, "an image to add")
         if self.kind != other.kind:
             raise RepresentationError(f"only images of one order and parity are added, got {self.kind} and {other.kind}")
         if (self.d, self.pixels, self.torus) != (other.d, other.pixels, other.torus):
@@ -199,6 +203,7 @@ class GeometricImage:
             >>> image.conv(GeometricImage(torch.randn(10, 3, 3, 2), 2, 1))
             GeometricImage(4 x 10 x 16x16 pixels, 2(+)-tensors in d = 2, torus)
         """
+        check_image(filters, "filters")
         if filters.d != self.d:
             raise ShapeError(f"expected filters with d = {self.d}, got d = {filters.d}")
         x = self.components_first().reshape(-1, 1, *self.pixels)
@@ -229,6 +234,7 @@ class GeometricImage:
             >>> GeometricImage(torch.ones(3, 3, 2), 2, 1).outer(GeometricImage(torch.ones(3, 3), 2, 0, -1)).kind
             (1, -1)
         """
+        check_image(other, "the other factor")
         if (self.d, self.pixels, self.torus) != (other.d, other.pixels, other.torus):
             raise ShapeError(f"expected two images on one grid, got {self!r} and {other!r}")
         one = self.data.reshape(*self.data.shape, *[1] * other.k)
@@ -333,6 +339,12 @@ class GeometricImage:
         largest = _largest(lined.detach().flatten(first + self.d + 1) if self.k else lined.detach()[..., None])
         spread = largest.reshape(*largest.shape, *[1] * self.k)
         return self.like(lined.where(spread, 0.0).sum(first + self.d) / spread.sum(first + self.d))
+
+
+def check_image(given: object, what: str) -> None:
+    """Refuse what is no image, with ``RepresentationError``."""
+    if not isinstance(given, GeometricImage):
+        raise RepresentationError(f"expected {what} as GeometricImage(data, d, k, parity), got {type(given).__name__}")
 
 
 def check_number(number: float | Tensor) -> float | Tensor:

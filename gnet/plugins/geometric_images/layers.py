@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, RepresentationError, ShapeError
-from gnet.nn.checks import check_count, is_count
+from gnet.nn.checks import check_count, check_placement, is_count
 from gnet.plugins.geometric_images.convolve import Padding, correlate
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
 from gnet.plugins.geometric_images.orders import filters_between, fits
@@ -39,7 +39,8 @@ class ConvContract(nn.Module):
         x: (B, sig_in.size, N, ..., N), or a MultiImage    returns: (B, sig_out.size, N, ..., N), or a MultiImage
 
     Raises:
-        ShapeError: an even M, M > N, another signature, or a torus where zero padding is expected.
+        ShapeError: an even M, M > N, another signature, a torus where zero padding is expected, or x of another dtype or device
+            than the weights.
         RepresentationError: a bias of a type other than (0, +), or where ``sig_out`` has none; no orders of filters, or one that
             makes no map of any pair of types.
         ConfigError: a dilation or stride below one, or not whole; a ``bias`` that is neither a truth value nor types.
@@ -105,6 +106,8 @@ class ConvContract(nn.Module):
         if isinstance(x, MultiImage):
             return through(self, x, self.sig_in, self.sig_out, self.padding)
         self.sig_in.check(x)
+        if not x.is_complex():
+            check_placement(x, self.weight)
         y = dilated_sum(x, self.kernel(), self.dilations, self.padding, self.stride)
         if self.bias is None:
             return y

@@ -1,6 +1,7 @@
 """How translations and signed permutations move tensor images, and the group of a pixel grid that they make."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,23 @@ from gnet.groups.base import Action, NodeGroup, check_permutation
 from gnet.groups.permutation import orbit_labels
 from gnet.nn.checks import is_count
 from gnet.plugins.tensors import B, T
+
+
+def warn_of_order(shape: Sequence[int], d: int, k: int) -> None:
+    """Warn where data of order 0 look like vectors whose order was left out: a last axis of d pixels beside longer ones.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn_of_order((10, 1, 32, 32, 2), 2, 0)
+        >>> print(caught[0].message)
+        data (10, 1, 32, 32, 2) without k are scalars on 32 x 2 pixels; if the last axis has components of vectors, give k=1
+    """
+    pixels = tuple(shape[-d:])
+    if not k and len(shape) > d and pixels[-1] == d and set(pixels) != {d}:
+        sides = " x ".join(map(str, pixels))
+        hint = "if the last axis has components of vectors, give k=1"
+        warnings.warn(f"data {tuple(shape)} without k are scalars on {sides} pixels; {hint}", stacklevel=4)
 
 
 def check_shift(shift: Sequence[int] | Tensor, d: int) -> list[int]:
@@ -201,6 +219,22 @@ class ImageGroup(NodeGroup):
         """Pixels that are mapped onto each other: all of them on a torus."""
         return Partition(orbit_labels(torch.stack(list(self.generators))))
 
+    def act(self, perm: Tensor, x: Tensor) -> Tensor:
+        """Moves pixels as nodes, on axis -2 of x.
+
+        Shapes:
+            perm: (N^d,)    x: (*, N^d, C)    returns: (*, N^d, C)
+
+        Raises:
+            ShapeError: x of another shape, as of images, which have actions of their own.
+        """
+        if x.ndim < 2 or x.shape[-2] != self.degree:
+            raise ShapeError(
+                f"expected x of shape (*, {self.degree}, C) for pixels as nodes, got {tuple(x.shape)}; images are moved by "
+                "signature.action(group), or group.image_action(k, parity): give it as action_in and action_out"
+            )
+        return super().act(perm, x)
+
     def image_action(self, k: int = 0, parity: int = 1) -> Action:
         """How elements move tensor images of order k and parity p: (g A)(i) = g . A(g^-1 i).
 
@@ -230,7 +264,13 @@ class ImageGroup(NodeGroup):
 
         Shapes:
             perm: (N^d,)    data: (..., N, ..., N, ...)
+
+        Raises:
+            ShapeError: images of another side.
         """
+        if data.shape[first : first + self.d] != (self.side,) * self.d:
+            got = tuple(data.shape[first : first + self.d])
+            raise ShapeError(f"expected images of {self.side}^{self.d} pixels for {self.name}, got {got} of {tuple(data.shape)}")
         flat = data.flatten(first, first + self.d - 1)
         back = torch.argsort(torch.as_tensor(perm)).to(data.device)
         return flat.index_select(first, back).unflatten(first, (self.side,) * self.d)

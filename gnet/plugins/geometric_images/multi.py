@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups.base import Action
-from gnet.nn.checks import is_count
-from gnet.plugins.geometric_images.images import GeometricImage, check_number
+from gnet.nn.checks import is_count, no_tensor
+from gnet.plugins.geometric_images.images import GeometricImage, check_image, check_number
 from gnet.plugins.geometric_images.moves import ImageGroup, moved_tensors
 
 Type = tuple[int, int]
@@ -29,7 +29,7 @@ class Signature:
         channels: (k, parity) -> number of channels; types without channels are left out.
 
     Raises:
-        ShapeError: d < 2, an order or a number below zero or not whole, or no channels at all.
+        ShapeError: channels that are no mapping, d < 2, an order or a number below zero or not whole, or no channels at all.
         RepresentationError: a parity that is neither 1 nor -1.
 
     References:
@@ -45,6 +45,8 @@ class Signature:
     channels: Mapping[Type, int]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.channels, Mapping):
+            raise ShapeError(f"expected channels as (k, parity) -> number, such as {{(1, 1): 3}}, got {self.channels!r}")
         whole = all(
             isinstance(kind, tuple) and len(kind) == 2 and is_count(kind[0], 0) and is_count(n, 0)
             for kind, n in self.channels.items()
@@ -85,12 +87,16 @@ class Signature:
         for (k, p), place in self.places.items():
             yield (k, p), x[:, place].unflatten(1, (self.channels[k, p], self.d**k))
 
-    def check(self, x: Tensor) -> None:
+    def check(self, x: object) -> None:
         """Refuse a signal of another shape.
 
         Raises:
-            ShapeError: x is not (B, size, N, ..., N).
+            ShapeError: x is not (B, size, N, ..., N), or no tensor.
         """
+        if not isinstance(x, Tensor):
+            is_image = isinstance(x, GeometricImage)
+            got = "a GeometricImage; give MultiImage.of(image)" if is_image else no_tensor(x)
+            raise ShapeError(f"expected x of shape (B, {self.size}, {self.d} axes of pixels), or a MultiImage, got {got}")
         if x.ndim != 2 + self.d or x.shape[1] != self.size:
             raise ShapeError(f"expected x of shape (B, {self.size}, {self.d} axes of pixels) for {self!r}, got {tuple(x.shape)}")
 
@@ -148,6 +154,7 @@ class MultiImage(Mapping[Type, GeometricImage]):
         self._images = dict(sorted(images.items(), key=lambda item: (item[0][0], -item[0][1])))
         first = next(iter(self._images.values()))
         for kind, image in self._images.items():
+            check_image(image, "each image")
             if image.kind != kind:
                 raise RepresentationError(f"expected an image of type {kind} under that key, got {image.kind}")
             if len(image.leading) != 2:
@@ -164,6 +171,7 @@ class MultiImage(Mapping[Type, GeometricImage]):
         """
         found: dict[Type, GeometricImage] = {}
         for image in images:
+            check_image(image, "each image")
             known = found.get(image.kind)
             found[image.kind] = image if known is None else image.like(torch.cat([known.data, image.data], 1))
         return cls(found)
@@ -227,6 +235,8 @@ class MultiImage(Mapping[Type, GeometricImage]):
         return self._each(lambda _, image: image.to(*args, **kwargs))
 
     def _check_same(self, other: "MultiImage") -> None:
+        if not isinstance(other, MultiImage):
+            raise RepresentationError(f"only multi-images of one signature are added, got {type(other).__name__}")
         if self.signature != other.signature:
             raise RepresentationError(f"only multi-images of one signature are added, got {self.signature} and {other.signature}")
 

@@ -32,7 +32,7 @@ class GINet(nn.Module):
         x: (B, sig_in.size, N, ..., N), or a MultiImage    returns: (B, sig_out.size, N, ..., N), or a MultiImage
 
     Raises:
-        ConfigError: no dilations, or an unknown nonlinearity.
+        ConfigError: no sequence of dilations, none in it, or an unknown nonlinearity.
         RepresentationError: an order of filters that makes no map in some layer.
 
     References:
@@ -63,6 +63,10 @@ class GINet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(dilations, Sequence):
+            raise ConfigError(
+                f"expected dilations as a sequence, one for each hidden layer, such as (1, 2, 1), got {dilations!r}"
+            )
         if not dilations:
             raise ConfigError("expected a dilation for each hidden layer, got none; a linear map is a ConvContract")
         self.sig_in, self.sig_out, self.padding, self.residual = sig_in, sig_out, padding, residual

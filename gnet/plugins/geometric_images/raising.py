@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import RepresentationError, ShapeError
+from gnet.nn.checks import check_placement
 from gnet.plugins.geometric_images.convolve import Padding
 from gnet.plugins.geometric_images.filters import invariant_filters
 from gnet.plugins.geometric_images.gates import SLOPE, Gate
@@ -93,6 +94,8 @@ class OuterConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """One convolution for each dilation."""
         self.sig_in.check(x)
+        if not x.is_complex():
+            check_placement(x, self.weight)
         return dilated_sum(x, self.kernel(), self.dilations, self.padding)
 
     def __repr__(self) -> str:

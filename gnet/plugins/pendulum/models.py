@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.groups import GeneratedGroup
+from gnet.nn.checks import check_choice, check_placement
 from gnet.plugins.pendulum.physics import GRAVITY, SIZE, parts
+from gnet.plugins.pendulum.solvers import check_states
 from gnet.plugins.scalars import perceptron, products
 from gnet.plugins.scalars.features import root
 from gnet.plugins.tensors import EMLP, SO, D, Embed, O, T
@@ -23,6 +25,8 @@ GROUPS = {
     "D2": lambda: Embed(D(2), 3),
 }
 """Groups about the vertical, by name."""
+CHOICES = ("scalars", "mlp", *GROUPS)
+"""Models of the published table, by name."""
 
 
 def pendulum_scalars(z: Tensor) -> Tensor:
@@ -59,7 +63,7 @@ class HamiltonianField(nn.Module):
         z: (..., S), S even    returns: (..., S)
 
     Raises:
-        ShapeError: an odd S.
+        ShapeError: an odd S, or states of another size, dtype or device than a Hamiltonian that begins with a linear map takes.
 
     Example:
         >>> HamiltonianField(perceptron([12, 8, 1]))(torch.randn(5, 12)).shape
@@ -75,6 +79,7 @@ class HamiltonianField(nn.Module):
         half = z.shape[-1] // 2
         if z.shape[-1] % 2:
             raise ShapeError(f"expected states (..., S) of places and momenta with an even S, got {tuple(z.shape)}")
+        check_states(self.hamiltonian, z)
         found = _gradient(self.hamiltonian, z)
         return torch.cat([found[..., half:], -found[..., :half]], -1)
 
@@ -151,6 +156,7 @@ class ScalarHamiltonian(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Apply the function."""
+        check_placement(z, self.mlp[0].weight, "z")  # type: ignore[arg-type]
         return self.mlp(pendulum_scalars(z))
 
 
@@ -210,6 +216,7 @@ class ScalarField(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Apply the field."""
+        check_placement(z, self.mlp[0].weight, "z")  # type: ignore[arg-type]
         c = self.mlp(self.expand(pendulum_scalars(z)))
         u = z.unflatten(-1, (4, 3))
         y = u[..., :1, :] - u[..., 1:2, :]
@@ -231,6 +238,22 @@ def about_vertical(name: str) -> GeneratedGroup:
     if name not in GROUPS:
         raise ConfigError(f"expected a group among {', '.join(GROUPS)}, got {name!r}")
     return GROUPS[name]()
+
+
+def check_model(kind: str, model: str) -> None:
+    """Refuse what is no line or no column of the published table.
+
+    Raises:
+        ConfigError: another kind or model, with those that there are.
+
+    Example:
+        >>> check_model("hnn", "O2")
+        Traceback (most recent call last):
+        gnet.errors.ConfigError: expected model to be one of ... got 'O2'; did you mean 'O(2)'?
+    """
+    if kind not in ("hnn", "node"):
+        raise ConfigError(f"expected kind 'hnn' or 'node', got {kind!r}")
+    check_choice("model", model, CHOICES)
 
 
 def field_of(
@@ -260,8 +283,7 @@ def field_of(
         >>> sum(p.numel() for p in field_of("hnn", "mlp").parameters())
         34817
     """
-    if kind not in ("hnn", "node"):
-        raise ConfigError(f"expected kind 'hnn' or 'node', got {kind!r}")
+    check_model(kind, model)
     seed = int(torch.randint(2**31, (), generator=generator))  # outside, or every call without a generator draws the same
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

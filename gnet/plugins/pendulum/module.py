@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gnet.errors import ConfigError, ConvergenceError
 from gnet.plugins.pendulum.data import PendulumData
+from gnet.plugins.pendulum.models import check_model
 from gnet.plugins.pendulum.solvers import Method, integrate
 from gnet.plugins.tensors import shared_maps
 
@@ -49,10 +50,14 @@ SCHEDULES = {
 def schedule_of(kind: str, model: str) -> Schedule:
     """The published schedule of a model.
 
+    Raises:
+        ConfigError: another kind or model.
+
     Example:
         >>> schedule_of("hnn", "mlp").lr
         0.003
     """
+    check_model(kind, model)
     return SCHEDULES.get((kind, model), Schedule(3e-3))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class Pendulum:
         states z: (..., 12)
 
     Raises:
-        ConfigError: masses, springs or kappa that are not above zero, lengths below, or any that is not finite.
+        ConfigError: masses, springs or kappa that are not above zero, lengths below, or any that is no finite number.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 7.2; Yao et al. (2021), arXiv:2110.03761.
@@ -46,7 +47,8 @@ class Pendulum:
 
     def __post_init__(self) -> None:
         positive = (self.kappa, self.m1, self.m2, self.k1, self.k2)
-        is_finite = all(math.isfinite(each) for each in (*positive, self.l1, self.l2))
+        every = (*positive, self.l1, self.l2)
+        is_finite = all(map(_is_finite, every))
         if not is_finite or min(positive) <= 0 or min(self.l1, self.l2) < 0:
             raise ConfigError(f"expected finite masses, springs and kappa above zero and lengths of zero or more, got {self}")
 
@@ -137,6 +139,10 @@ def parts(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     _check(z)
     return z[..., :3], z[..., 3:6], z[..., 6:9], z[..., 9:]
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, Real | Tensor) and math.isfinite(number)
 
 
 def _check(z: Tensor) -> None:

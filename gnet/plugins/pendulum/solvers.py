@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Literal, Protocol, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ConvergenceError, MissingExtraError, ShapeError
-from gnet.nn.checks import check_count
+from gnet.nn.checks import check_count, check_placement, no_tensor
 
 Field = Callable[[Tensor], Tensor]
 Method = Literal["rk4", "dopri5", "leapfrog", "leapfrog_dkd", "midpoint"]
@@ -55,7 +55,8 @@ def integrate(
         z: (..., S)    times: (T,), increasing    returns: (..., T, S)
 
     Raises:
-        ShapeError: an odd S for places and momenta, or no times.
+        ShapeError: an odd S for places and momenta, no times, no tensors, or states of another size, dtype or device than a
+            field that begins with a linear map takes.
         ConfigError: an unknown method, fewer than one substep, times that do not increase, or a field that cannot be split.
         ConvergenceError: a path without end, with the time reached.
         MissingExtraError: "dopri5" without torchdiffeq.
@@ -72,6 +73,9 @@ def integrate(
     """
     if method not in get_args(Method):
         raise ConfigError(f"expected method among {', '.join(get_args(Method))}, got {method!r}")
+    for name, given in (("states z (..., S)", z), ("times (T,)", times)):
+        if not isinstance(given, Tensor):
+            raise ShapeError(f"expected {name}, got {no_tensor(given)}")
     if times.ndim != 1 or len(times) < 1:
         raise ShapeError(f"expected times (T,) with T >= 1, got {tuple(times.shape)}")
     is_right = times.isfinite()
@@ -83,6 +87,7 @@ def integrate(
     check_count(substeps=substeps)
     if z.shape[-1] % 2:
         raise ShapeError(f"expected states (..., S) of places and momenta with an even S, got {tuple(z.shape)}")
+    check_states(field, z)
     stepper = None if method == "dopri5" else _stepper(field, method, check)
     if not z.numel():
         return z.new_zeros(*z.shape[:-1], len(times), z.shape[-1])
@@ -93,6 +98,24 @@ def integrate(
     if check:
         _check_finite(found, times)
     return found
+
+
+def check_states(field: object, z: Tensor) -> None:
+    """Refuse states that the first linear map of a net, where it begins with one, does not take.
+
+    Raises:
+        ShapeError: another size, dtype or device.
+
+    Example:
+        >>> check_states(nn.Sequential(nn.Linear(12, 1)), torch.zeros(5, 6))
+        Traceback (most recent call last):
+        gnet.errors.ShapeError: expected states z (..., 12) for this field, got (5, 6)
+    """
+    first = field[0] if isinstance(field, nn.Sequential) and len(field) else field
+    if type(first) is nn.Linear:
+        if first.in_features != z.shape[-1]:
+            raise ShapeError(f"expected states z (..., {first.in_features}) for this field, got {tuple(z.shape)}")
+        check_placement(z, first.weight, "z")
 
 
 def _fixed_steps(step: Callable[[Tensor, float], Tensor], z: Tensor, times: Tensor, substeps: int) -> Tensor:
@@ -204,7 +227,7 @@ class _Timed:
         return self.field(z)
 
     def callback_accept_step(self, t: Tensor, z: Tensor, h: Tensor) -> None:
-        self.reached = float(t + h)
+        self.reached = float((t + h).detach())
 
 
 def _dopri5(field: Field, z: Tensor, times: Tensor, rtol: float, atol: float) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
+from gnet.nn.checks import is_count
 from gnet.plugins.scalars.anchors import anchors_of, check_independent
 from gnet.plugins.scalars.products import check_vectors, cross_products, determinants, kind_of, products
 
@@ -112,10 +113,15 @@ def num_scalars(
 ) -> int:
     """How many scalars n vectors of dimension d have: the inputs of an MLP on them.
 
+    Raises:
+        ConfigError: n or d that are no whole numbers, an unknown group, or an unknown word.
+
     Example:
         >>> num_scalars(4, 4, "Lorentz", norms=False), num_scalars(100, 3, pairs="anchor", norms=False)
         (10, 297)
     """
+    if not is_count(n, 0) or not is_count(d):
+        raise ConfigError(f"expected num_scalars(n, d, group) of n vectors of dimension d, whole numbers, got n={n!r}, d={d!r}")
     x = torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return int(scalars(x, group, pairs, norms, origin=origin, anchors=anchors).shape[-1])
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups import Action, GeneratedGroup
+from gnet.nn.checks import check_count
 from gnet.plugins.scalars.products import kind_of
 from gnet.plugins.tensors import SO, Lorentz, O, Sp, U
 
@@ -101,13 +102,15 @@ def group_of(name: str, d: int) -> GeneratedGroup:
     """The group of a name and of vectors of dimension d, to measure errors with.
 
     Raises:
-        ConfigError: an unknown name, or d < 2 of a Lorentz group.
+        ConfigError: an unknown name, a d that is no whole number, or d < 2 of a Lorentz group.
 
     Example:
         >>> group_of("Lorentz+", 4), group_of("E", 3).dim
         (GeneratedGroup(SO+(1,3), order infinite), 4)
     """
-    if kind_of(name).form == "minkowski" and d < 2:
+    kind = kind_of(name)
+    check_count(d=d)
+    if kind.form == "minkowski" and d < 2:
         raise ConfigError(f"expected vectors of dimension 2 or more for {name}, got {d}")
     makers: dict[str, Callable[[int], GeneratedGroup]] = {
         "O": O,

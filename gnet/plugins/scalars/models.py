@@ -7,23 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
+from gnet.nn.checks import is_count, no_tensor
 from gnet.plugins.scalars.features import Origin, Pairs, Scalars, spanning_vectors
 from gnet.plugins.scalars.products import form_matrix, kind_of, levi_civita, products
-from gnet.plugins.scalars.sets import SetScalars, coefficients, pooled
+from gnet.plugins.scalars.sets import SetScalars, check_nets, coefficients, fitting, pooled
 
 
 def perceptron(widths: Sequence[int], act: type[nn.Module] = nn.SiLU) -> nn.Sequential:
     """Linear maps between the given widths, and a nonlinearity after all but the last.
 
     Raises:
-        ConfigError: fewer than two widths.
+        ConfigError: no sequence of two or more whole numbers.
 
     Example:
         >>> perceptron([3, 500, 1])(torch.zeros(7, 3)).shape
         torch.Size([7, 1])
     """
-    if len(widths) < 2:
-        raise ConfigError(f"expected two widths or more, got {list(widths)}")
+    if not isinstance(widths, Sequence) or len(widths) < 2 or not all(is_count(each, 0) for each in widths):
+        raise ConfigError(f"expected two widths or more, whole numbers in a list as perceptron([3, 32, 1]), got {widths!r}")
     layers = [each for a, b in pairwise(widths) for each in (nn.Linear(a, b), act())]
     return nn.Sequential(*layers[:-1])
 
@@ -42,8 +43,9 @@ class ScalarInvariant(nn.Module):
         x: (..., n, d)    extra: (..., k), with ``permutation`` (..., n, k)    returns: (..., outputs of the mlp)
 
     Raises:
-        ConfigError: an unknown group, or an unknown word.
-        ShapeError: vectors that the group does not act on.
+        ConfigError: an unknown group, or an unknown word; nets that are none.
+        ShapeError: vectors that the group does not act on; an mlp (where it begins with a linear map) with another number of
+            inputs, dtype or device; ``extra`` of another shape.
 
     References:
         Villar et al. (2021), arXiv:2106.06610, propositions 1 to 6; Weyl (1946).
@@ -68,15 +70,18 @@ class ScalarInvariant(nn.Module):
         eps: float = 1e-12,
     ) -> None:
         super().__init__()
+        check_nets(mlp=mlp)
         self.mlp, self.pool = mlp, pool
         self.scalars = _settings(group, permutation, pool, pairs, norms, origin, anchors, eps)
 
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """Apply the function."""
         if isinstance(self.scalars, Scalars):
-            return self.mlp(_joined(self.scalars(x), extra))
+            return _of_scalars(self.mlp, self.scalars(x), extra)
         own, _, shared = self.scalars(self.scalars.untranslated(x)[0], extra)
-        return self.mlp(torch.cat([self.pool(own).mean(-2), shared], -1))  # type: ignore[misc]
+        mean = fitting(self.pool, own, own=own.shape[-1])(own).mean(-2)  # type: ignore[arg-type]
+        given = torch.cat([mean, shared], -1)
+        return fitting(self.mlp, given, pool=mean.shape[-1], shared=shared.shape[-1])(given)
 
 
 class ScalarEquivariant(nn.Module):
@@ -96,7 +101,7 @@ class ScalarEquivariant(nn.Module):
 
     Raises:
         ConfigError: an unknown group or word; ``pool`` without ``permutation`` or the other way round.
-        ShapeError: an mlp with another number of outputs.
+        ShapeError: an mlp with another number of outputs, or as ``ScalarInvariant``.
         RepresentationError: too many cross products; take ``pairs="anchor"``.
 
     References:
@@ -123,6 +128,7 @@ class ScalarEquivariant(nn.Module):
         eps: float = 1e-12,
     ) -> None:
         super().__init__()
+        check_nets(mlp=mlp)
         self.mlp, self.pool, self.is_point = mlp, pool, is_point
         self.scalars = _settings(group, permutation, pool, pairs, norms, origin, anchors, eps)
 
@@ -131,13 +137,15 @@ class ScalarEquivariant(nn.Module):
         vectors, base = self.scalars.untranslated(x)
         if isinstance(self.scalars, Scalars):
             vectors = spanning_vectors(vectors, self.scalars.group, self.scalars.pairs, self.scalars.anchors)
-            f = coefficients(self.mlp(_joined(self.scalars(x), extra)), vectors, vectors.shape[-2])
+            f = coefficients(_of_scalars(self.mlp, self.scalars(x), extra), vectors, vectors.shape[-2])
             found = torch.einsum("...s,...sd->...d", f, vectors)
         else:
             own, between, shared = self.scalars(vectors, extra)
             crosses = self.scalars.crosses(vectors)
-            given = torch.cat([own, pooled(self.pool, own, between), shared[..., None, :].expand(*own.shape[:-1], -1)], -1)
-            f = coefficients(self.mlp(given), vectors, 1 + crosses.shape[-2])  # (..., n, 1 + crosses)
+            mean = pooled(self.pool, own, between)
+            given = torch.cat([own, mean, shared[..., None, :].expand(*own.shape[:-1], -1)], -1)
+            mlp = fitting(self.mlp, given, own=own.shape[-1], pool=mean.shape[-1], shared=shared.shape[-1])
+            f = coefficients(mlp(given), vectors, 1 + crosses.shape[-2])  # (..., n, 1 + crosses)
             found = torch.einsum("...s,...sd->...d", f[..., 0], vectors)
             found = found + torch.einsum("...s,...sd->...d", f[..., 1:].mean(-2), crosses)
         return found + base[..., 0, :] if base is not None and self.is_point else found
@@ -176,6 +184,7 @@ class ScalarMatrix(nn.Module):
         eps: float = 1e-12,
     ) -> None:
         super().__init__()
+        check_nets(mlp=mlp)
         self.mlp, self.group = mlp, group
         self.scalars = Scalars(group, pairs, norms, origin, anchors, eps)
 
@@ -195,7 +204,7 @@ class ScalarMatrix(nn.Module):
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """Apply the function."""
         matrices = self.matrices(x)
-        f = coefficients(self.mlp(_joined(self.scalars(x), extra)), matrices, matrices.shape[-3])
+        f = coefficients(_of_scalars(self.mlp, self.scalars(x), extra), matrices, matrices.shape[-3])
         return torch.einsum("...s,...sab->...ab", f, matrices)
 
 
@@ -228,6 +237,7 @@ class PairMatrix(nn.Module):
 
     def __init__(self, same: nn.Module, other: nn.Module, group: str = "O") -> None:
         super().__init__()
+        check_nets(same=same, other=other)
         if group not in ("O", "Lorentz", "Sp"):
             raise ConfigError(f"expected group 'O', 'Lorentz' or 'Sp' for shared pairs, got {group!r}")
         self.same, self.other, self.group = same, other, group
@@ -247,7 +257,8 @@ class PairMatrix(nn.Module):
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """Apply the function."""
         own, both, i, j = self.pair_features(x, extra)
-        f, g = self.same(own), self.other(both)
+        f = fitting(self.same, own, extra=own.shape[-1] - 1, product=1)(own)
+        g = fitting(self.other, both, extra=both.shape[-1] - 3, products=3)(both)
         unit = torch.linalg.inv(form_matrix(self.group, x.shape[-1], x))
         total = f[..., 1].sum(-1) + g[..., 1].sum(-1)
         outer = x.mT @ (f[..., :1] * x) + x[..., i, :].mT @ (g[..., :1] * x[..., j, :])
@@ -271,5 +282,11 @@ def _settings(
     return Scalars(group, pairs, norms, origin, anchors or "first", eps)
 
 
-def _joined(found: Tensor, extra: Tensor | None) -> Tensor:
-    return found if extra is None else torch.cat([found, extra], -1)
+def _of_scalars(mlp: nn.Module, found: Tensor, extra: Tensor | None) -> Tensor:
+    if extra is None:
+        return fitting(mlp, found, scalars=found.shape[-1], extra=0)(found)
+    if not isinstance(extra, Tensor) or extra.shape[:-1] != found.shape[:-1] or not extra.ndim:
+        got = tuple(extra.shape) if isinstance(extra, Tensor) else no_tensor(extra)
+        raise ShapeError(f"expected extra of shape {(*found.shape[:-1], 'k')}, got {got}")
+    given = torch.cat([found, extra], -1)
+    return fitting(mlp, given, scalars=found.shape[-1], extra=extra.shape[-1])(given)

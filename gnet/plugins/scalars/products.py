@@ -56,12 +56,17 @@ def kind_of(group: str) -> Kind:
     """What a group keeps, by name.
 
     Raises:
-        ConfigError: another name.
+        ConfigError: another name, or no name.
 
     Example:
         >>> kind_of("SO").is_oriented
         True
     """
+    if not isinstance(group, str):
+        raise ConfigError(
+            f"expected the name of a group among {', '.join(KINDS)}, got {group!r}; give the name alone, as 'SO': the vectors "
+            "say the dimension"
+        )
     if group not in KINDS:
         raise ConfigError(f"expected group among {', '.join(KINDS)}, got {group!r}")
     return KINDS[group]

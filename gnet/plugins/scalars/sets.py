@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
+from gnet.nn.checks import check_placement
 from gnet.plugins.scalars.anchors import anchors_of
 from gnet.plugins.scalars.features import real_parts, root, upper, without_translation
 from gnet.plugins.scalars.products import check_vectors, cross_products, determinants, kind_of, products
@@ -117,8 +118,8 @@ class ScalarVectors(nn.Module):
         x: (..., n, d)    extra: (..., n, k)    returns: (..., n, d)
 
     Raises:
-        ConfigError: an unknown group or word.
-        ShapeError: an mlp with another number of outputs.
+        ConfigError: an unknown group or word, or nets that are none.
+        ShapeError: an mlp with another number of outputs, or nets with another number of inputs.
 
     References:
         Villar et al. (2021), arXiv:2106.06610, section 5.
@@ -143,6 +144,7 @@ class ScalarVectors(nn.Module):
         eps: float = 1e-12,
     ) -> None:
         super().__init__()
+        check_nets(mlp=mlp, **({} if pool is None else {"pool": pool}))
         self.mlp, self.pool, self.is_point = mlp, pool, is_point
         self.scalars = SetScalars(group, norms, anchors, eps)
 
@@ -155,7 +157,9 @@ class ScalarVectors(nn.Module):
         about = torch.cat([own, pooled(self.pool, own, between)], -1)[..., :, None, :].expand(*batch, n, n, -1)
         other = own[..., None, :, :].expand(*batch, n, n, -1)
         given = torch.cat([about, other, between, shared[..., None, None, :].expand(*batch, n, n, -1)], -1)
-        g = coefficients(self.mlp(given), x, 1 + crosses.shape[-2])
+        parts = {"own": 2 * own.shape[-1], "between": between.shape[-1], "shared": shared.shape[-1]}
+        mlp = fitting(self.mlp, given, **parts, pool=given.shape[-1] - sum(parts.values()))
+        g = coefficients(mlp(given), x, 1 + crosses.shape[-2])
         found = g[..., 0] @ x + g[..., 1:].mean(-2) @ crosses
         return found + base if base is not None and self.is_point else found
 
@@ -173,7 +177,50 @@ def pooled(pool: nn.Module | None, own: Tensor, between: Tensor) -> Tensor:
     """
     n = own.shape[-2]
     given = torch.cat([own[..., None, :, :].expand(*own.shape[:-2], n, n, -1), between], -1)
-    return (given if pool is None else pool(given)).mean(-2)
+    if pool is None:
+        return given.mean(-2)
+    return fitting(pool, given, own=own.shape[-1], between=between.shape[-1])(given).mean(-2)
+
+
+def fitting(f: nn.Module, given: Tensor, **parts: int) -> nn.Module:
+    """A net, after checking that its first linear map, where it begins with one, takes numbers of this width, dtype and device.
+
+    Args:
+        parts: how many numbers of which kind are given, for the message.
+
+    Raises:
+        ShapeError: another number of inputs, or another dtype or device.
+
+    Example:
+        >>> fitting(nn.Sequential(nn.Linear(10, 1)), torch.zeros(7, 20), scalars=18, extra=2)
+        Traceback (most recent call last):
+        gnet.errors.ShapeError: expected a net with 20 inputs (scalars 18, extra 2), got one with 10
+    """
+    first = f[0] if isinstance(f, nn.Sequential) and len(f) else f
+    if type(first) is nn.Linear:
+        if first.in_features != given.shape[-1]:
+            kinds = ", ".join(f"{name} {count}" for name, count in parts.items())
+            raise ShapeError(f"expected a net with {given.shape[-1]} inputs ({kinds}), got one with {first.in_features}")
+        check_placement(given, first.weight)
+    return f
+
+
+def check_nets(**nets: object) -> None:
+    """Refuse what cannot be called in place of a net, as where arguments come in another order.
+
+    Raises:
+        ConfigError: the first one.
+
+    Example:
+        >>> check_nets(mlp="O")
+        Traceback (most recent call last):
+        gnet.errors.ConfigError: expected mlp as a net, such as perceptron([3, 32, 1]), got 'O'; nets come first, ...
+    """
+    for name, net in nets.items():
+        if not callable(net):
+            raise ConfigError(
+                f"expected {name} as a net, such as perceptron([3, 32, 1]), got {net!r}; nets come first, then the group's name"
+            )
 
 
 def coefficients(f: Tensor, vectors: Tensor, count: int) -> Tensor:

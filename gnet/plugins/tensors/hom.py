@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups import GeneratedGroup
-from gnet.plugins.tensors.reps import CAP, Regular, Rep, Simple, T
+from gnet.plugins.tensors.reps import CAP, Regular, Rep, Simple, T, check_types
 from gnet.plugins.tensors.solvers import Solver, invariant_tensors
 
 
@@ -24,7 +24,7 @@ class HomSpace:
 
     Raises:
         GroupError: regular types of another group.
-        RepresentationError: a pair of types whose maps have too many entries.
+        RepresentationError: no types, no group, or a pair of types whose maps have too many entries, one by one or together.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 5.
@@ -36,6 +36,7 @@ class HomSpace:
     """
 
     def __init__(self, rep_in: Rep, rep_out: Rep, group: GeneratedGroup, solver: Solver = "auto") -> None:
+        check_types(group, rep_in, rep_out)
         self.rep_in, self.rep_out, self.group = rep_in.canonical(group), rep_out.canonical(group), group
         d = group.dim
         self.shape = self.rep_out.size(d), self.rep_in.size(d)
@@ -121,7 +122,8 @@ def hom_basis(rep_in: Rep, rep_out: Rep, group: GeneratedGroup, solver: Solver =
         returns: (size out * size in, r)
 
     Raises:
-        RepresentationError: a basis with more than ``CAP`` entries; take ``HomSpace``, which keeps pairs of types alone.
+        RepresentationError: as ``HomSpace``, or a basis with more than ``CAP`` entries; take ``HomSpace``, which keeps pairs of
+            types alone.
 
     Example:
         >>> from gnet.plugins.tensors import O, T

@@ -13,7 +13,7 @@ from gnet.errors import RepresentationError, ShapeError
 from gnet.groups import GeneratedGroup
 from gnet.nn.checks import check_placement
 from gnet.plugins.tensors.hom import HomSpace, axis_order
-from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, is_permutation_type
+from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, check_types, is_permutation_type
 from gnet.plugins.tensors.solvers import Solver
 
 
@@ -57,6 +57,7 @@ class RepLinear(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_types(group, rep_in, rep_out)
         _check_real(group)
         self.rep_in, self.rep_out, self.group = rep_in, rep_out, group
         self.maps, self.constants = HomSpace(rep_in, rep_out, group, solver), HomSpace(T(0), rep_out, group, solver)
@@ -172,6 +173,7 @@ def gated(rep: Rep, group: GeneratedGroup) -> Rep:
         >>> gated(2 * T(0) + 3 * T(1), O(3)), gated(3 * T(1), S(4))
         (Rep(5 T(0) + 3 T(1)), Rep(3 T(1)))
     """
+    check_types(group, rep)
     gates = sum(n for n, part in rep.parts if not is_permutation_type(part, group))
     return rep + gates * T(0)
 
@@ -257,6 +259,7 @@ class Bilinear(nn.Module):
 
     def __init__(self, rep: Rep, group: GeneratedGroup, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        check_types(group, rep)
         _check_real(group)
         self.rep, self.group = rep, group
         self.action_in = self.action_out = rep

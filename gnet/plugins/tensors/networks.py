@@ -10,7 +10,7 @@ from gnet.errors import ConfigError
 from gnet.groups import GeneratedGroup
 from gnet.nn.checks import check_count
 from gnet.plugins.tensors.layers import Bilinear, GatedNonlinearity, RepLinear, gated
-from gnet.plugins.tensors.reps import Rep, T
+from gnet.plugins.tensors.reps import Rep, T, check_types
 
 
 class EMLPBlock(nn.Module):
@@ -77,6 +77,7 @@ class EMLP(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_types(group, rep_in, rep_out)
         if layers < 1:
             raise ConfigError(f"expected layers >= 1, got {layers}")
         each = uniform_rep(ch, group) if isinstance(ch, int | float) else ch

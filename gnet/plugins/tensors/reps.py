@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import factorial, prod
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from gnet.groups.matrix import keys, matched
 
 CAP = 20_000_000
 """Most entries of one tensor."""
+HELD = 100_000_000
+"""Most numbers of one basis, 0.8 GB in float64; a solver works with several stacks of that size."""
 
 
 class Rep(Action):
@@ -279,6 +282,62 @@ def T(p: int, q: int = 0) -> Rep:
         if isinstance(each, bool) or not isinstance(each, int) or each < 0:
             raise RepresentationError(f"expected whole ranks >= 0, got T({p!r}, {q!r})")
     return Rep([(1, Simple(p, q))])
+
+
+def check_types(group: GeneratedGroup, *types: Rep) -> None:
+    """Refuse what are no types, or no group of matrices.
+
+    Raises:
+        RepresentationError: with the order of arguments that is expected.
+
+    Example:
+        >>> from gnet.plugins.tensors import O
+        >>> check_types(O(3), T(1), 5)
+        Traceback (most recent call last):
+        gnet.errors.RepresentationError: expected types such as T(1), then a group such as O(3), got T(1), 5, O(3)
+    """
+    if not isinstance(group, GeneratedGroup) or not all(isinstance(each, Rep) for each in types):
+        got = ", ".join(getattr(each, "name", None) or repr(each) for each in (*types, group))
+        raise RepresentationError(f"expected types such as T(1), then a group such as O(3), got {got}")
+
+
+def check_held(group: GeneratedGroup, part: Simple, count: int) -> None:
+    """Refuse a basis of ``count`` tensors or more that has more than ``HELD`` numbers, before it is made.
+
+    Raises:
+        RepresentationError: with its size and the memory that it would take.
+
+    Example:
+        >>> from gnet.plugins.tensors import O
+        >>> check_held(O(5), Simple(10), 945)
+        Traceback (most recent call last):
+        gnet.errors.RepresentationError: T(10) of O(5) has 945 invariants or more, each of 9765625 entries: 74 GB, more than ...
+    """
+    size = part.size(group.dim)
+    if size * count > HELD:
+        raise RepresentationError(
+            f"{part} of {group.name} has {count} invariants or more, each of {size} entries: {8e-9 * size * count:.2g} GB, more "
+            f"than the {8e-9 * HELD:.2g} GB of a basis; take types of lower rank, or functions of scalars (gnet.plugins.scalars)"
+        )
+
+
+def fewest_invariants(group: GeneratedGroup, part: Simple) -> int:
+    """A bound from below of dim T(p, q), in no time: the invariants of all of O(d), or of GL(d), which every subgroup has.
+
+    They are the pairings of indices, of which (2 m - 1)!! and m! at least are independent, m being the number of pairs, or d
+    if that is less.
+
+    References:
+        Weyl (1946), The Classical Groups: the first and second fundamental theorems.
+
+    Example:
+        >>> from gnet.plugins.tensors import GL, O
+        >>> fewest_invariants(O(5), Simple(10)), fewest_invariants(O(3), Simple(3)), fewest_invariants(GL(3), Simple(2, 2))
+        (945, 0, 2)
+    """
+    if group.is_orthogonal and not group.dtype.is_complex:
+        return 0 if part.rank % 2 else prod(range(1, 2 * min(part.rank // 2, group.dim), 2))
+    return factorial(min(part.p, group.dim)) if part.p == part.q else 0
 
 
 def regular(group: GeneratedGroup) -> Rep:

@@ -15,7 +15,7 @@ from gnet.groups import GeneratedGroup
 from gnet.groups.invariants import null_space
 from gnet.groups.matrix import orthonormal
 from gnet.groups.permutation import connected
-from gnet.plugins.tensors.reps import CAP, Simple, derived
+from gnet.plugins.tensors.reps import CAP, Simple, check_held, derived, fewest_invariants
 
 Solver = Literal["auto", "orbits", "svd", "eigh", "iterative"]
 SOLVERS = ("auto", "orbits", "svd", "eigh", "iterative")
@@ -70,7 +70,7 @@ def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver 
 
     Raises:
         ConfigError: an unknown solver, or orbits of a group that has none.
-        RepresentationError: more than ``CAP`` entries, or too many for "svd".
+        RepresentationError: more than ``CAP`` entries, a basis of more than ``HELD`` numbers, or too many for "svd".
         ConvergenceError: descent did not converge.
 
     References:
@@ -83,7 +83,7 @@ def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver 
         (torch.Size([81, 3]), torch.Size([81, 14]))
     """
     solver = chosen_solver(group, p, q, solver)
-    Simple(p, q).size(group.dim)  # checks the cap
+    check_held(group, Simple(p, q), fewest_invariants(group, Simple(p, q)))
     if q and group.is_orthogonal and not group.dtype.is_complex:
         p, q = p + q, 0
     key = (_digest(group), p, q, solver)
@@ -187,6 +187,7 @@ def orbit_basis(group: GeneratedGroup, rank: int) -> Tensor:
     labels, signs = signed_orbits(group, rank)
     kept = labels >= 0
     count = int(labels.max()) + 1 if bool(kept.any()) else 0
+    check_held(group, Simple(rank), count)
     basis = torch.zeros(len(labels), count, dtype=torch.float64)
     rows = kept.nonzero().flatten()
     basis[rows, labels[rows]] = signs[rows]
@@ -316,6 +317,7 @@ def descend(group: GeneratedGroup, part: Simple, settings: Descent, generator: t
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     while True:
         columns = min(columns, n)
+        check_held(group, part, columns)
         found = _descent(group, part, settings, columns, generator)
         u, values, _ = torch.linalg.svd(found, full_matrices=False)
         rank = int((values > settings.cut).sum())

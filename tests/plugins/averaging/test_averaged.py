@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gnet.errors import ConfigError, NotCompactError, NotFiniteError, RepresentationError, ShapeError
+from gnet.errors import ConfigError, GroupError, NotCompactError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, SymmetricGroup
 from gnet.measures import equivariance_error
 from gnet.plugins.averaging import Averaged, frames, project_linear
@@ -227,11 +227,47 @@ def test_groups_without_a_uniform_law_have_no_average(group):
         ({"group": S(3), "chunk": 10.5}, ConfigError, "whole chunk >= 1, got 10.5"),
         ({"group": SO(3), "mode": "sample", "n_samples": 2.5}, ConfigError, "whole n_samples >= 1, got 2.5"),
         ({"group": S(3), "mode": "frame"}, RepresentationError, "no frame is known for S\\(3\\)"),
+        ({"group": "SO(3)"}, GroupError, "expected a group, got 'SO\\(3\\)'; write .* gnet.plugins.tensors.SO\\(3\\)"),
+        ({"group": S}, GroupError, "expected a group, got function"),
+        (
+            {"group": S(3), "rep_out": "vector"},
+            RepresentationError,
+            "expected rep_out as an action, .*TRIVIAL_ACTION, got 'vector'",
+        ),
+        ({"group": S(3), "rep_in": 3}, RepresentationError, "expected rep_in as an action, .* got 3"),
     ],
 )
 def test_settings_that_cannot_be(settings, error, message):
     with pytest.raises(error, match=message):
         Averaged(torch.sum, **settings)
+
+
+@pytest.mark.parametrize(("mode", "group"), [("exact", S(3)), ("frame", SO(3))])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.randn(2, 5, 3), r"expected x of dtype torch\.float64, got torch\.float32; convert x, or the layer"),
+        ([[1.0, 2.0, 3.0]], r"expected x of shape \(B, \.\.\.\), got a list, which is no tensor"),
+    ],
+    ids=["dtype", "list"],
+)
+def test_inputs_that_a_module_does_not_take(mode, group, x, message):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 1)).double()
+    with pytest.raises(ShapeError, match=message):
+        Averaged(net, group, mode=mode)(x)
+
+
+def test_other_failures_of_a_module_are_its_own():
+    """And a module that casts is left to do so."""
+    net = torch.nn.Linear(4, 1).double()
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
+        Averaged(net, S(3))(torch.randn(2, 3).double())
+
+    class Casts(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x.double())
+
+    assert Averaged(Casts(3, 1).double(), S(3))(torch.randn(2, 3)).dtype == torch.float64
 
 
 def test_several_outputs_need_an_action():

@@ -82,6 +82,13 @@ def test_equal_eigenvalues_are_refused_or_averaged(rng):
         frames.pca(cube)
     with pytest.raises(DegenerateInputError):
         frames.pca(torch.zeros(1, 4, 2))
+    for group in (O(3), SO(3)):  # the way out that the message shows is one
+        with pytest.raises(DegenerateInputError, match="frame=lambda x: ") as caught:
+            Averaged(lambda x: x[:, 0, 0], group, mode="frame")(cube)
+        shown = eval(str(caught.value).split("take frame=")[1], {"frames": frames})
+        f = Averaged(lambda x: x[:, 0, 0].square(), group, mode="frame", frame=shown)
+        assert f(torch.zeros(2, 4, 3)).tolist() == [0.0, 0.0]
+        assert (torch.linalg.det(shown(cube)) > 0).all() == (group.name == "SO(3)")
     many = frames.pca(cube, on_degenerate="average", num_samples=500, generator=rng)
     assert many.shape == (1, 500 * 8, 3, 3)
     first = many[0, :, 0, 0]

@@ -111,8 +111,8 @@ def test_the_parts_that_do_not_count_vanish(rng):
     more = lambda v, l: 7 + v.square().sum((1, 2)) + (v[:, 0] * l).sum(1) + (l * l).sum(1) ** 2  # noqa: E731
     torch.testing.assert_close(equivariant_from_invariant(more, 3)(v), known)
     torch.testing.assert_close(known, v[:, 0])
-    assert torch.equal(equivariant_from_invariant(lambda v, l: v.sum((1, 2)), 3)(v), torch.zeros(5, 3).double())
-    assert torch.equal(equivariant_from_invariant(lambda v, l: v.sum((1, 2)).requires_grad_(), 3)(v), torch.zeros(5, 3).double())
+    of_squares = equivariant_from_invariant(lambda v, l: v.sum((1, 2)) + (l * l).sum(1), 3)
+    assert torch.equal(of_squares(v), torch.zeros(5, 3).double())
 
 
 def test_every_equivariant_map_arises(rng):
@@ -270,6 +270,24 @@ def test_an_f_that_fails_says_what_it_was_called_with():
     with pytest.raises(RuntimeError) as caught:
         equivariant_from_invariant(lambda v, l: (v * l).sum(1), 4)(torch.ones(2, 3))
     assert caught.value.__notes__ == ["f was called with v of shape (2, 3), l of shape (2, 4) from dim_W"]
+    with pytest.raises(ShapeError) as caught:  # an error of ours, from within f, as well
+        equivariant_from_invariant(lambda v, l: scalars(l[0], "O"), 4)(torch.ones(2, 3))
+    assert "l of shape (2, 4)" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda v, l: (v**3).sum(1),
+        lambda v, l: (v**3 * l.detach()).sum(1),
+        lambda v, l: (v**3).sum(1).requires_grad_(),
+        lambda v, l: nn.Linear(3, 1)(v * l.detach()),
+    ],
+    ids=["without", "detached", "other graph", "weights alone"],
+)
+def test_an_f_without_l_is_no_map_of_zeros(f):
+    with pytest.raises(RepresentationError, match=r"expected f\(v, l\) to depend on l"):
+        equivariant_from_invariant(f, 3)(torch.ones(2, 3))
 
 
 @pytest.mark.parametrize(

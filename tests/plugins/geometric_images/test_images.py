@@ -1,10 +1,25 @@
 """Operations on geometric images: against loops over pixels, and each commutes with the group."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 
-from gnet.errors import GroupError, RepresentationError, ShapeError
-from gnet.plugins.geometric_images import GeometricImage, ImageGroup, gradient_filter, invariant_filters, levi_civita_symbol
+from gnet import equivariance_error
+from gnet.errors import ConfigError, GroupError, RepresentationError, ShapeError
+from gnet.plugins.geometric_images import (
+    ConvContract,
+    GeometricImage,
+    GINet,
+    ImageGroup,
+    MultiImage,
+    OuterConv,
+    Signature,
+    gradient_filter,
+    invariant_filters,
+    levi_civita_symbol,
+)
 from gnet.plugins.tensors import B
 from gnet.testing import LawBroken, check_group
 from tests.plugins.geometric_images.slow import drawn, elements_and_shifts, slow_act, slow_conv
@@ -263,6 +278,58 @@ def test_batches_without_items(rng):
 
 
 # --- what is refused ---
+
+
+IMAGE = GeometricImage(torch.ones(4, 4, 2), 2, 1)
+MANY = MultiImage.of(GeometricImage(torch.ones(3, 1, 4, 4, 2), 2, 1))
+GROUP, SIG = ImageGroup(4), MANY.signature
+LAYER = ConvContract(SIG, SIG)
+
+
+def error_with(x, *actions, group=GROUP):
+    return equivariance_error(LAYER, x, group, *actions, num_samples=2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: GeometricImage(np.ones((4, 4)), 2), ShapeError, r"data as a tensor, got a ndarray, .* torch\.as_tensor"),
+        (lambda: IMAGE + 1, RepresentationError, r"an image to add as GeometricImage\(data, d, k, parity\), got int"),
+        (lambda: IMAGE - IMAGE.data, RepresentationError, "an image to add .* got Tensor"),
+        (lambda: IMAGE.conv(torch.ones(3, 3)), RepresentationError, "expected filters as GeometricImage.*, got Tensor"),
+        (lambda: IMAGE.outer(2.0), RepresentationError, "expected the other factor as GeometricImage.*, got float"),
+        (lambda: MANY + 1, RepresentationError, "multi-images of one signature are added, got int"),
+        (lambda: MultiImage.of(IMAGE.data), RepresentationError, "expected each image as GeometricImage.*, got Tensor"),
+        (lambda: MultiImage({(1, 1): IMAGE.data}), RepresentationError, "expected each image as GeometricImage.*, got Tensor"),
+        (lambda: Signature(2, [(1, 1)]), ShapeError, r"such as \{\(1, 1\): 3\}, got \[\(1, 1\)\]"),
+        (lambda: LAYER(IMAGE), ShapeError, r"or a MultiImage, got a GeometricImage; give MultiImage\.of\(image\)"),
+        (lambda: LAYER(np.ones((1, 2, 4, 4))), ShapeError, "got a ndarray, which is no tensor"),
+        (lambda: LAYER(torch.ones(1, 2, 4, 4).double()), ShapeError, "expected x of dtype torch.float32, got torch.float64"),
+        (lambda: OuterConv(SIG, SIG, [2])(MANY.stacked().double()), ShapeError, "dtype torch.float32, got torch.float64"),
+        (lambda: LAYER(MANY.to(torch.float64)), ShapeError, "expected x of dtype torch.float32, got torch.float64"),
+        (lambda: GINet(SIG, SIG, SIG, dilations=3), ConfigError, r"dilations as a sequence, .* such as \(1, 2, 1\), got 3"),
+        (lambda: error_with(MANY), ShapeError, r"as a tensor, got MultiImage; give x\.stacked\(\)"),
+        (lambda: error_with(MANY.stacked()), ShapeError, r"\(\*, 16, C\) .*; images are moved by signature\.action\(group\)"),
+        (lambda: error_with(MANY.stacked(), SIG.action(GROUP)), ShapeError, r"moved by signature\.action\(group\)"),
+        (
+            lambda: error_with(torch.ones(2, 2, 6, 6), *[SIG.action(GROUP)] * 2),
+            ShapeError,
+            r"images of 4\^2 pixels for G\(4, 2\), got \(6, 6\) of \(2, 2, 6, 6\)",
+        ),
+    ],
+)
+def test_wrong_types_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_an_order_that_was_left_out_is_pointed_at():
+    with pytest.warns(UserWarning, match=r"data \(10, 1, 5, 5, 2\) without k are scalars on 5 x 2 pixels; .* give k=1"):
+        GeometricImage(torch.ones(10, 1, 5, 5, 2), d=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for shape, d, k in (((5, 5, 2), 2, 1), ((7, 2, 2), 2, 0), ((5, 2), 2, 0), ((3, 5, 4), 2, 0), ((2, 3, 3, 3), 3, 0)):
+            GeometricImage(torch.ones(shape), d, k)
 
 
 def test_what_is_refused(rng):

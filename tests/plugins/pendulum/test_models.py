@@ -16,6 +16,7 @@ from gnet.plugins.pendulum import (
     HamiltonianField,
     Pendulum,
     RadialFunctions,
+    ScalarField,
     SeparableField,
     about_vertical,
     field_of,
@@ -32,6 +33,7 @@ from gnet.plugins.scalars import perceptron
 from gnet.plugins.tensors import O, T
 
 ROOT = Path(__file__).resolve().parents[3]
+SHORT = torch.tensor([0.0, 0.2])
 SIZES = {
     ("hnn", "scalars"): 33_501,
     ("node", "scalars"): 632_824,
@@ -260,7 +262,22 @@ def test_what_counts_as_reproduced():
         (lambda: PendulumTable(models=["cnn"]), ConfigError, "got 'cnn'"),
         (lambda: PendulumTable(epochs=0), ConfigError, "seeds, epochs, ch"),
         (lambda: field_of("ode", "mlp"), ConfigError, "expected kind 'hnn' or 'node'"),
-        (lambda: field_of("hnn", "O(3)"), ConfigError, r"among O\(2\), SO\(2\), D6, D2, got 'O\(3\)'"),
+        (lambda: field_of("hnn", "O(3)"), ConfigError, r"'scalars', 'mlp', 'O\(2\)', 'SO\(2\)', 'D6', 'D2', got 'O\(3\)'"),
+        (lambda: field_of("hnn", "O2"), ConfigError, r"got 'O2'; did you mean 'O\(2\)'\?"),
+        (lambda: about_vertical("O(3)"), ConfigError, r"among O\(2\), SO\(2\), D6, D2, got 'O\(3\)'"),
+        (lambda: schedule_of("hnn", "foo"), ConfigError, "expected model to be one of 'scalars', .* got 'foo'"),
+        (lambda: schedule_of("ode", "mlp"), ConfigError, "expected kind 'hnn' or 'node', got 'ode'"),
+        (lambda: field_of("hnn", "mlp")(torch.ones(5, 6)), ShapeError, r"expected states z \(\.\.\., 12\) .*, got \(5, 6\)"),
+        (lambda: integrate(field_of("hnn", "mlp"), torch.ones(5, 6), SHORT), ShapeError, r"z \(\.\.\., 12\) .*, got \(5, 6\)"),
+        (lambda: integrate(field_of("node", "mlp"), torch.ones(5, 6), SHORT), ShapeError, r"z \(\.\.\., 12\) .*, got \(5, 6\)"),
+        (lambda: integrate(field_of("hnn", "scalars"), torch.ones(5, 6), SHORT), ShapeError, r"states \(\.\.\., 12\)"),
+        (lambda: field_of("hnn", "mlp")(torch.ones(12).double()), ShapeError, r"expected z of dtype .*float32, got .*float64"),
+        (
+            lambda: field_of("hnn", "scalars")(torch.ones(12).double()),
+            ShapeError,
+            r"expected z of dtype .*float32, got .*float64",
+        ),
+        (lambda: ScalarField(-1.0, 1.0, 5)(torch.ones(12).double()), ShapeError, r"expected z of dtype .*float32, got .*float64"),
         (lambda: field_of("node", "scalars"), ConfigError, "training states for the range"),
         (lambda: field_of("node", "scalars", states=torch.zeros(3, 12)), DegenerateInputError, "different scalars"),
     ],

@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -198,6 +199,15 @@ def test_items_that_do_not_converge_leave_the_others_as_they_are():
         assert torch.equal(found[item], alone)
 
 
+def test_a_trained_field_takes_adaptive_steps_without_a_warning():
+    z = torch.tensor([1.0, 0.0], requires_grad=True)
+    speed = torch.ones(1, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        integrate(lambda z: speed * torch.stack([z[..., 1], -z[..., 0]], -1), z, TIMES.float(), "dopri5").sum().backward()
+    assert float(speed.grad) != 0.0
+
+
 def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
     real = builtins.__import__
 
@@ -218,6 +228,14 @@ def test_without_torchdiffeq_the_extra_is_named(monkeypatch):
         (lambda: Pendulum(kappa=math.nan), ConfigError, "expected finite masses, .*kappa=nan"),
         (lambda: Pendulum(m1=math.inf), ConfigError, "expected finite masses"),
         (lambda: Pendulum(l2=math.nan), ConfigError, "expected finite masses"),
+        (lambda: Pendulum(kappa="1"), ConfigError, "expected finite masses, .*kappa='1'"),
+        (lambda: Pendulum(l1=None), ConfigError, "expected finite masses, .*l1=None"),
+        (lambda: integrate(torch.sin, torch.ones(4), [0.0, 0.1]), ShapeError, r"expected times \(T,\), got a list, .*as_tensor"),
+        (
+            lambda: integrate(torch.sin, [1.0, 2.0], TIMES),
+            ShapeError,
+            r"expected states z \(\.\.\., S\), got a list, which is no",
+        ),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([1.0, 0.0, 2.0])), ConfigError, "times, got 0 after 1"),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, 0.0])), ConfigError, "increasing times"),
         (lambda: integrate(torch.sin, torch.ones(4), torch.tensor([0.0, 0.0]), "dopri5"), ConfigError, "increasing times"),

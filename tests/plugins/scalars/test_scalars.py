@@ -268,6 +268,11 @@ def test_few_vectors_have_no_determinant():
         (lambda: generalized_cross(torch.ones(3, 3)), ShapeError, "expected d - 1 vectors"),
         (lambda: without_translation(torch.ones(0, 3)), ShapeError, "at least one vector"),
         (lambda: group_of("Lorentz", 1), ConfigError, "dimension 2 or more"),
+        (lambda: group_of("SO", "3"), ConfigError, "expected d to be a whole number >= 1, got '3'"),
+        (lambda: scalars(torch.ones(2, 3), group_of("SO", 3)), ConfigError, "got GeneratedGroup.*; give the name alone, as 'SO'"),
+        (lambda: scalars(torch.ones(2, 3), ["SO"]), ConfigError, r"got \['SO'\]; give the name"),
+        (lambda: num_scalars("SO", 4, 3), ConfigError, r"num_scalars\(n, d, group\) .* got n='SO', d=4"),
+        (lambda: num_scalars(4, 3.0), ConfigError, r"got n=4, d=3\.0"),
         (lambda: POINTS(Poincare(3).identity, torch.ones(3)), ShapeError, r"expected points \(..., 4\)"),
     ],
 )
