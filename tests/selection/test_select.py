@@ -201,7 +201,8 @@ def test_scikit_learn(estimator, check):
 
 def test_without_groups_it_is_ridge_regression():
     x, y, _ = drawn(40, seed=10)
-    plain = SymmetrySelection(alphas=(0.0,)).fit(x[..., 0], y[..., 0])
+    with pytest.warns(UserWarning, match="neither groups nor a graph"):
+        plain = SymmetrySelection(alphas=(0.0,)).fit(x[..., 0], y[..., 0])
     assert np.allclose(plain.coef_, LinearRegression().fit(x[..., 0], y[..., 0]).coef_)
     assert clone(SymmetrySelection(CHAIN, "estimate")).method == "estimate"
 
