@@ -186,8 +186,8 @@ def check_finite(X: Any) -> None:
         return
     places = np.argwhere(~np.isfinite(values))
     raise ShapeError(
-        f"expected X without NaN and infinity, got {len(places)} of them, first at X{places[0].tolist()}; leave such samples out or "
-        "fill them in (NaN in y is allowed: it does not count)"
+        f"expected X without NaN and infinity, got {len(places)} of them, first at X{places[0].tolist()}; leave such samples "
+        "out or fill them in (NaN in y is allowed: it does not count)"
     )
 
 

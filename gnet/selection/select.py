@@ -67,7 +67,8 @@ class SymmetrySelection(NodeRegressor):
     Args:
         groups: the candidates, all on the same nodes; None takes those that ``candidate_groups`` finds on the graph given to
             ``fit`` (with "shrinkage" those of ``cluster_chain``, which are nested); without a graph what merging learns, or, with
-            a warning, no symmetry: all columns are channels of one node. With "shrinkage" one group stands for the chain from the trivial group to it.
+            a warning, no symmetry: all columns are channels of one node. With "shrinkage" one group stands for the chain from
+            the trivial group to it.
         merge: learn nested clusters from the data by ``merge_clusters``, and add them to the candidates, which needs more samples
             (in each fold) than inputs, none of which depends on others; None does so where there are as many, and groups or a
             graph that say what a node is, and goes on without, with a warning, where some inputs depend on others.

@@ -115,9 +115,13 @@ def test_inputs_that_are_not_finite(wrong):
 
 def test_a_slip_is_told_and_what_is_meant_is_not():
     x, y = (each[..., 0] for each in drawn(30, seed=0))
-    with pytest.warns(UserWarning, match=r"neither groups nor a graph: the 6 columns of X are taken for channels.*fit\(X, y, graph\)"):
+    with pytest.warns(
+        UserWarning, match=r"neither groups nor a graph: the 6 columns of X are taken for channels.*fit\(X, y, graph\)"
+    ):
         SymmetrySelection().fit(x, y)
-    with pytest.warns(UserWarning, match=r'one number for each sample.*the 6 nodes; say so by output="invariant", or pass y of shape'):
+    with pytest.warns(
+        UserWarning, match=r'one number for each sample.*the 6 nodes; say so by output="invariant", or pass y of shape'
+    ):
         SymmetrySelection(merge=False).fit(x, y[:, 0], ring())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
