@@ -66,6 +66,23 @@ def test_the_table_of_a_simulation_is_its_record(tables, tmp_path):
     assert table(tmp_path) != made
 
 
+def test_the_summary_of_that_table_is_of_its_first_means(tables, tmp_path):
+    assert tables.selection_summary(tmp_path).startswith("Not run yet.")
+    lines = [
+        Measured("mean regret", {"deviation": "1", "n": n, "candidates": which, "method": name}, value + shift, 0.5, math.nan)
+        for n, shift in (("36, 54", 0.0), ("16, 36, 54", 10.0))
+        for which in ("listed", "not listed")
+        for name, value in (("automatic", -0.25), ("planted", -1.0 if which == "listed" else 0.0))
+    ]
+    lines += [Measured("agreement", {"deviation": d, "n": "36", "method": "merging"}, 0.5, 0.1, math.nan) for d in ("0", "1")]
+    (tmp_path / "simulation_selection.csv").write_text(record_text(lines, Provenance.now("simulate"), 150.0))
+    made = tables.selection_summary(tmp_path)
+    start = "Over n = 36, 54, automatic is below every fixed group, but for planted at deviation 1 (planted group listed).\n\n"
+    assert made.startswith(f"{start}Mean regret over n = 36, 54, with its standard error; planted group not listed:")
+    assert made.endswith("| automatic | -0.250 ± 0.500 |\n| planted | 0.000 ± 0.500 |"), "and nothing of the other means"
+    assert "| | n = 36 |\n| --- | ---: |\n| deviation 0 | 0.50 |\n| deviation 1 | 0.50 |" in tables.selection_table(tmp_path)
+
+
 def test_an_unknown_table_is_refused(tables):
     made = tables.tables([])
     text = tables.README.read_text().replace("table:inpainting-mnist ", "table:inpainting-mnits ")
