@@ -263,6 +263,20 @@ def test_every_dependency_is_pinned_within_its_range():
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
+def test_make_says_when_the_index_of_torch_gives_none(tmp_path):
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    pip = tmp_path / "bin" / "python"
+    pip.parent.mkdir()
+    pip.write_text("#!/bin/sh\nexit 1\n")
+    pip.chmod(0o755)
+    for setting, said in (("TORCH_INDEX=https://nowhere.invalid/whl", True), ("TORCH_INDEX=", False)):
+        done = subprocess.run(["make", "demo", f"VENV={tmp_path}", setting], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0
+        told = "No torch from https://nowhere.invalid/whl: can that index be reached? Without TORCH_INDEX torch comes from PyPI"
+        assert (told in done.stderr) is said
+
+
 def test_make_alone_lists_the_targets():
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
