@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -206,8 +206,9 @@ def check_sigma(sigma: Sequence[float | None]) -> tuple[float, float]:
         >>> check_sigma((None, 0.5))
         (inf, 0.5)
     """
+    given: Any = sigma  # a config may hold anything, and a text of two digits has two numbers
     try:
-        wide, narrow = (math.inf if each is None else float(each) for each in (() if isinstance(sigma, str) else sigma))
+        wide, narrow = (math.inf if each is None else float(each) for each in (() if isinstance(given, str) else given))
     except (TypeError, ValueError):
         wide = narrow = math.nan
     if not (wide > 0 and narrow > 0):
