@@ -41,7 +41,10 @@ def test_the_planted_symmetry_is_ranked_first_and_its_config_trains(tmp_path, ca
     assert [float(row["validated"]) for row in rows] == sorted(float(row["validated"]) for row in rows)
     assert f"Best: {rows[0]['candidate']}, of linear maps" in printed and int(rows[0]["num_weights"]) == 6
     assert "A net may want another: --train 3 compares nets." in printed
-    assert printed.startswith("Data: Planted.") and "| validated | validated +- | behind | behind +- | share |" in printed
+    assert (
+        printed.startswith("Data: Planted linear task, S4 x S4.")
+        and "| validated | validated +- | behind | behind +- | share |" in printed
+    )
     near = [row for row in rows if float(row["difference"]) <= 2 * float(row["difference_error"])]
     assert printed.count(" * |") == len(near) >= 1
     assert f"{len(near) - 1} more (*) cannot be told" in printed if len(near) > 1 else "all others are told from it" in printed
