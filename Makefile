@@ -78,10 +78,12 @@ $(BIN)/python:
 	echo "No Python 3.11 to 3.13 found among: $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)." >&2; \
 	echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1
 
+NO_TORCH = "No torch from $(TORCH_INDEX): can that index be reached? Without TORCH_INDEX torch comes from PyPI: make $(MAKECMDGOALS)"
+
 # Stamps inside the environment: an install is repeated when it is new, or when the list of packages changed.
 # Compiling every module of torch would take longer than all the rest; Python compiles what is imported.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --no-compile --index-url $(TORCH_INDEX) torch)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --no-compile --index-url $(TORCH_INDEX) torch || { echo $(NO_TORCH) >&2; exit 1; })
 	$(BIN)/python -m pip install --no-compile --editable .
 	@touch $@
 

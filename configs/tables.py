@@ -21,12 +21,13 @@ from configs.automatic_table import automatic_table  # noqa: E402 - found throug
 from configs.graph_tables import pose_table, traffic_differences, traffic_table  # noqa: E402 - found through the path set above
 from configs.overview import config_table  # noqa: E402
 from configs.recorded import RESULTS, Trial, read_trials, source_text  # noqa: E402
-from configs.selection_table import selection_table  # noqa: E402
+from configs.selection_table import selection_summary, selection_table  # noqa: E402
 from gnet.study.journal import Row  # noqa: E402
 from gnet.study.tables import markdown_rows, paired_difference  # noqa: E402
 
 README = ROOT / "README.md"
 CONFIGS = ROOT / "configs" / "README.md"
+ESTIMATORS = ROOT / "docs" / "estimators.md"
 SIDES = (1, 2, 4, 7, 14, 28)
 SHOWN = 100  # the paper prints test MSE x 100
 
@@ -192,7 +193,7 @@ def tables(recorded: Sequence[Trial]) -> dict[str, str]:
     made = {name: inpainting_table(name, recorded) for name in EXPERIMENTS}
     made |= {"inpainting-hflip": flip_table(recorded), "inpainting-differences": difference_table(recorded)}
     made |= {"traffic": traffic_table(recorded), "traffic-differences": traffic_differences(recorded)}
-    return {**made, "pose": pose_table(recorded), "automatic": automatic_table(recorded), "selection": selection_table()}
+    return {**made, "pose": pose_table(recorded), "automatic": automatic_table(recorded), "selection": selection_summary()}
 
 
 def fill(text: str, made: Mapping[str, str]) -> str:
@@ -206,12 +207,16 @@ def fill(text: str, made: Mapping[str, str]) -> str:
 
 def pages(recorded: Sequence[Trial]) -> dict[Path, dict[str, str]]:
     """Every page with its tables by name."""
-    return {README: tables(recorded), CONFIGS: {"configs": config_table(recorded)}}
+    return {
+        README: tables(recorded),
+        CONFIGS: {"configs": config_table(recorded)},
+        ESTIMATORS: {"selection-all": selection_table()},
+    }
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or with ``--check`` compare them."""
-    old = {page: page.read_text() for page in (README, CONFIGS)}
+    old = {page: page.read_text() for page in (README, CONFIGS, ESTIMATORS)}
     new = {page: fill(old[page], made) for page, made in pages(read_trials(RESULTS)).items()}
     if "--check" in arguments:
         stale = [page.relative_to(ROOT).as_posix() for page in old if old[page] != new[page]]

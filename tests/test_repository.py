@@ -66,6 +66,23 @@ def test_the_table_of_a_simulation_is_its_record(tables, tmp_path):
     assert table(tmp_path) != made
 
 
+def test_the_summary_of_that_table_is_of_its_first_means(tables, tmp_path):
+    assert tables.selection_summary(tmp_path).startswith("Not run yet.")
+    lines = [
+        Measured("mean regret", {"deviation": "1", "n": n, "candidates": which, "method": name}, value + shift, 0.5, math.nan)
+        for n, shift in (("36, 54", 0.0), ("16, 36, 54", 10.0))
+        for which in ("listed", "not listed")
+        for name, value in (("automatic", -0.25), ("planted", -1.0 if which == "listed" else 0.0))
+    ]
+    lines += [Measured("agreement", {"deviation": d, "n": "36", "method": "merging"}, 0.5, 0.1, math.nan) for d in ("0", "1")]
+    (tmp_path / "simulation_selection.csv").write_text(record_text(lines, Provenance.now("simulate"), 150.0))
+    made = tables.selection_summary(tmp_path)
+    start = "Over n = 36, 54, automatic is below every fixed group, but for planted at deviation 1 (planted group listed).\n\n"
+    assert made.startswith(f"{start}Mean regret over n = 36, 54, with its standard error; planted group not listed:")
+    assert made.endswith("| automatic | -0.250 ± 0.500 |\n| planted | 0.000 ± 0.500 |"), "and nothing of the other means"
+    assert "| | n = 36 |\n| --- | ---: |\n| deviation 0 | 0.50 |\n| deviation 1 | 0.50 |" in tables.selection_table(tmp_path)
+
+
 def test_an_unknown_table_is_refused(tables):
     made = tables.tables([])
     text = tables.README.read_text().replace("table:inpainting-mnist ", "table:inpainting-mnits ")
@@ -244,6 +261,20 @@ def test_every_dependency_is_pinned_within_its_range():
     extras = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
     for requirement in map(Requirement, [*project["dependencies"], *extras, *PYPROJECT["build-system"]["requires"]]):
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_make_says_when_the_index_of_torch_gives_none(tmp_path):
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    pip = tmp_path / "bin" / "python"
+    pip.parent.mkdir()
+    pip.write_text("#!/bin/sh\nexit 1\n")
+    pip.chmod(0o755)
+    for setting, said in (("TORCH_INDEX=https://nowhere.invalid/whl", True), ("TORCH_INDEX=", False)):
+        done = subprocess.run(["make", "demo", f"VENV={tmp_path}", setting], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0
+        told = "No torch from https://nowhere.invalid/whl: can that index be reached? Without TORCH_INDEX torch comes from PyPI"
+        assert (told in done.stderr) is said
 
 
 def test_make_alone_lists_the_targets():

@@ -1,6 +1,6 @@
 """Which symmetries to compare on a graph when nobody says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gnet.errors import ConfigError, GroupError
@@ -87,12 +87,16 @@ def given_groups(
         if graph is None:
             return []
         return list((cluster_chain if is_chain else candidate_groups)(graph, num_candidates=num_candidates))
-    if isinstance(groups, NodeGroup) or not isinstance(groups, Iterable):
+    if isinstance(groups, str | bytes | Mapping) or _is_rule(groups) or not isinstance(groups, NodeGroup | Iterable):
+        raise ConfigError(f"expected a sequence of groups, such as [SymmetricGroup(12)], got {_told(groups)}")
+    if isinstance(groups, NodeGroup):
         raise ConfigError(f"expected a sequence of groups, got {groups!r}; put one group into a list")
     found = list(groups)
     if not found:
         raise ConfigError("expected at least one group, got none; None takes those of the graph given to fit")
     for group in found:
+        if _is_rule(group):
+            raise GroupError(f"expected groups, such as SymmetricGroup(12), got {_told(group)}")
         check_node_group(group)
         if group.degree != found[0].degree:
             raise GroupError(f"expected groups on the same nodes, got degrees {found[0].degree} and {group.degree}")
@@ -126,6 +130,15 @@ def is_finest_first(groups: Sequence[NodeGroup]) -> bool:
     """
     counts = [group.node_orbits().num_clusters for group in groups]
     return counts == sorted(counts, reverse=True)
+
+
+def _is_rule(value: object) -> bool:
+    """Whether it is a rule of a config, as those of ``gnet.training``, which this room must not import."""
+    return not isinstance(value, type) and callable(value) and hasattr(value, "as_config")
+
+
+def _told(value: object) -> str:
+    return f"the rule {value!r} of a config; give the group it makes, {value!r}(graph)" if _is_rule(value) else repr(value)
 
 
 def _is_same(one: NodeGroup, other: NodeGroup) -> bool:

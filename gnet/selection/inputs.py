@@ -1,6 +1,7 @@
 """What ``SymmetrySelection`` is given: settings, nodes, targets that were measured, penalties."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal
@@ -8,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.model_selection import KFold, check_cv
 from torch import Tensor
 
 from gnet.errors import ConfigError, GraphError, ShapeError
 from gnet.nn.checks import is_count
+from gnet.theory.regressor import array_shape
 
 Method = Literal["averaging", "validation", "estimate", "shrinkage"]
 PENALTIES = (0.0, 0.1, 1.0, 10.0, 100.0)
@@ -167,3 +170,65 @@ def num_nodes_in(X: Any) -> int:
     if len(shape) not in (2, 3):
         raise ShapeError(f"expected X of shape (n, N) or (n, N, C), got {shape}")
     return int(shape[1])
+
+
+def check_finite(X: Any) -> None:
+    """Refuse inputs that are not finite; what is no array of floats is left to scikit-learn.
+
+    Raises:
+        ShapeError: NaN or infinity.
+
+    Example:
+        >>> check_finite([[1.0, 2.0]])
+    """
+    values = np.asarray(as_numpy(X)) if hasattr(X, "shape") or np.iterable(X) else np.zeros(0)
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    places = np.argwhere(~np.isfinite(values))
+    raise ShapeError(
+        f"expected X without NaN and infinity, got {len(places)} of them, first at X{places[0].tolist()}; leave such samples "
+        "out or fill them in (NaN in y is allowed: it does not count)"
+    )
+
+
+def folds_of(cv: Any, num_samples: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The folds of a number, or of a splitter of scikit-learn's.
+
+    Raises:
+        ShapeError: more folds than samples.
+
+    Example:
+        >>> [test.tolist() for _, test in folds_of(2, 4)]
+        [[0, 1], [2, 3]]
+    """
+    splitter = check_cv(cv)
+    if isinstance(splitter, KFold) and splitter.n_splits > num_samples:
+        raise ShapeError(
+            f"expected at least as many samples as folds, cv={splitter.n_splits}, got n_samples={num_samples}; take a smaller cv"
+        )
+    return list(splitter.split(np.zeros(num_samples)))
+
+
+def warn_of_slips(X: Any, y: Any, num_nodes: int | None, output: str | None) -> None:
+    """Say what was understood where neither groups nor a graph, or one number for each sample, may be a slip.
+
+    Args:
+        num_nodes: None where nothing says what a node is.
+
+    Example:
+        >>> warn_of_slips(np.zeros((5, 3)), np.zeros((5, 3)), 3, None)
+    """
+    shape, y_shape = array_shape(X), array_shape(y)
+    entries = math.prod(shape[1:])
+    if num_nodes is None and entries > 1:
+        text = (
+            f"neither groups nor a graph: the {entries} columns of X are taken for channels of a single node, and there is no "
+            "symmetry to select; pass SymmetrySelection(groups=...) or fit(X, y, graph)"
+        )
+        warnings.warn(text, UserWarning, stacklevel=3)
+    elif num_nodes is not None and num_nodes > 1 and output is None and len(y_shape) == 1:
+        text = (
+            f"y has one number for each sample, taken for a target that does not move with the {num_nodes} nodes; say so by "
+            f'output="invariant", or pass y of shape (n, {num_nodes})'
+        )
+        warnings.warn(text, UserWarning, stacklevel=3)

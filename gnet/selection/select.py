@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -23,11 +22,14 @@ from gnet.selection.inputs import (
     LARGEST,
     Method,
     as_numpy,
+    check_finite,
     check_penalties,
     check_settings,
     counted_entries,
+    folds_of,
     num_nodes_in,
     wants_larger,
+    warn_of_slips,
     without_missing,
 )
 from gnet.selection.judging import errors_left_out, judged, simplest_of_best
@@ -64,8 +66,9 @@ class SymmetrySelection(NodeRegressor):
 
     Args:
         groups: the candidates, all on the same nodes; None takes those that ``candidate_groups`` finds on the graph given to
-            ``fit`` (with "shrinkage" those of ``cluster_chain``, which are nested); without a graph the trivial group, or what
-            merging learns. With "shrinkage" one group stands for the chain from the trivial group to it.
+            ``fit`` (with "shrinkage" those of ``cluster_chain``, which are nested); without a graph what merging learns, or, with
+            a warning, no symmetry: all columns are channels of one node. With "shrinkage" one group stands for the chain from
+            the trivial group to it.
         merge: learn nested clusters from the data by ``merge_clusters``, and add them to the candidates, which needs more samples
             (in each fold) than inputs, none of which depends on others; None does so where there are as many, and groups or a
             graph that say what a node is, and goes on without, with a warning, where some inputs depend on others.
@@ -78,7 +81,7 @@ class SymmetrySelection(NodeRegressor):
             does not.
         num_candidates: about how many cluster groups a graph or a merge path gives.
         fit_intercept: whether there is an offset.
-        output: see ``EquivariantRidge``.
+        output: see ``EquivariantRidge``; a y of one number for each sample is invariant, with a warning unless this says so.
 
     Shapes:
         X, y: see ``EquivariantRidge``
@@ -87,10 +90,12 @@ class SymmetrySelection(NodeRegressor):
         ConfigError: settings that none could use, no group, no penalty.
         GroupError: groups that are not nested, with "shrinkage".
         GraphError: a graph that is none.
-        ShapeError: shapes that do not fit the groups, or too few samples for what was asked for.
+        ShapeError: shapes that do not fit the groups, NaN in X, or too few samples for what was asked for.
 
     Attributes:
-        best_group_: the group that ``method`` ranks first; of those that differ by rounding alone the one of fewest weights.
+        best_group_: the group of lowest validated risk (estimated risk, of the methods that estimate), ``path_[best_index_]``; of
+            those that differ by rounding alone the one of fewest weights. ``predict`` uses it alone with "validation" and
+            "estimate".
         path_: a ``Candidate`` for each group, in the order given, chains smallest first; of learned clusters the best last. Of
             groups that are the same the first is kept.
         cv_results_: the same as arrays, as scikit-learn's searches have it.
@@ -153,11 +158,13 @@ class SymmetrySelection(NodeRegressor):
         check_settings(*options, graph=graph)
         alphas = check_penalties(self.alphas)
         X, (y, mask) = as_numpy(X), without_missing(y, mask)
+        check_finite(X)
         given = self._given(graph)
         degree = given[0].degree if given else num_nodes_in(X) if self.merge else None
+        warn_of_slips(X, y, degree, self.output)
         x, targets = self.checked(X, y, None if degree is None else TrivialGroup(degree), self.output)
         self._solvers: dict[int, tuple[NodeGroup, Solver]] = {}  # the group is kept, so that its id stays its own
-        self._folds = list(check_cv(self.cv).split(np.zeros(len(x))))
+        self._folds = folds_of(self.cv, len(x))
         counted = counted_entries(mask, targets)
         self._merges = self._may_merge(given, x, targets, counted) if self.merge is None else self.merge
         scale = float((x - x.mean(0)).square().mean())
@@ -376,6 +383,7 @@ class SymmetrySelection(NodeRegressor):
 
     def predict(self, X: ArrayLike) -> Array:
         """The fitted map; see ``NodeRegressor.predict``."""
+        check_finite(X)
         return super().predict(as_numpy(X))
 
     def linear(self, x: Tensor) -> Tensor:

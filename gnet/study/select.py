@@ -1,6 +1,7 @@
 """``python train.py select``: which symmetry do these data want? Linear maps of every candidate, ranked within seconds."""
 
 import argparse
+import contextlib
 import csv
 import io
 import math
@@ -54,10 +55,11 @@ the best candidates as nets, as `study` does, and beside them the sum over many 
 """
 
 LEGEND = """\
-Mean squared errors of linear maps, in model units: predicted for new inputs from the fitted samples alone (least squares,
-taking inputs as normal; - where they are too few to tell), and on the validation split, with its standard error. Behind: the
-validated error less the lowest, on the same samples, with its standard error; * where it is less than two of these. Share: of
-the convex combination with the lowest validated error."""
+Mean squared errors of linear maps, in model units, those of val_loss (of data from files 1 is the variance of a channel over all
+nodes): predicted for new inputs from the fitted samples alone (least squares, taking inputs as normal; - where they are too few
+to tell), and on the validation split, with its standard error. Behind: the validated error less the lowest, on the same samples,
+with its standard error; * where it is less than two of these. Share: of the convex combination with the lowest validated error;
+candidates that err alike share it, so that the best alone need not have the most."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -125,7 +127,7 @@ def main(argv: Sequence[str], resolve_config: Resolve, program: str = "python tr
     name = Path(given.config[-1]).stem if given.config else type(datamodule).__name__.lower()
     out = given.out or Path("selections") / name
     out.mkdir(parents=True, exist_ok=True)
-    text, status = _text(ranked, selection, seeds_compared(ranked, datamodule)), 0
+    text, status = f"{data_line(datamodule, words)}\n\n{_text(ranked, selection, seeds_compared(ranked, datamodule))}", 0
     write_atomically(out / "candidates.csv", _csv(ranked))
     _write(out, (ranked[0].name, ranked[0].rule), text, base, start)
     print(text, flush=True)
@@ -136,6 +138,23 @@ def main(argv: Sequence[str], resolve_config: Resolve, program: str = "python tr
     print(f"\nWritten to {out}: candidates.csv, report.md and best.yaml. To train it:")
     print(f"  {program} fit --config {out / 'best.yaml'}")
     return status
+
+
+def data_line(datamodule: "GraphDataModule", words: Sequence[str]) -> str:
+    """On which data, and that nobody named them where that is so.
+
+    Example:
+        >>> from gnet.training.data import Digits
+        >>> data_line(Digits(), ["--data.num_train=5"])
+        'Data: Digits (no --config and no --data, so the digits of scikit-learn).'
+    """
+    from gnet.training.arguments import with_default_data
+
+    name = type(datamodule).__name__
+    with contextlib.suppress(NotImplementedError):  # data of others may have no card
+        name = str(datamodule.describe().get("name", name))
+    unasked = len(with_default_data(words)) > len(words)
+    return f"Data: {name}{' (no --config and no --data, so the digits of scikit-learn)' if unasked else ''}."
 
 
 def check_options(given: argparse.Namespace) -> None:
@@ -301,7 +320,7 @@ def _trained(
 
 def _text(ranked: Sequence[Ranked], selection: "SymmetrySelection", of_seeds: "tuple[str, Stability] | None" = None) -> str:
     """The table, and what to make of it."""
-    header = ["candidate", "weights", "predicted", "validated", "+-", "behind", "+-", "share"]
+    header = ["candidate", "weights", "predicted", "validated", "validated +-", "behind", "behind +-", "share"]
     rows = [
         [
             f"{each.name} *" if not_told_apart(each.known) else each.name,

@@ -29,7 +29,9 @@ def explain(parser: argparse.ArgumentParser, message: str, args: Sequence[str]) 
         key = f"{found[1]}.{found[2]}" if found[1] else found[2]
         return f"there is no setting {key}{_nearest_option(key, options, '')}"
     if found := re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message):
-        return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{_nearest(found[2], _arguments(found[1]), '')}"
+        known = [each for each in _arguments(found[1]) if each not in ("self", "args", "kwargs")]
+        meant = _nearest(found[2], known, "") or f"; it takes {', '.join(dict.fromkeys(known)) or 'nothing'}"
+        return f"{found[1].rpartition('.')[2]} takes no {found[2]!r}{meant}"
     if found := re.search(
         r"Parser key \"([\w.]+)\":.*class_path '([\w.]+)':\s+the following arguments are required: (.+)", message, re.DOTALL
     ):

@@ -30,16 +30,41 @@ def reached(trainer: Trainer, model: GNetModule) -> list[str]:
     logs = [each for each in parts if isinstance(each, LogEquivariance)]
     if logs and may_leave_its_group(model):
         error = logs[0].measure(model).get("equivariance_error")
-        lines += [] if error is None else [f"equivariance error of the net, to its own group: {error:.3g} (0 is exact)"]
+        lines += [] if error is None else [f"{_told(own_group(model, logs[0]), error)}; {why_it_may_leave(model)}"]
     for each in parts:
         logged = trainer.callback_metrics.get(each.measured) if isinstance(each, AroundNet) else None
         if logged is not None:
-            lines.append(
-                f"equivariance error of the net, to the group of {type(each).__name__}: {float(logged):.3g} (0 is exact)"
-            )
+            lines.append(_told(f"the group of {type(each).__name__}", float(logged)))
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         lines += [f"checkpoints: {folder}" for folder in folders]
     return lines
+
+
+def _told(group: str, error: float) -> str:
+    return f"equivariance error of the net, to {group}: {error:.3g} (0 is exact, 1 as large as its outputs)"
+
+
+def own_group(model: GNetModule, log: LogEquivariance) -> str:
+    """The name of the group that the error of ``log`` is about."""
+    group = model.group if log.group is None else log.group
+    return getattr(group, "name", "its own group")
+
+
+def why_it_may_leave(model: GNetModule) -> str:
+    """Why such an error is no failure.
+
+    Example:
+        >>> from gnet.training.symmetry import Symmetric
+        >>> why_it_may_leave(GNetModule(Symmetric(), layer="residual"))
+        "layer='residual' lets it leave that group"
+        >>> why_it_may_leave(GNetModule(Automatic()))
+        'Automatic, a sum over groups, holds it to none'
+    """
+    if isinstance(model.symmetry, Automatic):
+        return "Automatic, a sum over groups, holds it to none"
+    if model.hparams["layer"] != "equivariant":
+        return f"layer={model.hparams['layer']!r} lets it leave that group"
+    return "groups beside let it leave that group"
 
 
 def may_leave_its_group(model: GNetModule) -> bool:

@@ -16,6 +16,7 @@ from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
 from gnet.selection import MergePath, SymmetrySelection, UnstablePartitionWarning, candidate_groups, cluster_chain, merge_clusters
 from gnet.selection.inputs import METHODS
 from gnet.theory import EquivariantRidge, LeastSquares, ShrunkEquivariantRegression
+from gnet.training.symmetry import Symmetric
 
 PLANTED = ClusterGroup(Partition([0, 0, 0, 1, 1, 1]))
 CHAIN = [TrivialGroup(6), PLANTED, SymmetricGroup(6)]
@@ -43,6 +44,10 @@ def test_bad_input_is_refused():
         ({"groups": []}, ConfigError, "at least one group"),
         ({"groups": [TrivialGroup(6), TrivialGroup(5)]}, GroupError, "groups on the same nodes, got degrees 6 and 5"),
         ({"groups": [TrivialGroup(5)]}, ShapeError, "expected X of shape"),
+        ({"groups": [PLANTED, Symmetric()]}, GroupError, r"such as SymmetricGroup\(12\), got the rule Symmetric\(\) of a config"),
+        ({"groups": [6]}, GroupError, r"expected a node group, got int"),
+        ({"groups": CHAIN, "cv": 31}, ShapeError, "as many samples as folds, cv=31, got n_samples=30; take a smaller cv"),
+        ({"groups": CHAIN, "cv": KFold(31)}, ShapeError, "as many samples as folds, cv=31, got n_samples=30"),
         ({"groups": CHAIN, "method": "shrinkage", "merge": True}, ConfigError, "given or learned"),
     ]:
         with pytest.raises(error, match=message):
@@ -63,7 +68,10 @@ def test_bad_input_is_refused():
         ({"num_candidates": -1}, "num_candidates as a whole number >= 1, got -1"),
         ({"num_candidates": 0}, "num_candidates as a whole number >= 1, got 0"),
         ({"groups": PLANTED}, "a sequence of groups, got ClusterGroup.*; put one group into a list"),
-        ({"groups": 5}, "a sequence of groups, got 5"),
+        ({"groups": 5}, r"a sequence of groups, such as \[SymmetricGroup\(12\)\], got 5"),
+        ({"groups": "S6"}, r"such as \[SymmetricGroup\(12\)\], got 'S6'"),
+        ({"groups": {"all": PLANTED}}, r"such as \[SymmetricGroup\(12\)\], got \{'all'"),
+        ({"groups": Symmetric()}, r"got the rule Symmetric\(\) of a config; give the group it makes, Symmetric\(\)\(graph\)"),
         ({"alphas": 1.0}, "finite ridge penalties >= 0 in alphas, got 1.0"),
         ({"alphas": ["a"]}, "finite ridge penalties >= 0 in alphas"),
         ({"alphas": "1"}, "finite ridge penalties >= 0 in alphas"),
@@ -93,6 +101,34 @@ def test_what_is_no_graph_and_what_was_not_fitted():
         SymmetrySelection().fit(x, y, "g")
     with pytest.raises(NotFittedError):
         _ = SymmetrySelection().cv_results_
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_inputs_that_are_not_finite(wrong):
+    x, y = drawn(30, seed=0)
+    found = SymmetrySelection(CHAIN, merge=False).fit(x, np.where(np.arange(6)[:, None] == 2, y, math.nan))  # of y NaN is allowed
+    x[3, 5, 0] = wrong
+    for use in (lambda: SymmetrySelection(CHAIN).fit(x, y), lambda: found.predict(x)):
+        with pytest.raises(ShapeError, match=r"X without NaN and infinity, got 1 of them, first at X\[3, 5, 0\]; leave such"):
+            use()
+
+
+def test_a_slip_is_told_and_what_is_meant_is_not():
+    x, y = (each[..., 0] for each in drawn(30, seed=0))
+    with pytest.warns(
+        UserWarning, match=r"neither groups nor a graph: the 6 columns of X are taken for channels.*fit\(X, y, graph\)"
+    ):
+        SymmetrySelection().fit(x, y)
+    with pytest.warns(
+        UserWarning, match=r'one number for each sample.*the 6 nodes; say so by output="invariant", or pass y of shape'
+    ):
+        SymmetrySelection(merge=False).fit(x, y[:, 0], ring())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SymmetrySelection(merge=False).fit(x, y, ring())
+        SymmetrySelection(merge=False, output="invariant").fit(x, y[:, 0], ring())
+        SymmetrySelection(CHAIN, merge=False).fit(x, y)
+        SymmetrySelection().fit(x[:, :1], y[:, 0])  # a single node with a single channel
 
 
 def test_tensors_of_half_precision():

@@ -12,7 +12,7 @@ from gnet.cli import main
 from gnet.graphs import Partition, coarsen
 from gnet.groups import ClusterGroup, SymmetricGroup
 from gnet.selection import Candidate, partition_stability
-from gnet.study.select import _text, default_rules, not_told_apart, parser, rank, seeds_compared
+from gnet.study.select import _text, data_line, default_rules, not_told_apart, parser, rank, seeds_compared
 from gnet.training import Coarsened, GivenPartition, Symmetric, Trivial
 from gnet.training.data import Digits
 from gnet.training.planted import Planted
@@ -41,6 +41,10 @@ def test_the_planted_symmetry_is_ranked_first_and_its_config_trains(tmp_path, ca
     assert [float(row["validated"]) for row in rows] == sorted(float(row["validated"]) for row in rows)
     assert f"Best: {rows[0]['candidate']}, of linear maps" in printed and int(rows[0]["num_weights"]) == 6
     assert "A net may want another: --train 3 compares nets." in printed
+    assert (
+        printed.startswith("Data: Planted linear task, S4 x S4.")
+        and "| validated | validated +- | behind | behind +- | share |" in printed
+    )
     near = [row for row in rows if float(row["difference"]) <= 2 * float(row["difference_error"])]
     assert printed.count(" * |") == len(near) >= 1
     assert f"{len(near) - 1} more (*) cannot be told" in printed if len(near) > 1 else "all others are told from it" in printed
@@ -48,6 +52,22 @@ def test_the_planted_symmetry_is_ranked_first_and_its_config_trains(tmp_path, ca
     assert "study" not in config and config["data"]["init_args"]["num_train"] == 100
     assert main(["fit", "--config", "found/best.yaml", "--trainer.enable_progress_bar=false", "--trainer.logger=false"]) == 0
     assert "    select --data Planted" in (tmp_path / "found" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "unasked"),
+    [([], True), (["--data.num_train=5"], True), (["--data", "Digits"], False), (["--config", "FILE"], False)],
+)
+def test_data_that_nobody_named_are_said(words, unasked, tmp_path):
+    (tmp_path / "own.yaml").write_text("data: {class_path: Digits}\n")
+    words = [str(tmp_path / "own.yaml") if each == "FILE" else each for each in words]
+    assert ("no --config and no --data" in data_line(Digits(), words)) is unasked
+
+    class Bare(Digits):
+        def describe(self):
+            raise NotImplementedError
+
+    assert data_line(Bare(), ["--data", "Bare"]) == "Data: Bare."
 
 
 def test_learned_clusters_are_a_rule_of_their_own():

@@ -158,7 +158,7 @@ data:
         root = [f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
         callbacks = ["--trainer.callbacks=Anneal", "--trainer.callbacks.schedule=[0, 1, 0]", "--model.keep=last"]
         assert main([*fit, *callbacks, *root, "--trainer.max_epochs=2"]) == 0
-        left = re.search(r"to its own group: (\S+) \(0 is exact\)", capsys.readouterr().out)
+        left = re.search(r"to S.*: (\S+) \(0 is exact, .*\); layer='residual' lets it leave that group", capsys.readouterr().out)
         assert left is not None and float(left[1]) < 1e-6, "annealed away"
         assert main(["test", *data, *root, "--ckpt_path=last"]) == 0
         assert main(["test", *data, *root, "--ckpt_path=last", "--model.relaxation={sigma: [1, 0.5]}"]) == 2
@@ -167,7 +167,8 @@ data:
     @pytest.mark.parametrize(
         ("options", "to"),
         [
-            (["--model.layer=residual", "--model.relaxation={scale: 0.5}"], ["its own group"]),
+            (["--model.symmetry=Symmetric", "--model.layer=residual", "--model.relaxation={scale: 0.5}"], ["S64"]),
+            (["--model.symmetry=Automatic"], ["S64"]),
             (
                 ["--model.symmetry=Trivial", "--trainer.callbacks=GroupAugmentation", "--trainer.callbacks.group=Symmetric"],
                 ["the group of GroupAugmentation"],
@@ -180,7 +181,7 @@ data:
         data = ["--data.num_train=20", "--data.num_val=11", "--data.num_test=23", f"--trainer.default_root_dir={tmp_path}"]
         assert main(["fit", *data, "--model.hidden_channels=3", *options, "--trainer.max_epochs=2"]) == 0
         printed = capsys.readouterr().out
-        found = re.findall(r"equivariance error of the net, to (.+): (\S+) \(0 is exact\)", printed)
+        found = re.findall(r"equivariance error of the net, to (.+): (\S+) \(0 is exact, 1 as large as its outputs\)", printed)
         assert "best val_loss" in printed and "checkpoints: " in printed and [name for name, _ in found] == to
         assert all(1e-3 < float(error) < 2 for _, error in found)
 
@@ -192,6 +193,7 @@ data:
             (["--model.layer=sum", "--model.beside=[{class_path: Coarsend}]"], "no class 'Coarsend'; did you mean Coarsened?"),
             (["--model.layer=chain", "--model.beside=[{class_path: Coarsened, init_args: {num_cluster: 4}}]"], "num_clusters"),
             (["--trainer.callbacks=Aneal"], "did you mean Anneal?"),
+            (["--trainer.callbacks=Anneal", "--trainer.callbacks.name=rate"], "takes no 'name'; it takes attribute, schedule"),
             (["--trainer.callbacks=GroupAugmentation", "--trainer.callbacks.kind=lzy"], "did you mean lazy?"),
         ],
     )  # fmt: skip

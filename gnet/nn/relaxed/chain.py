@@ -1,6 +1,7 @@
 """Maps of nested groups, each with what the next larger group lacks, times a gate: as much symmetry as the gates say."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import torch
@@ -33,7 +34,8 @@ class ChainGates(ApproximateLinear):
 
     Args:
         groups: nested, smallest first; one group stands for the chain from the trivial group to it.
-        gates: "learned" (a sigmoid of trained logits), or fixed numbers in [0, 1], one for each group but the largest.
+        gates: "learned" (a sigmoid of trained logits), or fixed numbers in [0, 1], one for each group but the largest: gate j
+            is that of what G_j has beyond G_(j+1).
         node_wise: gates of each receiving node, one per node orbit of the smallest group, to which the layer stays equivariant.
         l1: weight of the penalty, the sum of the gates (of their means over nodes).
         start: where learned gates start, in [0, 1]; one number, or one for each. Exactly 0 and 1 have no gradient and stay.
@@ -100,7 +102,8 @@ class ChainGates(ApproximateLinear):
             for group, kind in zip(chain, kinds, strict=True)
         )
         node_orbits = [group.node_orbits() for group in chain]
-        self.pairs, self.nodes = Tower([level.orbits for level in self._levels]), Tower(node_orbits)
+        names = [group.name for group in chain]
+        self.pairs, self.nodes = Tower([level.orbits for level in self._levels], names), Tower(node_orbits, names)
         self.maps = nn.ModuleList(OrbitMap(level.orbits) for level in self._levels[1:])
         self.register_buffer("node_rows", node_orbits[0].labels, persistent=False)
         shape = (len(chain) - 1, node_orbits[0].num_clusters)[: 1 + node_wise]
@@ -154,12 +157,20 @@ class ChainGates(ApproximateLinear):
         given = torch.as_tensor(values, dtype=gates.dtype, device=gates.device)
         given = given[:, None] if self.node_wise and given.ndim == 1 else given
         if given.shape not in ((), gates.shape, (*gates.shape[:1], 1)[: gates.ndim]):
-            raise ConfigError(f"expected {tuple(gates.shape)} gates, got {tuple(given.shape)}")
+            raise ConfigError(f"expected {self._told(gates)}, got {tuple(given.shape)}; one number stands for all")
         if not bool(((given >= 0) & (given <= 1)).all()):
             raise ConfigError(f"expected gates in [0, 1], got {given.flatten().tolist()}")
         if self.logits is not None:
             given = torch.logit(given).nan_to_num(posinf=SATURATED, neginf=-SATURATED)
         gates.copy_(given.expand(gates.shape))
+
+    def _told(self, gates: Tensor) -> str:
+        """Which gate is which."""
+        if self.node_wise:
+            return f"gates of shape {tuple(gates.shape)}, or {(len(gates),)}"
+        names = [level.group.name for level in self._levels]
+        steps = ", ".join(f"gate {place} from {larger} to {smaller}" for place, (smaller, larger) in enumerate(pairwise(names)))
+        return f"{len(gates)} gate{'s' if len(gates) > 1 else ''} ({steps})"
 
     def increments(self) -> list[Tensor]:
         """The values of each increment on the pair orbits of its own group, (count, C', C) each, and W_J last."""

@@ -26,6 +26,7 @@ class Refinement(nn.Module):
     Args:
         fine: of the subgroup.
         coarse: of the group.
+        names: of both groups, for the message.
 
     Shapes:
         coarse values: (coarse count, ...)    fine values: (fine count, ...)
@@ -49,7 +50,9 @@ class Refinement(nn.Module):
     sizes: Tensor
     coarse_sizes: Tensor
 
-    def __init__(self, fine: PairOrbits | Partition, coarse: PairOrbits | Partition) -> None:
+    def __init__(
+        self, fine: PairOrbits | Partition, coarse: PairOrbits | Partition, names: tuple[str, str] | None = None
+    ) -> None:
         super().__init__()
         if fine.num_nodes != coarse.num_nodes:
             raise GroupError(f"expected orbits on the same nodes, got {fine.num_nodes} and {coarse.num_nodes}")
@@ -67,9 +70,11 @@ class Refinement(nn.Module):
             torch.zeros_like(coarse_sizes).index_add(0, parent, sizes), coarse_sizes
         )
         if not is_nested:
+            smaller, larger = names or (fine, coarse)
             raise GroupError(
-                f"expected the orbits of a subgroup inside those of a group, got {fine} and {coarse}, which are not nested; "
-                "exchange them, or take a sum (GroupSum, layer='sum'), whose groups need not be nested"
+                f"expected the orbits of a subgroup inside those of a group, got {smaller} as the smaller and {larger} as the "
+                "larger, which are not nested; exchange them (a chain goes from smallest to largest, and what is beside is the "
+                "smaller), or take a sum (GroupSum, layer='sum'), whose groups need not be nested"
             )
         buffers = {"parent": parent, "sizes": sizes, "coarse_sizes": coarse_sizes}
         for name, tensor in buffers.items():
@@ -131,10 +136,11 @@ class Tower(nn.Module):
         tensor([6.5000, 6.5000, 8.0000])
     """
 
-    def __init__(self, levels: Sequence[PairOrbits] | Sequence[Partition]) -> None:
+    def __init__(self, levels: Sequence[PairOrbits] | Sequence[Partition], names: Sequence[str] | None = None) -> None:
         super().__init__()
         pairs: list[tuple[Any, Any]] = list(pairwise(levels))
-        self.steps = nn.ModuleList(Refinement(fine, coarse) for fine, coarse in pairs)
+        told = [None] * len(pairs) if names is None else list(pairwise(names))
+        self.steps = nn.ModuleList(Refinement(*pair, names=both) for pair, both in zip(pairs, told, strict=True))
 
     def step(self, place: int) -> Refinement:
         """From that level to the next."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -97,8 +97,9 @@ class ResidualPathway(ApproximateLinear):
         beside = TrivialGroup(group.degree) if beside is None else beside
         own_bias: Bias | None = "orbit" if bias == "orbit" else None
         self.residual = EquivariantLinear(beside, in_channels, out_channels, bias=own_bias, generator=generator)
-        self.pairs = Refinement(self.residual.orbits, self.equivariant.orbits)
-        self.nodes = Refinement(beside.node_orbits(), group.node_orbits())
+        names = (beside.name, group.name)
+        self.pairs = Refinement(self.residual.orbits, self.equivariant.orbits, names)
+        self.nodes = Refinement(beside.node_orbits(), group.node_orbits(), names)
         self.symmetric_part = OrbitMap(self.equivariant.orbits) if identifiable else None
         self.register_buffer("strength", torch.tensor(1.0))
         self._copy()
@@ -205,12 +206,14 @@ def check_sigma(sigma: Sequence[float | None]) -> tuple[float, float]:
         >>> check_sigma((None, 0.5))
         (inf, 0.5)
     """
+    given: Any = sigma  # a config may hold anything, and a text of two digits has two numbers
     try:
-        wide, narrow = (math.inf if each is None else float(each) for each in sigma)
+        wide, narrow = (math.inf if each is None else float(each) for each in (() if isinstance(given, str) else given))
     except (TypeError, ValueError):
         wide = narrow = math.nan
     if not (wide > 0 and narrow > 0):
         raise ConfigError(
-            f"expected sigma as two widths > 0, of the symmetric and of the residual path (inf is none), got {sigma}"
+            "expected sigma as two widths > 0, of the priors of the symmetric and of the residual path, such as [None, 0.5] "
+            f"(None, or null, is no prior), got {sigma!r}"
         )
     return wide, narrow

@@ -181,6 +181,29 @@ class AroundModule(nn.Module):
         self.module, self.group = module, group
         self.action_in, self.action_out, self.generator = action_in, action_out, generator
 
+    def _called(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        """The module at x, with a hint where it may want other shapes."""
+        try:
+            return self.module(x, *others, **named)
+        except RuntimeError as error:
+            if isinstance(self.group, NodeGroup) and self.action_in is None and "shapes" in str(error):
+                error.add_note(
+                    f"{type(self).__name__} passes signals on nodes to its module as they are, here {tuple(x.shape)}; one of "
+                    f"vectors needs Flatten() before it and Unflatten(1, ({self.group.degree}, channels)) after it"
+                )
+            raise
+
+    def _check_nodes(self, x: Tensor) -> None:
+        """Refuse signals on other nodes than the group's."""
+        if self.action_in is not None or not isinstance(self.group, NodeGroup):
+            return
+        size = self.group.degree
+        if x.ndim < 2 or (x.shape[-2] != size and (x.ndim > 2 or len(x) % size)):
+            raise ShapeError(
+                f"expected x of shape (B, {size}, C), (B {size}, C) or ({size}, C) on the {size} nodes of {self.group.name}, got "
+                f"{tuple(x.shape)}"
+            )
+
     def equivariance_error(
         self, x: Tensor, *others: Any, num_samples: int = 32, generator: torch.Generator | None = None, **named: Any
     ) -> float:
@@ -222,7 +245,7 @@ class Augmented(AroundModule):
 
     Raises:
         ConfigError: as in ``Augmentation``.
-        ShapeError: one element per sample, and an output with another number of items.
+        ShapeError: x on other nodes than the group's; one element per sample, and an output with another number of items.
 
     References:
         Chen, Dobriban and Lee (2020), arXiv:1907.10905.
@@ -253,15 +276,16 @@ class Augmented(AroundModule):
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """Apply the module."""
+        self._check_nodes(x)
         if not self.training:
-            return self.module(x, *others, **named)
+            return self._called(x, *others, **named)
         drawn, actions = self.augmentation.draw(x, self.generator), (self.action_in, self.action_out)
 
         def out(value: Tensor) -> Tensor:
             return self.augmentation.move(drawn, value, self.action_out)
 
         args, kwargs = moved_arguments(out, x, others, named, self.group, *actions, self.moved)
-        y = self.module(self.augmentation.move(drawn, x, self.action_in), *args, **kwargs)
+        y = self._called(self.augmentation.move(drawn, x, self.action_in), *args, **kwargs)
         return self.augmentation.move(drawn, y, self.action_out, back=True)
 
     def extra_repr(self) -> str:
@@ -291,6 +315,7 @@ class Penalised(AroundModule):
     Raises:
         ConfigError: a negative weight, or ``num_samples`` below 1.
         NotCompactError: a group without a uniform law, for which no law was chosen (``group.sampled_by``).
+        ShapeError: x on other nodes than the group's.
 
     References:
         Wang, Walters and Yu (2022), arXiv:2201.11969, for the error that is penalised.
@@ -324,7 +349,8 @@ class Penalised(AroundModule):
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """Apply the module."""
-        y = self.module(x, *others, **named)
+        self._check_nodes(x)
+        y = self._called(x, *others, **named)
         self._last = (x, others, named, y, y._version) if self.training and self.weight else None
         return y
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, ClusterGroup, Group, PermutationGroup
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear
-from gnet.nn.relaxed import Augmentation, Augmented
+from gnet.nn.relaxed import Augmentation, Augmented, Penalised
 from tests.nn.relaxed.cases import CLUSTERS, DIHEDRAL, GROUP, RING, SWAPPED, TRIVIAL, WHOLE, by_elements, scrambled, signals
 from tests.nn.relaxed.test_penalties import Turns, minimise
 
@@ -183,6 +183,32 @@ class TestElements:
 def test_impossible_augmentations_are_refused(arguments, options, message):
     with pytest.raises(ConfigError, match=message):
         Augmented(nn.Identity(), *arguments, **options)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 2), (5, 2), (6,), (1, 2, 5, 2)])
+@pytest.mark.parametrize("training", [True, False])
+def test_signals_on_other_nodes_are_refused_before_the_module_sees_them(shape, training):
+    class Never(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError("called")
+
+    for kind in (Augmented, Penalised):
+        with pytest.raises(ShapeError, match=r"expected x of shape \(B, 6, C\), .* on the 6 nodes of S.*, got"):
+            kind(Never(), GROUP).train(training)(torch.zeros(shape))
+        own = kind(Never(), GROUP, action_in=TRIVIAL_ACTION, action_out=TRIVIAL_ACTION).train(training)
+        with pytest.raises(AssertionError, match="called"):  # the liar: an action of one's own has its own axes
+            own(torch.zeros(shape))
+
+
+def test_a_module_of_vectors_is_told_what_it_gets():
+    for kind in (Augmented, Penalised):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+            kind(nn.Linear(6, 6), GROUP)(torch.zeros(4, 6, 1))
+        assert (
+            f"{kind.__name__} passes signals on nodes" in caught.value.__notes__[0] and "(4, 6, 1)" in caught.value.__notes__[0]
+        )
+        assert "needs Flatten() before it and Unflatten(1, (6, channels)) after it" in caught.value.__notes__[0]
+        kind(nn.Sequential(nn.Flatten(), nn.Linear(6, 6), nn.Unflatten(1, (6, 1))), GROUP)(torch.zeros(4, 6, 1))
 
 
 def test_outputs_of_other_lengths_are_refused():

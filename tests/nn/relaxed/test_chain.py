@@ -157,11 +157,33 @@ def test_l1_closes_gates_that_nothing_needs(rng):
 @pytest.mark.parametrize(
     ("groups", "options", "error", "message"),
     [
-        ([WHOLE, GROUP], {}, GroupError, "which are not nested; exchange them, or take a sum"),
+        (
+            [WHOLE, GROUP],
+            {},
+            GroupError,
+            r"got S6 as the smaller and .* exchange them \(a chain goes from smallest to largest.*or take a sum",
+        ),
         ([TRIVIAL, ACROSS, GROUP], {}, GroupError, "which are not nested"),
         ([GROUP], {}, ConfigError, "expected a chain of at least two groups, got 1"),
         ([FINER, GROUP], {"gates": [1.5]}, ConfigError, r"expected gates in \[0, 1\], got \[1\.5\]"),
-        ([FINER, GROUP], {"gates": [0.5, 0.5]}, ConfigError, r"expected \(1,\) gates, got \(2,\)"),
+        (
+            [FINER, GROUP],
+            {"gates": [0.5, 0.5]},
+            ConfigError,
+            r"expected 1 gate \(gate 0 from S2 x S3 x S1 to S2.*\), got \(2,\); one number stands for all",
+        ),
+        (
+            [TRIVIAL, FINER, GROUP],
+            {"gates": [0.5] * 3},
+            ConfigError,
+            r"expected 2 gates \(gate 0 from .*, gate 1 from .*\), got \(3,\)",
+        ),
+        (
+            [FINER, GROUP],
+            {"gates": [[0.5, 0.5]], "node_wise": True},
+            ConfigError,
+            r"expected gates of shape \(1, \d\), or \(1,\), got",
+        ),
         ([FINER, GROUP], {"gates": "learnt"}, ConfigError, "expected gates 'learned' or numbers"),
         ([FINER, GROUP], {"start": float("nan")}, ConfigError, r"expected gates in \[0, 1\], got \[nan\]"),
         ([FINER, GROUP], {"l1": -1.0}, ConfigError, r"expected l1 >= 0, got -1\.0"),

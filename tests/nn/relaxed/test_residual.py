@@ -95,10 +95,12 @@ def test_the_prior_shrinks_the_broken_part_by_the_known_factor(rng):
     [
         ({"sigma": (1.0, 0.0)}, ConfigError, r"expected sigma as two widths > 0, .*got \(1\.0, 0\.0\)"),
         ({"sigma": 1.0}, ConfigError, "expected sigma as two widths"),
+        ({"sigma": "1"}, ConfigError, r"such as \[None, 0\.5\] \(None, or null, is no prior\), got '1'"),
+        ({"sigma": "12"}, ConfigError, "got '12'"),
         ({"sigma": (1.0,)}, ConfigError, "expected sigma as two widths"),
         ({"scale": -1.0}, ConfigError, r"expected scale >= 0, got -1\.0"),
         ({"beside": ACROSS}, GroupError, "which are not nested; exchange them"),
-        ({"beside": WHOLE}, GroupError, "which are not nested; exchange them"),
+        ({"beside": WHOLE}, GroupError, "got S6 as the smaller and .* exchange them .*what is beside is the smaller"),
     ],
 )
 def test_impossible_pathways_are_refused(options, error, message):
