@@ -80,7 +80,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(?!gnet\.|datasets\.)\w+\..*"),
     # the same, in annotations that are text
     ("py:class", "Tensor|Data|ArrayLike|ArgumentParser|Axes|Figure|Fraction|Irreps|Metric|Part"),
-    ("py:class", r"gnet\.study\.pool\.(Task|Result)"),  # type variables
+    ("py:class", r"gnet\.study\.(pool\.(Task|Result)|simulate\.Part)"),  # type variables
     ("py:class", r"gnet\.groups\.(automorphism\._Coloured|search\.Level)"),  # what the search hands to the group it finds
 ]
 
