@@ -182,7 +182,7 @@ CONFIGS = (
         "matrices of inertia from an invariant of bodies and a covector, beside a model of scalars: test MSE",
         "none",
         "drawn",
-        by_hand=("`--quick`: .111 (covariants), .110 (scalars); in full not run: about 20 min", "1", "2 min beside other work"),
+        by_hand=(".013 ± .003 (covariants), .017 ± .003 (scalars); `--quick` .111, .110", "3", "1 min a run"),
     ),
     Config(
         "plugins/halos/galaxies.yaml",
@@ -201,9 +201,10 @@ CONFIGS = (
         "scalars .009 (N-ODE), .005 (HNN); O(2) .020, .012; MLP .048, .028",
         "made on demand",
         by_hand=(
-            "`--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) .040, .047; MLP .085, .059; in full not run: about 12 h",
+            "scalars .0031 (HNN; N-ODE not run); O(2) .0138 (N-ODE); MLP .0215 (N-ODE), .0131 (HNN); others not run, about 14 h;"
+            " `--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) .040, .047; MLP .085, .059",
             "1",
-            "11 min",
+            "4 to 20 min a run; `--quick` 11 min",
         ),
     ),
     Config(
