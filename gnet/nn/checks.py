@@ -4,7 +4,7 @@ import difflib
 from typing import Any, get_args
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
@@ -159,3 +159,14 @@ def require_finite(x: Tensor, what: str) -> None:
     if bool(wrong.any()):
         item = int(wrong.nonzero()[0, 0]) if wrong.ndim else 0
         raise DegenerateInputError(f"expected finite {what}, got NaN or infinity in item {item}; leave it out, or fill it in")
+
+
+def first_linear(f: object) -> nn.Linear | None:
+    """The linear map that a net begins with, which says width, dtype and device of its inputs; None where it begins otherwise.
+
+    Example:
+        >>> first_linear(nn.Sequential(nn.Linear(12, 1), nn.ReLU())), first_linear(nn.ReLU())
+        (Linear(in_features=12, out_features=1, bias=True), None)
+    """
+    first = f[0] if isinstance(f, nn.Sequential) and len(f) else f
+    return first if type(first) is nn.Linear else None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gnet.study.simulate import Measured
 
-Run = int | str
-"""A part of a simulation that depends on no other: a seed, or words that say which model, on what, and which seed."""
+Run = int | tuple[int | str, ...]
+"""A part of a simulation that depends on no other: a seed, or what is trained, on what, and which seed."""
 
 
 class FinishedRuns:
@@ -20,6 +20,10 @@ class FinishedRuns:
 
     Args:
         path: made by the first run that ends.
+
+    Example:
+        >>> FinishedRuns(Path("studies/table/runs.jsonl")).read()
+        {}
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +39,17 @@ class FinishedRuns:
         text = json.dumps([settings.get("class_path"), init_args], sort_keys=True, default=str)
         return cls(folder / f"runs-{sha256(text.encode()).hexdigest()[:8]}.jsonl")
 
+    @staticmethod
+    def told(run: Run) -> str:
+        """A run in words.
+
+        Example:
+            >>> FinishedRuns.told(3), FinishedRuns.told(("hnn", "scalars", 0))
+            ('seed 3', 'hnn, scalars, seed 0')
+        """
+        *what, seed = run if isinstance(run, tuple) else (run,)
+        return ", ".join([*map(str, what), f"seed {seed}"])
+
     def read(self) -> dict[Run, "list[Measured]"]:
         """The lines of each finished run; one that a kill cut short does not count."""
         from gnet.study.simulate import Measured
@@ -42,8 +57,9 @@ class FinishedRuns:
         found: dict[Run, list[Measured]] = {}
         for text in self.path.read_text().splitlines() if self.path.exists() else []:
             try:
-                run = json.loads(text)
-                found[run["run"]] = [Measured(**line) for line in run["lines"]]
+                kept = json.loads(text)
+                run = tuple(kept["run"]) if isinstance(kept["run"], list) else kept["run"]
+                found[run] = [Measured(**line) for line in kept["lines"]]
             except json.JSONDecodeError:
                 continue
         return found

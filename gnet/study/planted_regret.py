@@ -38,16 +38,18 @@ def regret_text(lines: Sequence[Measured], method: str = "automatic") -> str:
     parts = list[str]()
     for over in dict.fromkeys(line.settings["n"] for line in means):
         same = [line for line in means if line.settings["n"] == over]
-        for number, which in enumerate(dict.fromkeys(line.settings["candidates"] for line in same)):
-            mine = [line for line in same if line.settings["candidates"] == which]
-            title = "The same, " if number else f"Mean regret over n = {over}, with its standard error; "
-            parts += [f"{title}{TOLD[which]}:", _table(mine)]
-        parts.append(_behind(same, method))
-    for quantity, name, form, title in CURVES:
-        texts = _curve_text([line for line in lines if line.settings["method"] == name], quantity, form)
-        if texts:
-            parts.append(f"{title}, at n = {texts}.")
-    return "\n\n".join(parts)
+        parts += [*regret_tables(same), behind_text(same, method)]
+    return "\n\n".join([*parts, *curve_tables(lines)])
+
+
+def regret_tables(lines: Sequence[Measured]) -> list[str]:
+    """A table with its title for each list of candidates, of mean regrets over the same n."""
+    parts = list[str]()
+    for which in dict.fromkeys(line.settings["candidates"] for line in lines):
+        over = lines[0].settings["n"]
+        title = "The same, " if parts else f"Mean regret over n = {over}, with its standard error; "
+        parts += [f"{title}{TOLD[which]}:", _table([line for line in lines if line.settings["candidates"] == which])]
+    return parts
 
 
 CURVES = (
@@ -80,7 +82,7 @@ def _table(lines: Sequence[Measured]) -> str:
     return text.replace("|  |", "| |", 1)
 
 
-def _behind(lines: Sequence[Measured], method: str) -> str:
+def behind_text(lines: Sequence[Measured], method: str, over: str = "these n") -> str:
     """Where a way to choose has a higher mean regret than a fixed group."""
     worse = []
     for line in lines:
@@ -95,22 +97,31 @@ def _behind(lines: Sequence[Measured], method: str) -> str:
             ]
             if above:
                 worse.append(f"{' and '.join(above)} at deviation {place['deviation']} ({TOLD[place['candidates']]})")
-    return f"Over these n, {method} is below every fixed group" + (f", but for {', '.join(worse)}." if worse else ".")
+    return f"Over {over}, {method} is below every fixed group" + (f", but for {', '.join(worse)}." if worse else ".")
 
 
 FIXED = ("trivial", "halves", "planted", "joined", "symmetric")
 """The fixed groups, smallest first."""
 
 
-def _curve_text(lines: Sequence[Measured], quantity: str, form: str) -> str:
-    """n: value for each n, deviation by deviation."""
-    mine = [line for line in lines if line.quantity == quantity]
-    texts = []
-    for deviation in dict.fromkeys(line.settings["deviation"] for line in mine):
-        here = [line for line in mine if line.settings["deviation"] == deviation]
-        values = ", ".join(f"{line.settings['n']}: {form.format(line.measured, line.standard_error)}" for line in here)
-        texts.append(f"{values} (deviation {deviation})")
-    return "; ".join(texts)
+def curve_tables(lines: Sequence[Measured]) -> list[str]:
+    """What was learned and estimated at every n, deviations down."""
+    tables = []
+    for quantity, name, form, title in CURVES:
+        mine = [line for line in lines if line.quantity == quantity and line.settings["method"] == name]
+        if not mine:
+            continue
+        cells = {
+            (line.settings["deviation"], line.settings["n"]): form.format(line.measured, line.standard_error) for line in mine
+        }
+        numbers = list(dict.fromkeys(line.settings["n"] for line in mine))
+        rows = [
+            [f"deviation {each}", *(cells.get((each, n), "-") for n in numbers)]
+            for each in dict.fromkeys(line.settings["deviation"] for line in mine)
+        ]
+        text = markdown_rows(["", *(f"n = {n}" for n in numbers)], rows).replace("|  |", "| |", 1)
+        tables.append(f"{title}:\n\n{text}")
+    return tables
 
 
 def curve(

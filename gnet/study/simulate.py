@@ -87,7 +87,7 @@ class Simulation(ABC):
         """
         wanted = list(runs)
         known = self.finished.read() if self.finished else {}
-        if self.finished and (before := [str(run) for run in wanted if run in known]):
+        if self.finished and (before := [FinishedRuns.told(run) for run in wanted if run in known]):
             text = f"Ended before: {'; '.join(before)}. They are in {self.finished.path}; delete it to measure them again."
             print(text, file=sys.stderr)
         for place, run in enumerate(wanted):
@@ -97,7 +97,7 @@ class Simulation(ABC):
             known[run] = measure(run)
             if self.finished:
                 self.finished.add(run, known[run])
-                print(f"[{place + 1}/{len(wanted)}] {run}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+                print(f"[{place + 1}/{len(wanted)}] {FinishedRuns.told(run)}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
         return {run: known[run] for run in wanted}
 
     @abstractmethod

@@ -33,14 +33,14 @@ class Automatic(Symmetry):
     single nodes. A graph without edges and positions says nothing of its clusters: the levels between S_N and single nodes are
     then arbitrary, and a warning says so.
 
-    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "samples"}``, on an image grid
-    with ``"local": hops``: the net starts exactly symmetric, with the maps of S_N; what smaller groups add starts at zero and
-    comes the later, the fewer nodes share it, and the sooner, the more samples there are: with "samples", a group of k node
-    orbits has the scale k^(-1/2) up to n = 80 of them, then min(1, n / 80 k^(-1/2)). ``init`` becomes "correlated", unless it is
-    "reference": the other starts give S_N pooled weights that drown what nodes have of their own. ``propagate="edge_weights"``
-    becomes "self": the maps hear neighbours already, and a mean over them behind the maps mixes what these told apart; each node
-    keeps a trained share of its own, which no symmetry ties. The recurrent net sums its candidate weights, without scales. The
-    best epoch by validation says where to stop.
+    In ``GNetModule`` it stands for ``layer="sum"`` with ``relaxation={"start": "first", "scales": "samples"}``, on an image
+    grid with ``"local": hops``: its maps start as those of S_N; what smaller groups add starts at zero and comes the later, the
+    fewer nodes share it, and the sooner, the more samples there are: with "samples", a group of k node orbits has the scale
+    k^(-1/2) up to n = 80 of them, then min(1, n / 80 k^(-1/2)). ``init`` becomes "correlated", unless it is "reference": the
+    other starts give S_N pooled weights that drown what nodes have of their own. ``propagate="edge_weights"`` becomes "self":
+    the maps hear neighbours already, and a mean over them behind the maps mixes what these told apart; each node keeps a
+    trained share of its own, which starts at one over its neighbours and itself, and which no symmetry ties. The recurrent net
+    sums its candidate weights, without scales. The best epoch by validation says where to stop.
 
     Called, it is the group whose maps the net starts with: S_N, of all permutations.
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError, ConvergenceError
 from gnet.plugins.pendulum.data import STEP, PendulumData, pendulum_data
 from gnet.plugins.pendulum.metric import momentum_error, state_error
-from gnet.plugins.pendulum.models import GROUPS, PUBLISHED_CENTRES, field_of
+from gnet.plugins.pendulum.models import GROUPS, KINDS, MODELS, PUBLISHED_CENTRES, check_model, field_of
 from gnet.plugins.pendulum.physics import Pendulum
 from gnet.plugins.pendulum.solvers import Method, integrate
 from gnet.plugins.tensors import shared_maps
@@ -22,7 +22,6 @@ from gnet.study.simulate import Measured, Simulation, mean_and_error
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS, MODELS = ("node", "hnn"), ("scalars", *GROUPS, "mlp")
 NAMES = {"node": "N-ODE", "hnn": "HNN"}
 PUBLISHED = {
     ("node", "scalars"): (0.009, 0.001),
@@ -92,8 +91,8 @@ class PendulumTable(Simulation):
         substeps: int = 2,
     ) -> None:
         self.kinds, self.models = kinds or list(KINDS), models or list(MODELS)
-        if wrong := [each for each in self.kinds if each not in KINDS] + [each for each in self.models if each not in MODELS]:
-            raise ConfigError(f"expected kinds among {', '.join(KINDS)} and models among {', '.join(MODELS)}, got {wrong[0]!r}")
+        for kind, model in product(self.kinds, self.models):
+            check_model(kind, model)
         if min(seeds, epochs, ch, num_train, num_val, num_test) < 1:
             raise ConfigError("expected seeds, epochs, ch and numbers of chunks >= 1")
         self.seeds, self.epochs, self.centres, self.clip, self.ch = seeds, epochs, centres, clip, ch
@@ -103,14 +102,11 @@ class PendulumTable(Simulation):
     def run(self) -> list[Measured]:
         """Train and measure."""
         data = pendulum_data(*self.sizes, pendulum=self.pendulum, num_times=self.num_times)
-        nets = [(kind, model) for kind in self.kinds for model in self.models]
-        runs = {
-            f"{NAMES[kind]} by {model}, seed {seed}": (kind, model, seed) for kind, model in nets for seed in range(self.seeds)
-        }
-        found = self.over_runs(runs, lambda run: self.measure(*runs[run], data))
+        runs = list(product(self.kinds, self.models, range(self.seeds)))
+        found = self.over_runs(runs, lambda run: self.measure(*run, data))
         lines = [*shown(data.paths[0], {"field": "true"})]
-        for kind, model in nets:
-            mine = [found[f"{NAMES[kind]} by {model}, seed {seed}"] for seed in range(self.seeds)]
+        for kind, model in product(self.kinds, self.models):
+            mine = [found[kind, model, seed] for seed in range(self.seeds)]
             settings = {"field": kind, "model": model, "seeds": str(self.seeds), "epochs": str(self.epochs)}
             for quantity in QUANTITIES:
                 values = [line.measured for run in mine for line in run if line.quantity == quantity]

@@ -25,8 +25,8 @@ GROUPS = {
     "D2": lambda: Embed(D(2), 3),
 }
 """Groups about the vertical, by name."""
-CHOICES = ("scalars", "mlp", *GROUPS)
-"""Models of the published table, by name."""
+KINDS, MODELS = ("node", "hnn"), ("scalars", *GROUPS, "mlp")
+"""Lines and columns of the published table, by name."""
 
 
 def pendulum_scalars(z: Tensor) -> Tensor:
@@ -251,9 +251,9 @@ def check_model(kind: str, model: str) -> None:
         Traceback (most recent call last):
         gnet.errors.ConfigError: expected model to be one of ... got 'O2'; did you mean 'O(2)'?
     """
-    if kind not in ("hnn", "node"):
+    if kind not in KINDS:
         raise ConfigError(f"expected kind 'hnn' or 'node', got {kind!r}")
-    check_choice("model", model, CHOICES)
+    check_choice("model", model, MODELS)
 
 
 def field_of(

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Literal, Protocol, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnet.errors import ConfigError, ConvergenceError, MissingExtraError, ShapeError
-from gnet.nn.checks import check_count, check_placement, no_tensor
+from gnet.nn.checks import check_count, check_placement, first_linear, no_tensor
 
 Field = Callable[[Tensor], Tensor]
 Method = Literal["rk4", "dopri5", "leapfrog", "leapfrog_dkd", "midpoint"]
@@ -111,8 +111,8 @@ def check_states(field: object, z: Tensor) -> None:
         Traceback (most recent call last):
         gnet.errors.ShapeError: expected states z (..., 12) for this field, got (5, 6)
     """
-    first = field[0] if isinstance(field, nn.Sequential) and len(field) else field
-    if type(first) is nn.Linear:
+    first = first_linear(field)
+    if first is not None:
         if first.in_features != z.shape[-1]:
             raise ShapeError(f"expected states z (..., {first.in_features}) for this field, got {tuple(z.shape)}")
         check_placement(z, first.weight, "z")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
-from gnet.nn.checks import check_placement
+from gnet.nn.checks import check_placement, first_linear
 from gnet.plugins.scalars.anchors import anchors_of
 from gnet.plugins.scalars.features import real_parts, root, upper, without_translation
 from gnet.plugins.scalars.products import check_vectors, cross_products, determinants, kind_of, products
@@ -196,8 +196,8 @@ def fitting(f: nn.Module, given: Tensor, **parts: int) -> nn.Module:
         Traceback (most recent call last):
         gnet.errors.ShapeError: expected a net with 20 inputs (scalars 18, extra 2), got one with 10
     """
-    first = f[0] if isinstance(f, nn.Sequential) and len(f) else f
-    if type(first) is nn.Linear:
+    first = first_linear(f)
+    if first is not None:
         if first.in_features != given.shape[-1]:
             kinds = ", ".join(f"{name} {count}" for name, count in parts.items())
             raise ShapeError(f"expected a net with {given.shape[-1]} inputs ({kinds}), got one with {first.in_features}")

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import torch
@@ -89,16 +89,10 @@ class SyntheticRegressions(Simulation):
 
     def run(self) -> list[Measured]:
         """Train every model on every task and size."""
-        tasks = [(name, n, model) for name in self.tasks for n in self.sizes for model in self.models]
-        runs = {
-            f"{name}, {n} samples, {model}, seed {seed}": (name, model, n, seed)
-            for name, n, model in tasks
-            for seed in range(self.seeds)
-        }
-        found = self.over_runs(runs, lambda run: [self._run(*runs[run])])
+        found = self.over_runs(product(self.tasks, self.sizes, self.models, range(self.seeds)), lambda run: [self._run(*run)])
         lines = []
-        for name, n, model in tasks:
-            mine = [found[f"{name}, {n} samples, {model}, seed {seed}"][0] for seed in range(self.seeds)]
+        for name, n, model in product(self.tasks, self.sizes, self.models):
+            mine = [found[name, n, model, seed][0] for seed in range(self.seeds)]
             logs = torch.tensor([math.log(line.measured) for line in mine])
             spread = float(logs.std()) / math.sqrt(self.seeds) if self.seeds > 1 else math.nan
             value = math.exp(float(logs.mean()))
@@ -106,7 +100,7 @@ class SyntheticRegressions(Simulation):
             lines.append(replace(mine[0], measured=value, standard_error=value * spread, expected=known))
         return lines
 
-    def _run(self, name: str, model: str, n: int, seed: int) -> Measured:
+    def _run(self, name: str, n: int, model: str, seed: int) -> Measured:
         settings = {"task": name, "model": model, "n": str(n)}
         return Measured("test_mse", settings, self.error(name, model, n, seed), math.nan, math.nan, "unknown")
 

@@ -26,8 +26,9 @@ from gnet.plugins.pendulum import (
     pendulum_scalars,
     state_error,
 )
-from gnet.plugins.pendulum.experiment import KINDS, PUBLISHED, PendulumTable, pass_rules
-from gnet.plugins.pendulum.experiment import MODELS as COLUMNS
+from gnet.plugins.pendulum.experiment import PUBLISHED, PendulumTable, pass_rules
+from gnet.plugins.pendulum.models import KINDS
+from gnet.plugins.pendulum.models import MODELS as COLUMNS
 from gnet.plugins.pendulum.module import PendulumChunks, PendulumModule, Schedule, schedule_of
 from gnet.plugins.scalars import perceptron
 from gnet.plugins.tensors import O, T
@@ -230,7 +231,7 @@ def test_the_table_in_small(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(PendulumTable, "fit", None)
     assert main(["simulate", "--config", str(config), "--out", str(tmp_path), *small, "--simulation.init_args.models=[mlp]"]) == 0
     report = capsys.readouterr()
-    assert "Ended before: N-ODE by mlp, seed 0; HNN by mlp, seed 0." in report.err
+    assert "Ended before: node, mlp, seed 0; hnn, mlp, seed 0." in report.err
     row = next(line for line in printed.splitlines() if line.startswith("| HNN"))
     assert row.split(" | ")[-1] in report.out
     with open(tmp_path / "results.csv") as file:

@@ -170,7 +170,7 @@ def test_a_kill_loses_one_seed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resumed, "run_seed", lambda seed: calls.append(seed) or measure(seed))
     lines = resumed.run()
     assert calls == [2]
-    assert "Ended before: 0; 1." in capsys.readouterr().err
+    assert "Ended before: seed 0; seed 1." in capsys.readouterr().err
     for one, other in zip(lines, whole, strict=True):
         assert (one.quantity, one.settings) == (other.quantity, other.settings)
         assert one.quantity == "seconds_per_run" or one.measured == other.measured
