@@ -263,7 +263,7 @@ def test_what_counts_as_reproduced():
         (lambda: PendulumTable(models=["cnn"]), ConfigError, "got 'cnn'"),
         (lambda: PendulumTable(epochs=0), ConfigError, "seeds, epochs, ch"),
         (lambda: field_of("ode", "mlp"), ConfigError, "expected kind 'hnn' or 'node'"),
-        (lambda: field_of("hnn", "O(3)"), ConfigError, r"'scalars', 'mlp', 'O\(2\)', 'SO\(2\)', 'D6', 'D2', got 'O\(3\)'"),
+        (lambda: field_of("hnn", "O(3)"), ConfigError, r"'scalars', 'O\(2\)', 'SO\(2\)', 'D6', 'D2', 'mlp', got 'O\(3\)'"),
         (lambda: field_of("hnn", "O2"), ConfigError, r"got 'O2'; did you mean 'O\(2\)'\?"),
         (lambda: about_vertical("O(3)"), ConfigError, r"among O\(2\), SO\(2\), D6, D2, got 'O\(3\)'"),
         (lambda: schedule_of("hnn", "foo"), ConfigError, "expected model to be one of 'scalars', .* got 'foo'"),
