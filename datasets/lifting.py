@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, DataError
-from gnet.nn.checks import check_count
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import Batch, GraphDataModule, Prepared, Samples, Split
 from gnet.training.pose import MPJPE, PMPJPE, ActionAverage

@@ -10,8 +10,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchmetrics import Metric
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, DataError
-from gnet.nn.checks import check_choice, check_count
+from gnet.nn.checks import check_choice
 from gnet.randomness import derive_seed
 from gnet.training.datamodule import Batch, GraphDataModule, Prepared, Samples, Split, ToPredict
 from gnet.training.metrics import MaskedMAE, MaskedMAPE, MaskedRMSE, of_each_step

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import torch
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError
 
 STREAM_NAMES = ("split", "mask", "init", "batches", "noise", "draw")
@@ -48,6 +49,6 @@ def streams(seed: int) -> MappingProxyType[str, torch.Generator]:
         >>> sorted(streams(0))
         ['batches', 'draw', 'init', 'mask', 'noise', 'split']
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_count(seed, 0):
         raise ConfigError(f"expected a seed that is an integer >= 0, got {seed!r}")
     return MappingProxyType(_Streams({name: torch.Generator().manual_seed(derive_seed(seed, name)) for name in STREAM_NAMES}))

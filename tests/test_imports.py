@@ -12,17 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each room may import from gnet, besides itself.
-CORE = {"errors", "graphs", "groups", "orbits", "isotypic", "kernels", "nn", "randomness"}
+CORE = {"errors", "counts", "graphs", "groups", "orbits", "isotypic", "kernels", "nn", "randomness"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "randomness": {"errors"},
-    "graphs": {"errors", "randomness"},
-    "kernels": {"errors", "randomness"},
-    "groups": {"errors", "randomness", "graphs"},
-    "orbits": {"errors", "randomness", "graphs", "groups"},
-    "isotypic": {"errors", "randomness", "graphs", "groups", "orbits"},
-    "nn": {"errors", "randomness", "graphs", "groups", "orbits", "isotypic", "kernels"},
-    "theory": {"errors", "randomness", "graphs", "groups", "orbits", "isotypic"},
+    "counts": {"errors"},
+    "randomness": {"errors", "counts"},
+    "graphs": {"errors", "counts", "randomness"},
+    "kernels": {"errors", "counts", "randomness"},
+    "groups": {"errors", "counts", "randomness", "graphs"},
+    "orbits": {"errors", "counts", "randomness", "graphs", "groups"},
+    "isotypic": {"errors", "counts", "randomness", "graphs", "groups", "orbits"},
+    "nn": {"errors", "counts", "randomness", "graphs", "groups", "orbits", "isotypic", "kernels"},
+    "theory": {"errors", "counts", "randomness", "graphs", "groups", "orbits", "isotypic"},
     "measures": CORE | {"theory"},
     "distributed": CORE,
     "testing": CORE | {"theory", "measures"},

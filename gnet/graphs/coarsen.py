@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import torch
 
+from gnet.counts import is_count, is_integer
 from gnet.errors import ConfigError, GraphError, PartitionError
 from gnet.graphs.clustering import METHODS, Piece, cut, dendrogram
 from gnet.graphs.connected import apportion, bridge, components, groups, repair
@@ -138,13 +139,9 @@ def grid_patches(grid_shape: tuple[int, int], patches: tuple[int, int]) -> Parti
 
 
 def _pair(name: str, value: tuple[int, int]) -> tuple[int, int]:
-    if not isinstance(value, Sequence) or len(value) != 2 or not all(_is_int(side) and side >= 1 for side in value):
+    if not isinstance(value, Sequence) or len(value) != 2 or not all(is_count(side) for side in value):
         raise PartitionError(f"expected {name} as two positive integers, got {value!r}; for instance (28, 28)")
     return int(value[0]), int(value[1])
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _check_method(method: str) -> None:
@@ -155,7 +152,7 @@ def _check_method(method: str) -> None:
 
 
 def _check_count(num_clusters: int, num_nodes: int) -> None:
-    if not _is_int(num_clusters):
+    if not is_integer(num_clusters):
         raise PartitionError(f"expected num_clusters as an integer, got {num_clusters!r}")
     if not 1 <= num_clusters <= num_nodes:
         nearest = "1 (all nodes alike)" if num_clusters < 1 else f"{num_nodes} (no symmetry)"
@@ -165,7 +162,7 @@ def _check_count(num_clusters: int, num_nodes: int) -> None:
 
 
 def _piece(data: "Data", method: str, seed: int) -> Piece:
-    if not _is_int(seed) or seed < 0:
+    if not is_count(seed, 0):
         raise ConfigError(f"expected a seed that is an integer >= 0, got {seed!r}")
     graph = similarity(checked_edges(data))
     if graph.nnz:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import PartitionError, ShapeError
 
 
@@ -189,17 +189,13 @@ class Partition:
         return f"Partition({self.num_nodes} nodes into {len(sizes)} cluster{plural} of sizes {shown})"
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def _check_num_nodes(num_nodes: int) -> None:
-    if not _is_int(num_nodes) or num_nodes < 1:
+    if not is_count(num_nodes):
         raise PartitionError(f"expected num_nodes as an integer >= 1, got {num_nodes!r}")
 
 
 def _check_range(labels: Tensor, num_clusters: int) -> None:
-    if not _is_int(num_clusters) or num_clusters < 1:
+    if not is_count(num_clusters):
         raise PartitionError(f"expected num_clusters as an integer >= 1, got {num_clusters!r}")
     if num_clusters > len(labels):
         raise PartitionError(f"expected at most one cluster per node, got num_clusters={num_clusters} for {len(labels)} nodes")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError
 
 
@@ -138,6 +139,6 @@ def _in_plane(turns: Tensor, axes: tuple[int, int]) -> Tensor:
 
 
 def _check_degree(degree: int) -> int:
-    if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
+    if not is_count(degree, 0):
         raise ConfigError(f"expected a whole degree >= 0, got {degree!r}")
-    return degree
+    return int(degree)

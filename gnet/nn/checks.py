@@ -3,10 +3,10 @@
 import difflib
 from typing import Any, get_args
 
-import numpy as np
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.kernels.backends import autocast_dtype
 
@@ -86,39 +86,13 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         raise ConfigError(f"expected {name} to be one of {', '.join(map(repr, known))}, got {value!r}{hint}")
 
 
-def is_count(value: object, least: int = 1) -> bool:
-    """Whether it is a whole number, of Python's or NumPy's types, and not below the least; True is none.
-
-    Example:
-        >>> [is_count(value) for value in (1, 0, 2.0, True, "2")]
-        [True, False, False, False, False]
-    """
-    return not isinstance(value, bool) and isinstance(value, int | np.integer) and int(value) >= least
-
-
-def check_count(least: int = 1, **values: object) -> None:
-    """Refuse settings that are no whole numbers, or too small ones.
-
-    Raises:
-        ConfigError: the first one that is.
-
-    Example:
-        >>> check_count(horizon_in=3, num_steps=1.5)
-        Traceback (most recent call last):
-        gnet.errors.ConfigError: expected num_steps to be a whole number >= 1, got 1.5
-    """
-    for name, value in values.items():
-        if not is_count(value, least):
-            raise ConfigError(f"expected {name} to be a whole number >= {least}, got {value!r}")
-
-
 def check_channels(in_channels: int, out_channels: int) -> None:
     """Refuse layers without channels.
 
     Raises:
         ConfigError: a number below one, or no whole number.
     """
-    if not all(isinstance(each, int) and each is not True and each >= 1 for each in (in_channels, out_channels)):
+    if not is_count(in_channels) or not is_count(out_channels):
         raise ConfigError(
             "expected whole numbers of channels, at least one in and out, "
             f"got in_channels={in_channels}, out_channels={out_channels}"

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from gnet.counts import check_count
 from gnet.graphs.edges import checked_edges, shares
 from gnet.kernels.sparse import FixedEdges
-from gnet.nn.checks import check_count
 
 
 class Diffusion(nn.Module):

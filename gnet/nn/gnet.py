@@ -9,11 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError
 from gnet.groups.base import NodeGroup
 from gnet.kernels.blocks import nodes_first, nodes_last
 from gnet.nn.blocks import Block, Norm, check_activation, check_dropout, gain_before, make_norm, with_skips
-from gnet.nn.checks import check_count, refuse_graph, signals_of
+from gnet.nn.checks import refuse_graph, signals_of
 from gnet.nn.linear import EquivariantLinear
 from gnet.nn.make import Layer, LayerMaker, check_relaxation
 from gnet.nn.propagate import Propagation, check_propagation

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError
 from gnet.kernels.blocks import own_linear
 from gnet.kernels.segments import cluster_mean, cluster_sum
@@ -58,7 +59,7 @@ class MixingWeights(ClusterWeights):
 
     def __init__(self, orbits: Blocks, in_channels: int, out_channels: int, pairs: Tensor, num_bases: int | None) -> None:
         super().__init__(orbits, in_channels, out_channels, orbits.partition.sizes, own_rows_of(orbits))
-        if num_bases is not None and (isinstance(num_bases, bool) or not isinstance(num_bases, int) or num_bases < 1):
+        if num_bases is not None and not is_count(num_bases):
             raise ConfigError(f"expected num_bases to be a whole number >= 1, or None, got {num_bases!r}")
         self.num_bases = num_bases
         used, edge_orbits = torch.unique(orbits.pair_ids[pairs[1], pairs[0]], return_inverse=True)

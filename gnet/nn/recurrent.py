@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, GroupError, ShapeError
 from gnet.groups.base import NodeGroup
-from gnet.nn.checks import check_count, check_placement, refuse_graph, signals_of
+from gnet.nn.checks import check_placement, refuse_graph, signals_of
 from gnet.nn.diffusion import Diffusion
 from gnet.nn.weights import Start
 

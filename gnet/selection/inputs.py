@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from sklearn.model_selection import KFold, check_cv
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, GraphError, ShapeError
-from gnet.nn.checks import is_count
 from gnet.theory.regressor import array_shape
 
 Method = Literal["averaging", "validation", "estimate", "shrinkage"]

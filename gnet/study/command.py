@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from gnet.counts import is_integer
 from gnet.errors import ConfigError
 from gnet.study.on_ray import require_ray
 from gnet.study.plan import (
@@ -50,23 +51,19 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_list_of(kind: Callable[[object], bool], value: object) -> bool:
     return isinstance(value, list) and all(map(kind, value))
 
 
 KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    **dict.fromkeys(("seeds", "first_seed", "draws", "jobs", "threads", "study_seed"), ("an integer", _is_integer)),
+    **dict.fromkeys(("seeds", "first_seed", "draws", "jobs", "threads", "study_seed"), ("an integer", is_integer)),
     **dict.fromkeys(("reference", "record", "out", "backend"), ("text", lambda value: isinstance(value, str))),
     "baselines": (
         "a list of names, names with their overrides, true or false",
         lambda value: isinstance(value, bool | Mapping) or _is_list_of(lambda name: isinstance(name, str), value),
     ),
     **dict.fromkeys(("checkpoints", "vectorize"), ("true or false", lambda value: isinstance(value, bool))),
-    "clusters": ("a list of integers", lambda value: _is_list_of(_is_integer, value)),
+    "clusters": ("a list of integers", lambda value: _is_list_of(is_integer, value)),
     "variants": ("names with their overrides", lambda value: isinstance(value, Mapping)),
 }
 """What each key under ``study:`` has to be; the parser sees to that for the command line."""

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import GroupError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, NodeGroup
 from gnet.groups.matrix import MatrixGroup
 from gnet.groups.permutation import orbit_labels
 from gnet.measures.equivariance import check_is_group
-from gnet.nn.checks import is_count
 from gnet.testing.matrices import check_matrices
 from gnet.testing.tolerances import LawBroken, require_close
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError
 from gnet.graphs import chain, grid_patches, knn_graph
 from gnet.groups import ClusterGroup, NodeGroup, PermutationGroup, SymmetricGroup, automorphism_group, grid_group
-from gnet.nn.checks import check_count
 from gnet.training.symmetry import Symmetry, num_nodes_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch_geometric.data import Data
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, DataError, ShapeError
-from gnet.nn.checks import check_count
 from gnet.randomness import derive_seed
 from gnet.training.shares import ShareOfBatches, processes_of
 from gnet.training.standardise import Scaling, Standardiser

@@ -6,9 +6,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count
 from gnet.groups.base import NodeGroup
 from gnet.nn.base import Bias
-from gnet.nn.checks import check_count
 from gnet.nn.linear import EquivariantLinear, Parametrization
 from gnet.nn.relaxed.base import ApproximateLinear, check_at_least
 from gnet.nn.relaxed.refinement import square_norm

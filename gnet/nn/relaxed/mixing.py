@@ -5,9 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count
 from gnet.groups.base import NodeGroup
 from gnet.nn.base import Bias
-from gnet.nn.checks import check_choice, check_count
+from gnet.nn.checks import check_choice
 from gnet.nn.linear import EquivariantLinear, Parametrization
 from gnet.nn.relaxed.base import ApproximateLinear, check_at_least
 from gnet.nn.relaxed.refinement import representatives

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from gnet.counts import is_integer
 from gnet.errors import ConfigError, ShapeError
 from gnet.graphs.edges import checked_edges
 from gnet.graphs.partition import Partition
@@ -96,7 +97,7 @@ class SoftClusters(ApproximateLinear):
         if not 0 < temperature < math.inf:
             raise ConfigError(f"expected a temperature > 0, got {temperature}; it must be finite, too")
         check_choice("bias", bias, (*get_args(Bias), None))
-        if isinstance(num_clusters, bool) or not isinstance(num_clusters, int):
+        if not is_integer(num_clusters):
             raise ConfigError(f"expected num_clusters as a whole number, got {num_clusters!r}")
         if not 1 <= num_clusters <= num_nodes:
             raise ConfigError(f"expected between one cluster and one per node, got {num_clusters} for {num_nodes} nodes")

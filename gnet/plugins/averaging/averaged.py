@@ -7,6 +7,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
 from gnet.groups.laws import require_uniform
@@ -322,8 +323,7 @@ def _check(mode: str, n_samples: int | None, degree: int | None, chunk: int, res
     if mode == "quadrature" and degree is None:
         raise ConfigError("expected a degree for mode='quadrature', got none; polynomials up to it are integrated exactly")
     for name, value in (("chunk", chunk), ("n_samples", n_samples)):
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (is_whole and value >= 1):
+        if value is not None and not is_count(value):
             raise ConfigError(f"expected a whole {name} >= 1, got {value!r}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, DegenerateInputError, RepresentationError, ShapeError
 from gnet.nn.checks import require_finite
 
@@ -91,8 +92,8 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
 
 
 def _shape_of(dim_W: int | Sequence[int]) -> tuple[int, ...]:
-    shape = (dim_W,) if isinstance(dim_W, int) else tuple(dim_W)
-    if not shape or not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in shape):
+    shape = tuple(dim_W) if isinstance(dim_W, Sequence) else (dim_W,)
+    if not shape or not all(is_count(each) for each in shape):
         raise ConfigError(f"expected dim_W as a whole number >= 1, or several, got {dim_W!r}")
     return shape
 

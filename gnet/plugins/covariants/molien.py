@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from gnet.counts import check_count
 from gnet.errors import NotFiniteError
 from gnet.groups import MatrixGroup
-from gnet.nn.checks import check_count
 
 
 def molien_series(group: MatrixGroup, max_degree: int, *, invariant: bool = False) -> list[int]:

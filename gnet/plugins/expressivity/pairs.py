@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 import torch
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def csl(num_nodes: int, skip: int) -> "Data":
         >>> csl(11, 3).num_edges
         44
     """
-    if not (isinstance(num_nodes, int) and isinstance(skip, int)) or not 2 <= skip <= num_nodes - 2:
-        raise ConfigError(f"expected whole numbers, 2 <= skip <= {num_nodes - 2}, got {skip} of {num_nodes} nodes")
-    return as_data(nx.circulant_graph(num_nodes, [1, skip]))
+    if not is_count(num_nodes) or not is_count(skip, 2) or skip > num_nodes - 2:
+        raise ConfigError(f"expected whole numbers, 2 <= skip <= num_nodes - 2, got skip={skip!r} of num_nodes={num_nodes!r}")
+    return as_data(nx.circulant_graph(int(num_nodes), [1, int(skip)]))
 
 
 def pairs() -> "dict[str, tuple[Data, Data]]":

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, ShapeError
-from gnet.nn.checks import is_count
 
 Padding = Literal["torus", "zero"]
 LARGEST = 3

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import RepresentationError, ShapeError
-from gnet.nn.checks import is_count
 from gnet.plugins.geometric_images.images import GeometricImage
 from gnet.plugins.geometric_images.moves import moved_tensors
 from gnet.plugins.tensors import B

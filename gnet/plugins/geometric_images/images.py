@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import RepresentationError, ShapeError
-from gnet.nn.checks import is_count, no_tensor
+from gnet.nn.checks import no_tensor
 from gnet.plugins.geometric_images.convolve import correlate
 from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors, warn_of_order
 

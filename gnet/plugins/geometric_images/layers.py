@@ -8,8 +8,9 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count, is_count
 from gnet.errors import ConfigError, RepresentationError, ShapeError
-from gnet.nn.checks import check_count, check_placement, is_count
+from gnet.nn.checks import check_placement
 from gnet.plugins.geometric_images.convolve import Padding, correlate
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
 from gnet.plugins.geometric_images.orders import filters_between, fits

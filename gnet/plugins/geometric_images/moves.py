@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import GroupError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, NodeGroup, check_permutation
 from gnet.groups.permutation import orbit_labels
-from gnet.nn.checks import is_count
 from gnet.plugins.tensors import B, T
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups.base import Action
-from gnet.nn.checks import is_count, no_tensor
+from gnet.nn.checks import no_tensor
 from gnet.plugins.geometric_images.images import GeometricImage, check_image, check_number
 from gnet.plugins.geometric_images.moves import ImageGroup, moved_tensors
 

@@ -6,8 +6,9 @@ from typing import Literal, Protocol, cast, get_args
 import torch
 from torch import Tensor
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, ConvergenceError, MissingExtraError, ShapeError
-from gnet.nn.checks import check_count, check_placement, first_linear, no_tensor
+from gnet.nn.checks import check_placement, first_linear, no_tensor
 
 Field = Callable[[Tensor], Tensor]
 Method = Literal["rk4", "dopri5", "leapfrog", "leapfrog_dkd", "midpoint"]

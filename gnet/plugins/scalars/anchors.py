@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, DegenerateInputError, ShapeError
-from gnet.nn.checks import check_count, require_finite
+from gnet.nn.checks import require_finite
 from gnet.plugins.scalars.products import check_vectors, kind_of, products
 
 ROUNDING = 16.0

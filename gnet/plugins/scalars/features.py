@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, ShapeError
-from gnet.nn.checks import is_count
 from gnet.plugins.scalars.anchors import anchors_of, check_independent
 from gnet.plugins.scalars.products import check_vectors, cross_products, determinants, kind_of, products
 

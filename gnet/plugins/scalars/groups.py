@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups import Action, GeneratedGroup
-from gnet.nn.checks import check_count
 from gnet.plugins.scalars.products import kind_of
 from gnet.plugins.tensors import SO, Lorentz, O, Sp, U
 

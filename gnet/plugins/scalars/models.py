@@ -6,8 +6,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, ShapeError
-from gnet.nn.checks import is_count, no_tensor
+from gnet.nn.checks import no_tensor
 from gnet.plugins.scalars.features import Origin, Pairs, Scalars, spanning_vectors
 from gnet.plugins.scalars.products import form_matrix, kind_of, levi_civita, products
 from gnet.plugins.scalars.sets import SetScalars, check_nets, coefficients, fitting, pooled

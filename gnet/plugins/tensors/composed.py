@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import GroupError
 from gnet.groups import GeneratedGroup
 
@@ -25,7 +26,7 @@ def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
         >>> Embed(SO(2), 3).sample(1).shape
         torch.Size([1, 3, 3])
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < group.dim:
+    if not is_count(n, group.dim):
         raise GroupError(f"expected a whole n >= {group.dim} to embed {group.name}, got {n!r}")
     blocks, contains = partial(_blocks, (group.dim,), n), partial(_is_of_blocks, [group])
     return _made_of(f"{group.name} in R^{n}", [group], blocks, _derived_blocks((group.dim,), n), contains)

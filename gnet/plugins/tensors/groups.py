@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, GroupError
 from gnet.groups import GeneratedGroup
 from gnet.groups.base import is_orthogonal_matrix
@@ -247,9 +248,9 @@ def SU(n: int) -> GeneratedGroup:
 
 
 def _size(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if not is_count(n):
         raise GroupError(f"expected a whole size >= 1, got {n!r}")
-    return n
+    return int(n)
 
 
 def _unit(n: int) -> Tensor:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError
 from gnet.groups import GeneratedGroup
-from gnet.nn.checks import check_count
 from gnet.plugins.tensors.layers import Bilinear, GatedNonlinearity, RepLinear, gated
 from gnet.plugins.tensors.reps import Rep, T, check_types
 

@@ -9,6 +9,7 @@ from math import factorial, prod
 import torch
 from torch import Tensor
 
+from gnet.counts import is_count
 from gnet.errors import GroupError, RepresentationError, ShapeError
 from gnet.groups import Action, GeneratedGroup
 from gnet.groups.matrix import keys, matched
@@ -36,9 +37,9 @@ class Rep(Action):
     def __init__(self, parts: "Iterable[tuple[int, Simple]]") -> None:
         merged: Counter[Simple] = Counter()
         for count, part in parts:
-            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            if not is_count(count, 0):
                 raise RepresentationError(f"expected a whole number of copies >= 0, got {count!r}")
-            merged[part] += count
+            merged[part] += int(count)
         object.__setattr__(self, "parts", tuple((n, part) for part, n in merged.items() if n))
         object.__setattr__(self, "group", self._common_group())
         object.__setattr__(self, "name", " + ".join(f"{n} {part}" if n > 1 else str(part) for n, part in self.parts) or "0")
@@ -120,7 +121,7 @@ class Rep(Action):
         if isinstance(other, Rep):
             pairs = [(n * m, _product(one, two)) for n, one in self.parts for m, two in other.parts]
             return Rep(pairs)
-        if isinstance(other, bool) or not isinstance(other, int) or other < 0:
+        if not is_count(other, 0):
             raise RepresentationError(f"expected a whole number of copies >= 0, got {other!r}")
         return Rep((other * n, part) for n, part in self.parts)
 
@@ -279,9 +280,9 @@ def T(p: int, q: int = 0) -> Rep:
         Rep(T(1,1))
     """
     for each in (p, q):
-        if isinstance(each, bool) or not isinstance(each, int) or each < 0:
+        if not is_count(each, 0):
             raise RepresentationError(f"expected whole ranks >= 0, got T({p!r}, {q!r})")
-    return Rep([(1, Simple(p, q))])
+    return Rep([(1, Simple(int(p), int(q)))])
 
 
 def check_types(group: GeneratedGroup, *types: Rep) -> None:

@@ -163,13 +163,13 @@ def test_bad_input(monkeypatch):
             call(path, init=torch.tensor([0.2, 0.7, 0.2, 0.7]))
     with pytest.raises(ShapeError, match="expected init of integers, got float64"):
         wl_colors(path, init=[0.2, 0.7, 0.2, 0.7])
-    with pytest.raises(ConfigError, match=r"expected whole numbers, 2 <= skip <= 3, got 2.5 of 5 nodes"):
+    with pytest.raises(ConfigError, match=r"expected whole numbers, 2 <= skip <= num_nodes - 2, got skip=2.5 of num_nodes=5"):
         csl(5, 2.5)
     with pytest.raises(ConfigError, match=r"expected k = 1 \(nodes\) or k = 2 \(pairs, folklore\), got 3"):
         wl_colors(path, k=3)
     with pytest.raises(ConfigError, match="so it takes up to 256 nodes; take k=1"):
         wl_colors(as_data(nx.path_graph(257)), k=2)
-    with pytest.raises(ConfigError, match="2 <= skip <= 9, got 10 of 11 nodes"):
+    with pytest.raises(ConfigError, match="2 <= skip <= num_nodes - 2, got skip=10 of num_nodes=11"):
         csl(11, 10)
     monkeypatch.setattr(colours, "ORBIT_NODES", 3)
     with pytest.warns(UserWarning, match="up to 3 nodes, this one has 4"):
