@@ -1,6 +1,7 @@
 """A practitioner's own signals and graph: read, split, masked and standardised for one of four tasks."""
 
 import hashlib
+import math
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -203,15 +204,20 @@ class FromFiles(GraphDataModule):
             return slice(None)
         return rows["train"] if self.split == "time" else torch.cat([rows["train"], rows["val"]]).sort().values
 
-    def _fit(self, values: Tensor, rows: Rows) -> Standardiser:
+    def _fit(self, values: Tensor, rows: Rows, what: str = "channels") -> Standardiser:
         """The standardiser of what it may see."""
         seen = values[self._fitted(rows)]
         empty = seen.isnan().flatten(0, -2).all(0).nonzero().flatten().tolist()
         if empty:
             raise DataError(
-                f"{self._path(self.signals)}: the channels {empty} have no observed entry in the {len(seen)} of {len(values)} "
+                f"{self._path(self.signals)}: the {what} {empty} have no observed entry in the {len(seen)} of {len(values)} "
                 "samples that training may see; drop them, or move the cut by val_fraction and test_fraction"
             )
+        flat = seen.flatten(0, -2)
+        constant = (flat.nan_to_num(math.inf).amin(0) == flat.nan_to_num(-math.inf).amax(0)).nonzero().flatten().tolist()
+        if constant and rows:
+            where = f"{self._path(self.signals)}: the {what} {constant} have one value in all {len(seen)} samples"
+            warnings.warn(f"{where} that training may see, so that there is nothing to learn from them, or of them", stacklevel=2)
         return Standardiser.fit(seen)
 
     def _used(self, rows: Rows) -> Rows:
@@ -312,7 +318,8 @@ class FromFiles(GraphDataModule):
         truth = self._targets(signals)
         y, there = truth.float(), self.trained
         of_y = there.scaling.y if there is not None and there.out_channels == y.shape[-1] else None
-        scaling = Scaling(self.trained_units(signals.x.shape[2]) or self._fit(signals.x, rows), of_y or self._fit(y, rows))
+        of_x = self.trained_units(signals.x.shape[2]) or self._fit(signals.x, rows)
+        scaling = Scaling(of_x, of_y or self._fit(y, rows, "targets"))
         every = ArraySamples(scaling.x.filled(signals.x), scaling.y.filled(y), ~y.isnan())
         used = self._used(rows)
         samples: dict[Split, Samples] = {part: ArraySamples(*every[at]) for part, at in used.items()}
@@ -330,7 +337,7 @@ class FromFiles(GraphDataModule):
             raise DataError(f"{source}: task='classify' needs 'y' (T, N) or (T,) in the .npz, or a file targets")
         texts = per_node_or_graph(texts, len(nodes), self.target_kind, source)
         classes = names_of(texts, source) if known is None else known
-        units = self.trained_units(signals.x.shape[2]) or Standardiser.fit(signals.x[self._fitted(rows)])
+        units = self.trained_units(signals.x.shape[2]) or self._fit(signals.x, rows)
         every = ArraySamples(units.filled(signals.x), *one_hot(texts, classes, source))
         used = self._used(rows)
         samples: dict[Split, Samples] = {part: ArraySamples(*every[at]) for part, at in used.items()}

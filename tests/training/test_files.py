@@ -97,6 +97,15 @@ def test_the_standardiser_does_not_see_the_test_samples(folder, x):
     np.testing.assert_allclose(module.standardiser.mean, np.nanmean(x[seen], (0, 1)), rtol=1e-4)
 
 
+def test_a_channel_that_never_changes_is_named(folder, x, recwarn):
+    files(folder).setup()
+    assert not [each for each in recwarn if "one value" in str(each.message)], "readings that change"
+    still = np.where(np.isnan(x[..., :1]), np.nan, 60.0)
+    write(folder, x=np.concatenate([x, still], axis=2), node_ids=np.array(IDS))
+    with pytest.warns(UserWarning, match=rf"the channels \[{x.shape[2]}\] have one value in all 40 samples that"):
+        files(folder).setup()
+
+
 def test_data_card_has_checksums(folder):
     card = files(folder).describe()
     assert set(card["checksum"]) == {"signals.npz", "edges.csv"}
