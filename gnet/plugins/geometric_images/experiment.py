@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,7 +32,7 @@ from gnet.study.simulate import Measured, Simulation, mean_and_error
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MODELS = ("ginet", "cnn")
+MODELS = {"ginet": "GI-Net", "cnn": "CNN"}
 NETS = ("published", "complete")
 
 
@@ -73,6 +74,7 @@ class Comparison(Simulation):
         self.sizes, self.seeds, self.num_val, self.num_test = sizes, seeds, num_val, num_test
         self.max_epochs, self.patience = max_epochs, patience
         self._example: tuple[Tensor, Tensor] | None = None
+        self._parts: tuple[int, tuple[Data, Data, Data]] | None = None
 
     @abstractmethod
     def data(self, num: int, generator: torch.Generator) -> Data:
@@ -91,32 +93,38 @@ class Comparison(Simulation):
         """What a net has to beat."""
 
     def run(self) -> list[Measured]:
-        """Train every model at every size; seeds that ended before are not trained again."""
+        """Train every model at every size; what ended before is not trained again."""
         nan, lines = math.nan, []
         for model in self.models:
             weights = sum(p.numel() for p in self.network(model, streams(0)["init"]).parameters())
             lines.append(Measured("num_weights", {"model": model}, weights, 0.0, nan, "unknown"))
-        losses: dict[tuple[str, str], list[float]] = {}
-        for found in self.over_runs(range(self.seeds), self.measure).values():
-            for line in found:
-                losses.setdefault((line.settings["model"], line.settings["n"]), []).append(line.measured)
-        for (model, n), values in losses.items():
-            lines.append(Measured("test_loss", {"model": model, "n": n}, *mean_and_error(values), nan, "unknown"))
+        kinds = [(self.reference,), *product(self.sizes, self.models)]
+        found = self.over_runs([(*kind, seed) for seed in range(self.seeds) for kind in kinds], self.measure)
+        for kind in kinds:
+            mine = [found[*kind, seed][0] for seed in range(self.seeds)]
+            values = [line.measured for line in mine]
+            lines.append(Measured("test_loss", mine[0].settings, *mean_and_error(values), nan, "unknown"))
         return lines
 
-    def measure(self, seed: int) -> list[Measured]:
-        """The test losses of one seed: of the guess, and of each size and model."""
-        random, nan = streams(seed), math.nan
-        test = self.data(self.num_test, random["mask"])
-        x, y = self.data(max(self.sizes) + self.num_val, random["draw"])  # all sizes begin with the same images
-        val, train = (x[: self.num_val], y[: self.num_val]), (x[self.num_val :], y[self.num_val :])
-        guess = float(self.fit("ginet").loss(self.guess(*test), test[1]))
-        lines = [Measured("test_loss", {"model": self.reference, "n": ""}, guess, nan, nan, "unknown")]
-        for n in self.sizes:
-            for model in self.models:
-                loss = self.trained_loss(model, seed, (train[0][:n], train[1][:n]), val, test)
-                lines.append(Measured("test_loss", {"model": model, "n": str(n)}, loss, nan, nan, "unknown"))
-        return lines
+    def measure(self, run: tuple[int | str, ...]) -> list[Measured]:
+        """The test loss of one training, (n, model, seed), or of the guess, (reference, seed)."""
+        *kind, seed = run
+        val, (x, y), test = self.parts(int(seed))
+        if len(kind) == 1:
+            settings, loss = {"model": self.reference, "n": ""}, float(self.fit("ginet").loss(self.guess(*test), test[1]))
+        else:
+            n, model = int(kind[0]), str(kind[1])
+            settings, loss = {"model": model, "n": str(n)}, self.trained_loss(model, int(seed), (x[:n], y[:n]), val, test)
+        return [Measured("test_loss", settings, loss, math.nan, math.nan, "unknown")]
+
+    def parts(self, seed: int) -> tuple[Data, Data, Data]:
+        """The images of one seed, drawn once: to validate, to train on (all sizes begin with the same), and to test."""
+        if self._parts is None or self._parts[0] != seed:
+            random = streams(seed)
+            test = self.data(self.num_test, random["mask"])
+            x, y = self.data(max(self.sizes) + self.num_val, random["draw"])
+            self._parts = seed, ((x[: self.num_val], y[: self.num_val]), (x[self.num_val :], y[self.num_val :]), test)
+        return self._parts[1]
 
     def trained_loss(self, model: str, seed: int, train: Data, val: Data, test: Data) -> float:
         """The test loss of one training."""
@@ -169,7 +177,8 @@ class Comparison(Simulation):
         for index, model in enumerate(self.models):
             mine = [line for line in lines if line.quantity == "test_loss" and line.settings["model"] == model]
             sizes = [int(line.settings["n"]) for line in mine]
-            curves.plot(sizes, [line.measured for line in mine], color=COLOURS[index], marker=MARKERS[index], label=model)
+            losses, errors = [line.measured for line in mine], [line.standard_error for line in mine]
+            curves.errorbar(sizes, losses, yerr=errors, color=COLOURS[index], marker=MARKERS[index], label=MODELS[model])
         curves.set(xscale="log", yscale="log", xlabel="training images", ylabel="test loss")
         curves.legend()
         if self._example is not None:
@@ -177,7 +186,7 @@ class Comparison(Simulation):
             limit = float(images[0].norm().data.max())
             for axes, image, title in zip(fields, images, ("target", "GI-Net"), strict=True):
                 plot_image(image, axes, title=title, limit=limit)
-        else:  # all seeds ended before, and nets are not kept
+        else:  # all ended before, and nets are not kept
             for axes in fields:
                 axes.remove()
         return figure

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -87,36 +88,38 @@ def test_the_rule_holds_at_every_size_or_says_where_not():
     assert "not met at 5 images" in verdict({5: (math.nan, 1.0)})
 
 
-def test_seeds_that_ended_are_not_trained_again(tmp_path, monkeypatch):
+def test_trainings_that_ended_are_not_done_again(tmp_path, monkeypatch):
     simulation = simulations()["gravity"]
     simulation.finished = FinishedRuns(tmp_path / "runs.jsonl")
-    measured = simulation.measure
+    measured, asked = simulation.measure, []
 
-    def killed_at_seed_1(seed):
-        if seed:
+    def killed_at(last, run):
+        if run == last:
             raise KeyboardInterrupt
-        return measured(seed)
+        asked.append(run)
+        return measured(run)
 
-    monkeypatch.setattr(simulation, "measure", killed_at_seed_1)
+    monkeypatch.setattr(simulation, "measure", partial(killed_at, (3, "cnn", 1)))
     with pytest.raises(KeyboardInterrupt):
         simulation.run()
-    asked = []
-    monkeypatch.setattr(simulation, "measure", lambda seed: asked.append(seed) or measured(seed))
+    one = [("zero field",), (2, "ginet"), (2, "cnn"), (3, "ginet"), (3, "cnn")]
+    assert asked == [(*run, seed) for seed in range(2) for run in one][:-1]
+    monkeypatch.setattr(simulation, "measure", partial(killed_at, None))
     lines = simulation.run()
-    assert asked == [1] and lines == simulations()["gravity"].run()
+    assert asked[9:] == [(3, "cnn", 1)] and lines == simulations()["gravity"].run()
     simulation.run()
-    assert asked == [1]
+    assert len(asked) == 10
     again = simulations()["gravity"]
     again.finished = simulation.finished
     assert len(again.draw(again.run()).axes) == 1  # no net was trained, so no field is drawn
 
 
-def test_training_images_are_drawn_once_for_a_seed(monkeypatch):
+def test_images_are_drawn_once_for_a_seed(monkeypatch):
     simulation, asked = simulations()["gravity"], []
     drawn = simulation.data
     monkeypatch.setattr(simulation, "data", lambda num, generator: asked.append(num) or drawn(num, generator))
-    simulation.measure(0)
-    assert asked == [3, 3 + 2]
+    simulation.run()
+    assert asked == [3, 3 + 2] * 2
 
 
 def test_the_cnn_has_as_many_weights():
