@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gnet.errors import ConfigError
 from gnet.plugins.geometric_images.layers import through
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
+from gnet.plugins.geometric_images.pointwise import slack, tensor_norms
 
 SLOPE = 0.01
 """Of the leaky ReLU below zero."""
@@ -89,8 +90,7 @@ class NormGate(Gate):
             n = block.shape[1]
             shape = (n, 1, *[1] * self.sig_in.d)
             slope, offset = (each[start : start + n].reshape(shape) for each in (self.slope, self.offset))
-            norms = torch.linalg.vector_norm(block, dim=2, keepdim=True)  # its gradient is 0 at 0
-            found.append((block * torch.sigmoid(slope * norms + offset)).flatten(1, 2))
+            found.append((block * torch.sigmoid(slope * tensor_norms(block, 2) + offset)).flatten(1, 2))
             start += n
         return torch.cat(found, 1)
 
@@ -182,10 +182,11 @@ class ProductGate(Gate):
 
 
 class ContractGate(Gate):
-    """Tensors of even order and parity + times 1 where their full contraction is positive, 0.01 where it is negative.
+    """Tensors of even order and parity + times 1 where their full contraction is not negative, 0.01 where it is.
 
     Of scalars it is the leaky ReLU; odd orders, and parity -, where the sign of a contraction is no scalar, pass as they are.
-    It is not continuous for k >= 2.
+    It is not continuous for k >= 2. A contraction that no rounding tells from 0 counts as 0: those of some layers are 0 for
+    every input (from pseudovectors in d = 3 by M = 3), and the sign of their rounding would turn with nothing.
 
     Shapes:
         x: (B, size, N, ..., N)    returns: likewise
@@ -210,7 +211,8 @@ class ContractGate(Gate):
                 scalar = block.unflatten(2, (self.sig_in.d,) * k) if k else block[:, :, 0]
                 for _ in range(k // 2):
                     scalar = scalar.diagonal(dim1=2, dim2=3).sum(-1)
-                block = torch.where(scalar[:, :, None] >= 0, block, SLOPE * block)
+                least = -slack(x.dtype) * block.abs().amax(2) if k else 0.0
+                block = torch.where((scalar >= least)[:, :, None], block, SLOPE * block)
             found.append(block.flatten(1, 2))
         return torch.cat(found, 1)
 

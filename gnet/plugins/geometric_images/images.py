@@ -13,6 +13,7 @@ from gnet.errors import RepresentationError, ShapeError
 from gnet.nn.checks import no_tensor
 from gnet.plugins.geometric_images.convolve import correlate
 from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors, warn_of_order
+from gnet.plugins.geometric_images.pointwise import are_largest, levi_civita_symbol, tensor_norms
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,20 +305,21 @@ class GeometricImage:
     # --- pixels ---
 
     def norm(self) -> "GeometricImage":
-        """The Euclidean norm of the tensor at each pixel, a scalar image; its gradient is 0 where the tensor is.
+        """The Euclidean norm of the tensor at each pixel, a scalar image; its derivatives are 0 where the tensor is.
 
         Example:
             >>> GeometricImage(torch.tensor([3.0, 4.0]).expand(3, 3, 2), 2, 1).norm().data[0, 0]
             tensor(5.)
         """
         flat = self.data.flatten(self.data.ndim - self.k) if self.k else self.data[..., None]
-        return self.like(torch.linalg.vector_norm(flat, dim=-1), 0, 1)
+        return self.like(tensor_norms(flat, -1)[..., 0], 0, 1)
 
     def pool(self, size: int, how: Literal["mean", "max"] = "mean") -> "GeometricImage":
         """One tensor for each block of size^d pixels: the mean of all, or of those of largest norm.
 
-        Of several tensors with one norm none is first after a turn, so that only their mean turns with the image. Blocks begin at
-        the border: they are turned and mirrored with the image about its centre.
+        Of several tensors with one norm none is first after a turn, so that only their mean turns with the image. Norms are one
+        where they differ by no more than rounding may make (``slack``). Blocks begin at the border: they are turned and mirrored
+        with the image about its centre.
 
         Raises:
             ShapeError: sides that ``size`` does not divide, or another word.
@@ -337,7 +339,7 @@ class GeometricImage:
         lined = lined.flatten(first + self.d, first + 2 * self.d - 1)  # (..., pixels, size^d, d, ..., d)
         if how == "mean":
             return self.like(lined.mean(first + self.d))
-        largest = _largest(lined.detach().flatten(first + self.d + 1) if self.k else lined.detach()[..., None])
+        largest = are_largest(lined.detach().flatten(first + self.d + 1) if self.k else lined.detach()[..., None])
         spread = largest.reshape(*largest.shape, *[1] * self.k)
         return self.like(lined.where(spread, 0.0).sum(first + self.d) / spread.sum(first + self.d))
 
@@ -365,32 +367,6 @@ def check_number(number: float | Tensor) -> float | Tensor:
             f"an image is multiplied by numbers, got {type(number).__name__}; multiply pixel by pixel with image.outer(other)"
         )
     return number
-
-
-def _largest(tensors: Tensor) -> Tensor:
-    """Which tensors have the largest norm of their block, (..., size^d) for (..., size^d, d^k).
-
-    Squares are sorted before they are added, so that signed permutations of components do not change the last bit.
-    """
-    real = tensors.abs()
-    size = real.to(torch.promote_types(real.dtype, torch.float32)).square().sort(-1).values.sum(-1)
-    return size == size.amax(-1, keepdim=True)
-
-
-def levi_civita_symbol(d: int) -> Tensor:
-    """The sign of each tuple of d indices as a permutation, 0 where one is repeated, (d, ..., d) float64.
-
-    Example:
-        >>> levi_civita_symbol(2)
-        tensor([[ 0.,  1.],
-                [-1.,  0.]], dtype=torch.float64)
-    """
-    index = torch.cartesian_prod(*[torch.arange(d)] * d)
-    sign = torch.ones(len(index), dtype=torch.float64)
-    for one in range(d):
-        for two in range(one + 1, d):
-            sign = sign * (index[:, two] - index[:, one]).sign()
-    return sign.reshape(*[d] * d)
 
 
 def _last(n: int) -> tuple[int, ...]:
