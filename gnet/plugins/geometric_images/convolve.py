@@ -66,6 +66,36 @@ def correlate(x: Tensor, kernel: Tensor, *, padding: Padding = "torus", dilation
         [4.0, 0.0, 1.0, 2.0, 3.0]
     """
     check_kernel(kernel.shape[2:], x.shape[2:], padding, dilation, stride)
+    return _correlate(x, kernel, padding, dilation, stride)
+
+
+def correlate_torus(x: Tensor, kernel: Tensor, *, dilation: int = 1, stride: int = 1) -> Tensor:
+    """sum over a of kernel(a) x(i + dilation a), a in (Z/N)^d, with a kernel as large as the torus whose pixel 0 is the offset 0.
+
+    Shapes:
+        x: (B, C, N, ..., N)    kernel: (C', C, N, ..., N)    returns: (B, C', N / stride, ...)
+
+    Raises:
+        ShapeError: x or the kernel has other than N^d pixels, or see ``check_kernel``.
+
+    Example:
+        >>> correlate_torus(torch.arange(4.0).reshape(1, 1, 4), torch.tensor([[[0.0, 1.0, 0.0, 0.0]]])).flatten().tolist()
+        [1.0, 2.0, 3.0, 0.0]
+    """
+    d = kernel.ndim - 2
+    if x.shape[2:] != kernel.shape[2:] or len(set(x.shape[2:])) > 1:
+        raise ShapeError(
+            f"expected filters as large as the torus, N pixels on each of its sides, got {tuple(kernel.shape[2:])} for "
+            f"images of {tuple(x.shape[2:])} pixels"
+        )
+    side = kernel.shape[-1]
+    centred = kernel.roll([side // 2] * d, list(range(2, 2 + d)))  # offsets from -(N // 2)
+    centred = F.pad(centred, [0, 1 - side % 2] * d)  # to as many on the other side of 0
+    check_kernel([1] * d, x.shape[2:], "torus", dilation, stride)
+    return _correlate(x, centred, "torus", dilation, stride)
+
+
+def _correlate(x: Tensor, kernel: Tensor, padding: Padding, dilation: int, stride: int) -> Tensor:
     d = kernel.ndim - 2
     if not len(kernel):  # torch wants at least one filter
         return x.new_zeros(len(x), 0, *(-(-n // stride) for n in x.shape[2:]))
@@ -107,5 +137,5 @@ def _first_axis_as_channels(x: Tensor, kernel: Tensor, padding: Padding, dilatio
     batch, channels, rest = x.shape[0], x.shape[1], x.shape[3:]
     rows = padded.index_select(2, window.flatten()).reshape(batch, channels, *window.shape, *rest)
     flat = rows.movedim(2, 1).reshape(batch * len(starts), channels * side, *rest)
-    out = correlate(flat, kernel.flatten(1, 2), padding=padding, dilation=dilation, stride=stride)
+    out = _correlate(flat, kernel.flatten(1, 2), padding, dilation, stride)
     return out.unflatten(0, (batch, len(starts))).movedim(1, 2)

@@ -162,7 +162,8 @@ class ProductGate(Gate):
         super().__init__(Signature(signature.d, given), signature)
 
     def _of(self, x: Tensor) -> Tensor:
-        blocks, used = dict(self.sig_in.blocks(x)), Counter[Type]()
+        blocks = dict(self.sig_in.blocks(x))
+        used = dict.fromkeys(blocks, 0)
 
         def next_of(kind: Type, n: int) -> Tensor:
             used[kind] += n

@@ -1,5 +1,6 @@
 """Geometric images: a tensor of order k and parity p at every pixel of a grid, and everything one does with them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,11 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnet.counts import is_count
-from gnet.errors import RepresentationError, ShapeError
-from gnet.nn.checks import no_tensor
-from gnet.plugins.geometric_images.convolve import correlate
-from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors, warn_of_order
+from gnet.counts import is_count, is_integer
+from gnet.errors import ConfigError, RepresentationError, ShapeError
+from gnet.nn.checks import check_choice, no_tensor
+from gnet.plugins.geometric_images.convolve import correlate, correlate_torus
+from gnet.plugins.geometric_images.moves import (
+    check_number,
+    check_shift,
+    check_signed_permutation,
+    moved_pixels,
+    moved_tensors,
+    warn_of_order,
+)
 from gnet.plugins.geometric_images.pointwise import are_largest, levi_civita_symbol, tensor_norms
 
 
@@ -36,6 +44,7 @@ class GeometricImage:
     Raises:
         ShapeError: d < 2, k < 0, or data that are no tensor, of another shape, or of whole numbers, which have no derivatives.
         RepresentationError: a parity that is neither 1 nor -1.
+        ConfigError: a torus that is no truth value.
 
     References:
         Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, definitions 1 to 12.
@@ -59,6 +68,8 @@ class GeometricImage:
             raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {self.d} and k = {self.k}")
         if self.parity not in (1, -1):
             raise RepresentationError(f"expected parity 1 or -1, got {self.parity!r}")
+        if not isinstance(self.torus, bool | np.bool_):
+            raise ConfigError(f"expected torus True or False, got {self.torus!r}")
         if not isinstance(self.data, Tensor):
             raise ShapeError(f"expected data as a tensor, got {no_tensor(self.data)}")
         shape = tuple(self.data.shape)
@@ -112,6 +123,12 @@ class GeometricImage:
         self._check_same(other)
         return self.like(self.data + other.data)
 
+    def __radd__(self, zero: object) -> "GeometricImage":
+        """0 + A, so that ``sum`` takes images."""
+        if is_integer(zero) and zero == 0:
+            return self
+        raise RepresentationError(f"only images of one order and parity are added, got {type(zero).__name__}")
+
     def __sub__(self, other: "GeometricImage") -> "GeometricImage":
         self._check_same(other)
         return self.like(self.data - other.data)
@@ -154,6 +171,7 @@ class GeometricImage:
         Raises:
             GroupError: g is no signed permutation.
             ShapeError: a turn about a pixel, or a translation, of an image that is no torus.
+            ConfigError: another word for what it turns about.
 
         Example:
             >>> mirror = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
@@ -161,6 +179,8 @@ class GeometricImage:
             tensor([ 1., -1.])
         """
         g = check_signed_permutation(g, self.d)
+        if about is not None:
+            check_choice("about", about, ("pixel", "centre"))
         if about == "pixel" and not self.torus:
             raise ShapeError("an image that is no torus is turned about its centre; leave about='pixel' out")
         first = len(self.leading)
@@ -185,8 +205,17 @@ class GeometricImage:
 
     # --- products ---
 
-    def conv(self, filters: "GeometricImage", *, dilation: int = 1, stride: int = 1) -> "GeometricImage":
+    def conv(
+        self,
+        filters: "GeometricImage",
+        *,
+        dilation: int = 1,
+        stride: int = 1,
+        origin: Literal["centre", "pixel"] = "centre",
+    ) -> "GeometricImage":
         """(A * C)(i) = sum over a in [-m, m]^d of A(i - a) x C(a): order k + k', parity p p'.
+
+        By origin="pixel" the sum is over a in (Z/N)^d with the offset 0 at pixel 0 of the filter, as ``torus_filters`` have it.
 
         Indices of A come first, then those of C. Leading axes of the filters come after those of the image: a batch of images
         and ten filters give (batch, 10, ...).
@@ -195,7 +224,9 @@ class GeometricImage:
             filters: (..., M, ..., M, d, ..., d) with M = 2 m + 1 <= N    returns: (..., ..., N / stride, ..., d, ..., d)
 
         Raises:
-            ShapeError: an even M, M > N, filters of another d, or a stride that does not fit.
+            ShapeError: an even M, M > N, filters of another d, or a stride that does not fit; by origin="pixel" filters that are
+                not as large as the image, or an image that is no torus.
+            ConfigError: another origin.
 
         References:
             Gregory et al. (2023), arXiv:2305.12585, definition 9.
@@ -208,11 +239,7 @@ class GeometricImage:
         check_image(filters, "filters")
         if filters.d != self.d:
             raise ShapeError(f"expected filters with d = {self.d}, got d = {filters.d}")
-        x = self.components_first().reshape(-1, 1, *self.pixels)
-        weights = filters.components_first()
-        kernel = weights.reshape(-1, 1, *filters.pixels).flip(_last(self.d)).to(x)
-        padding: Literal["torus", "zero"] = "torus" if self.torus else "zero"
-        out = correlate(x, kernel, padding=padding, dilation=dilation, stride=stride)
+        out = self._correlated(filters, dilation, stride, origin)
         axes = (self.d,) * self.k
         found = out.reshape(*self.leading, *axes, *filters.leading, *(self.d,) * filters.k, *out.shape[2:])
         here, there = len(self.leading), len(filters.leading)
@@ -225,6 +252,21 @@ class GeometricImage:
             *range(here + self.k + there, found.ndim - self.d),
         ]
         return self.like(found.permute(order), self.k + filters.k, self.parity * filters.parity)
+
+    def _correlated(self, filters: "GeometricImage", dilation: int, stride: int, origin: str) -> Tensor:
+        """Every component with every component of every filter, (components, components of filters, N / stride, ...)."""
+        check_choice("origin", origin, ("centre", "pixel"))
+        x, kernel = (
+            each.components_first().reshape(math.prod(each.leading) * self.d**each.k, 1, *each.pixels) for each in (self, filters)
+        )
+        x = x.to(torch.promote_types(x.dtype, torch.complex64)) if kernel.is_complex() else x
+        kernel = kernel.flip(_last(self.d)).to(x)
+        if origin == "centre":
+            padding: Literal["torus", "zero"] = "torus" if self.torus else "zero"
+            return correlate(x, kernel, padding=padding, dilation=dilation, stride=stride)
+        if not self.torus:
+            raise ShapeError("filters with their origin at pixel 0 are those of a torus, and the image is none")
+        return correlate_torus(x, kernel.roll([1] * self.d, _last(self.d)), dilation=dilation, stride=stride)  # a -> -a
 
     def outer(self, other: "GeometricImage") -> "GeometricImage":
         """A(i) x B(i) at every pixel: order k + k', parity p p'; leading axes are broadcast.
@@ -348,25 +390,6 @@ def check_image(given: object, what: str) -> None:
     """Refuse what is no image, with ``RepresentationError``."""
     if not isinstance(given, GeometricImage):
         raise RepresentationError(f"expected {what} as GeometricImage(data, d, k, parity), got {type(given).__name__}")
-
-
-def check_number(number: float | Tensor) -> float | Tensor:
-    """``number``, after checking that it is one, also as a tensor without axes.
-
-    Raises:
-        RepresentationError: an array or an image: components multiplied each by its own number do not turn with the image.
-
-    Example:
-        >>> check_number(0.5)
-        0.5
-    """
-    if isinstance(number, Tensor) and not number.ndim:
-        return number
-    if not isinstance(number, int | float | complex | np.number):
-        raise RepresentationError(
-            f"an image is multiplied by numbers, got {type(number).__name__}; multiply pixel by pixel with image.outer(other)"
-        )
-    return number
 
 
 def _last(n: int) -> tuple[int, ...]:
