@@ -185,12 +185,15 @@ class ContractedScalars(Gate):
             if k % 2 == 0 and p > 0:
                 made[0, 1] += n * len(pairings(k, k // 2))
         super().__init__(signature, Signature(signature.d, made))
+        for k, p in signature.channels:
+            if k % 2 == 0 and p > 0:
+                self.register_buffer(f"_traces_{k}", _traces(signature.d, k).to(torch.get_default_dtype()), persistent=False)
 
     def _of(self, x: Tensor) -> Tensor:
         scalars, rest = [], []
         for (k, p), block in self.sig_in.blocks(x):
             if k % 2 == 0 and p > 0:
-                made = torch.einsum("tc,bnc...->bnt...", _traces(self.sig_in.d, k).to(x), block)
+                made = torch.einsum("tc,bnc...->bnt...", getattr(self, f"_traces_{k}").to(x), block)
                 scalars.append(made.flatten(1, 2))
             if (k, p) != (0, 1):
                 rest.append(block.flatten(1, 2))
