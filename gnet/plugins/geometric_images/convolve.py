@@ -1,18 +1,47 @@
 """Convolutions of component images in any number of dimensions, by torch's own ``conv``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gnet.counts import is_count
+from gnet.counts import check_count, is_count
 from gnet.errors import ConfigError, ShapeError
 
 Padding = Literal["torus", "zero"]
 LARGEST = 3
 """Most pixel axes that torch convolves at once; further ones are laid out as channels."""
+
+
+def check_padding(padding: object) -> None:
+    """Refuse an unknown padding, with ``ConfigError``."""
+    if padding not in ("torus", "zero"):
+        raise ConfigError(f"expected padding 'torus' or 'zero', got {padding!r}")
+
+
+def checked_dilations(M: int, dilation: int | Iterable[int], padding: object) -> tuple[int, ...]:
+    """The dilations of a layer, of NumPy's numbers too, after checking all that its settings say about convolutions.
+
+    Raises:
+        ShapeError: an even M, or no dilations.
+        ConfigError: a dilation below one, or not whole, or an unknown padding.
+
+    Example:
+        >>> checked_dilations(3, range(1, 3), "torus")
+        (1, 2)
+    """
+    if not is_count(M, 1) or M % 2 == 0:
+        raise ShapeError(f"expected an odd side M = 2 m + 1 of filters, got {M!r}")
+    check_padding(padding)
+    dilations = tuple(dilation) if isinstance(dilation, Iterable) else (dilation,)
+    if not dilations:
+        raise ShapeError("expected at least one dilation")
+    for each in dilations:
+        check_count(dilation=each)
+    return tuple(int(each) for each in dilations)
 
 
 def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: str, dilation: int, stride: int) -> None:
@@ -26,8 +55,7 @@ def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: st
     Example:
         >>> check_kernel((3, 3), (8, 8), "torus", 1, 2)
     """
-    if padding not in ("torus", "zero"):
-        raise ConfigError(f"expected padding 'torus' or 'zero', got {padding!r}")
+    check_padding(padding)
     side = kernel_sides[0]
     if len(set(kernel_sides)) > 1 or side % 2 == 0:
         raise ShapeError(f"expected a filter with one odd side M = 2 m + 1, got {tuple(kernel_sides)}")
@@ -106,6 +134,20 @@ def _correlate(x: Tensor, kernel: Tensor, padding: Padding, dilation: int, strid
     if padding == "zero":
         return conv(x, kernel, stride=stride, padding=reach, dilation=dilation)
     return conv(wrapped(x, reach, d), kernel, stride=stride, dilation=dilation)
+
+
+def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int], padding: Padding, stride: int = 1) -> Tensor:
+    """The sum of the correlations of one signal with several kernels, each with a dilation of its own.
+
+    Shapes:
+        x: (B, C, N, ..., N)    kernels: (dilations, C', C, M, ..., M)    returns: (B, C', N / stride, ...)
+
+    Example:
+        >>> dilated_sum(torch.ones(1, 1, 4, 4), torch.ones(2, 1, 1, 3, 3), (1, 2), "torus").unique()
+        tensor([18.])
+    """
+    pairs = zip(kernels, dilations, strict=True)
+    return reduce(torch.add, (correlate(x, k, padding=padding, dilation=n, stride=stride) for k, n in pairs))
 
 
 def wrapped(x: Tensor, reach: int, d: int) -> Tensor:

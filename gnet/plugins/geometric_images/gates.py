@@ -6,14 +6,15 @@ vector, an even function of a pseudoscalar, or a constant added to a vector is n
 """
 
 from collections import Counter
+from collections.abc import Set
 
 import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError
-from gnet.plugins.geometric_images.layers import through
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
 from gnet.plugins.geometric_images.pointwise import slack, tensor_norms
+from gnet.plugins.geometric_images.weighted import through
 
 SLOPE = 0.01
 """Of the leaky ReLU below zero."""
@@ -52,6 +53,10 @@ class Gate(nn.Module):
 
     def _of(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def reached(self, types: Set[Type]) -> set[Type]:
+        """Types of the output that are not 0 everywhere where these types of the input are not."""
+        return set(types) & set(self.sig_out.channels)
 
     def __repr__(self) -> str:
         types = self.sig_in.words if self.sig_in == self.sig_out else f"{self.sig_in.words} -> {self.sig_out.words}"
@@ -160,6 +165,11 @@ class ProductGate(Gate):
                 given[k, -p] += n  # T', and its pseudoscalar
                 given[0, -1] += n
         super().__init__(Signature(signature.d, given), signature)
+
+    def reached(self, types: Set[Type]) -> set[Type]:
+        """Also those that products reach."""
+        factors = {(k, p): ((1, 1), (1, p)) if k == 0 else ((k, -p), (0, -1)) for k, p in self.sig_out.channels}
+        return super().reached(types) | {kind for kind, pair in factors.items() if types >= set(pair)}
 
     def _of(self, x: Tensor) -> Tensor:
         blocks = dict(self.sig_in.blocks(x))
