@@ -31,10 +31,10 @@ def tensor_norms(tensors: Tensor, dim: int) -> Tensor:
     """
     largest = tensors.detach().abs().amax(dim, keepdim=True)
     none = largest == 0
-    scale = torch.where(none | largest.isinf(), 1.0, largest)
-    # vector_norm never sees the tensor 0, of which its second derivative is NaN.
-    found = scale * torch.linalg.vector_norm(torch.where(none, 1.0, tensors / scale), dim=dim, keepdim=True)
-    return torch.where(none, 0.0, found)
+    scaled = tensors / torch.where(none | largest.isinf(), 1.0, largest)
+    squares = ((scaled * scaled.conj()).real if scaled.is_complex() else scaled.square()).sum(dim, keepdim=True)
+    # The root never sees 0, where its derivatives are infinite.
+    return torch.where(none, 0.0, torch.where(none, 1.0, squares).sqrt() * torch.where(largest.isinf(), 1.0, largest))
 
 
 def are_largest(tensors: Tensor) -> Tensor:

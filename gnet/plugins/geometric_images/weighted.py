@@ -90,7 +90,8 @@ def check_signal(x: Tensor, weight: Tensor) -> None:
         ShapeError: it is; the message says how to convert.
 
     Example:
-        >>> check_signal(torch.ones(1, dtype=torch.complex64), torch.ones(1, dtype=torch.complex64))
+        >>> x = torch.ones(1, dtype=torch.complex64)
+        >>> check_signal(x, x)
     """
     if not x.is_complex():
         check_placement(x, weight)
