@@ -15,13 +15,14 @@ from gnet.plugins.geometric_images.calculus import (
 from gnet.plugins.geometric_images.convolve import correlate
 from gnet.plugins.geometric_images.filters import count_filters, count_torus_filters, invariant_filters, torus_filters
 from gnet.plugins.geometric_images.gates import ContractGate, Gate, NormGate, Odd, ProductGate, ScalarGate, make_gate
-from gnet.plugins.geometric_images.images import GeometricImage, levi_civita_symbol
+from gnet.plugins.geometric_images.images import GeometricImage
 from gnet.plugins.geometric_images.layers import ConvContract
 from gnet.plugins.geometric_images.moves import ImageGroup
 from gnet.plugins.geometric_images.multi import MultiImage, Signature
 from gnet.plugins.geometric_images.net import GINet, PlainCNN, PlainConv
 from gnet.plugins.geometric_images.orders import filters_between
 from gnet.plugins.geometric_images.plots import plot_image, plot_images
+from gnet.plugins.geometric_images.pointwise import levi_civita_symbol
 from gnet.plugins.geometric_images.raising import ContractedScalars, OuterConv
 
 CATALOG: dict[str, Callable[[], NodeGroup]] = {

@@ -8,8 +8,9 @@ from typing import Literal
 
 import torch
 
+from gnet.counts import is_count
 from gnet.errors import ConfigError, ShapeError
-from gnet.plugins.geometric_images.images import GeometricImage
+from gnet.plugins.geometric_images.images import GeometricImage, check_image
 
 
 def gradient_filter(d: int, h: float = 1.0) -> GeometricImage:
@@ -17,12 +18,15 @@ def gradient_filter(d: int, h: float = 1.0) -> GeometricImage:
 
     Raises:
         ConfigError: h is no positive number.
+        ShapeError: d < 2.
 
     Example:
         >>> gradient_filter(2, 0.5).data[2, 1]
         tensor([-1.,  0.], dtype=torch.float64)
     """
     _check_distance(h)
+    if not is_count(d, 2):
+        raise ShapeError(f"expected a whole number d >= 2, got {d!r}")
     data = torch.zeros(*[3] * d, d, dtype=torch.float64)
     for axis in range(d):
         for step in (-1, 1):
@@ -42,6 +46,7 @@ def laplacian_filter(d: int, h: float = 1.0, kind: Literal["star", "box"] = "sta
 
     Raises:
         ConfigError: a box in d > 2, or another word, or h is no positive number.
+        ShapeError: d < 2.
 
     Example:
         >>> laplacian_filter(2).data
@@ -50,6 +55,8 @@ def laplacian_filter(d: int, h: float = 1.0, kind: Literal["star", "box"] = "sta
                 [ 0.,  1.,  0.]], dtype=torch.float64)
     """
     _check_distance(h)
+    if not is_count(d, 2):
+        raise ShapeError(f"expected a whole number d >= 2, got {d!r}")
     if kind not in ("star", "box") or (kind == "box" and d != 2):
         raise ConfigError(f"expected kind 'star', or 'box' in d = 2, got {kind!r} in d = {d}")
     if kind == "box":
@@ -76,11 +83,15 @@ def gradient(image: GeometricImage, h: float = 1.0) -> GeometricImage:
     Args:
         h: distance of two pixels.
 
+    Raises:
+        RepresentationError: no image, here and in what follows.
+
     Example:
         >>> ramp = torch.arange(5.0)[:, None].expand(5, 5)
         >>> gradient(GeometricImage(ramp, 2, torus=False)).data[2, 2]
         tensor([1., 0.])
     """
+    check_image(image, "an image")
     return image.conv(gradient_filter(image.d, h))
 
 
@@ -95,6 +106,7 @@ def divergence(image: GeometricImage, h: float = 1.0) -> GeometricImage:
         >>> divergence(GeometricImage(place, 2, 1, torus=False)).data[2, 2]
         tensor(2.)
     """
+    check_image(image, "an image")
     if not image.k:
         raise ShapeError("a scalar image has no divergence")
     return gradient(image, h).contract(image.k - 1, image.k)
@@ -111,6 +123,7 @@ def curl(image: GeometricImage, h: float = 1.0) -> GeometricImage:
         >>> curl(GeometricImage(torch.stack([-y, x], -1), 2, 1, torus=False)).data[2, 2]
         tensor(2.)
     """
+    check_image(image, "an image")
     if not image.k:
         raise ShapeError("the curl takes an image of vectors or tensors; of a scalar take gradient(image).levi_civita(0)")
     return gradient(image, h).levi_civita(image.k, image.k - 1)
@@ -124,4 +137,5 @@ def laplacian(image: GeometricImage, h: float = 1.0, kind: Literal["star", "box"
         >>> laplacian(GeometricImage(x**2, 2, torus=False)).data[2, 2]
         tensor(2.)
     """
+    check_image(image, "an image")
     return image.conv(laplacian_filter(image.d, h, kind))

@@ -1,18 +1,47 @@
 """Convolutions of component images in any number of dimensions, by torch's own ``conv``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gnet.counts import is_count
+from gnet.counts import check_count, is_count
 from gnet.errors import ConfigError, ShapeError
 
 Padding = Literal["torus", "zero"]
 LARGEST = 3
 """Most pixel axes that torch convolves at once; further ones are laid out as channels."""
+
+
+def check_padding(padding: object) -> None:
+    """Refuse an unknown padding, with ``ConfigError``."""
+    if padding not in ("torus", "zero"):
+        raise ConfigError(f"expected padding 'torus' or 'zero', got {padding!r}")
+
+
+def checked_dilations(M: int, dilation: int | Iterable[int], padding: object) -> tuple[int, ...]:
+    """The dilations of a layer, of NumPy's numbers too, after checking all that its settings say about convolutions.
+
+    Raises:
+        ShapeError: an even M, or no dilations.
+        ConfigError: a dilation below one, or not whole, or an unknown padding.
+
+    Example:
+        >>> checked_dilations(3, range(1, 3), "torus")
+        (1, 2)
+    """
+    if not is_count(M, 1) or M % 2 == 0:
+        raise ShapeError(f"expected an odd side M = 2 m + 1 of filters, got {M!r}")
+    check_padding(padding)
+    dilations = tuple(dilation) if isinstance(dilation, Iterable) else (dilation,)
+    if not dilations:
+        raise ShapeError("expected at least one dilation")
+    for each in dilations:
+        check_count(dilation=each)
+    return tuple(int(each) for each in dilations)
 
 
 def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: str, dilation: int, stride: int) -> None:
@@ -26,8 +55,7 @@ def check_kernel(kernel_sides: Sequence[int], pixels: Sequence[int], padding: st
     Example:
         >>> check_kernel((3, 3), (8, 8), "torus", 1, 2)
     """
-    if padding not in ("torus", "zero"):
-        raise ConfigError(f"expected padding 'torus' or 'zero', got {padding!r}")
+    check_padding(padding)
     side = kernel_sides[0]
     if len(set(kernel_sides)) > 1 or side % 2 == 0:
         raise ShapeError(f"expected a filter with one odd side M = 2 m + 1, got {tuple(kernel_sides)}")
@@ -66,6 +94,36 @@ def correlate(x: Tensor, kernel: Tensor, *, padding: Padding = "torus", dilation
         [4.0, 0.0, 1.0, 2.0, 3.0]
     """
     check_kernel(kernel.shape[2:], x.shape[2:], padding, dilation, stride)
+    return _correlate(x, kernel, padding, dilation, stride)
+
+
+def correlate_torus(x: Tensor, kernel: Tensor, *, dilation: int = 1, stride: int = 1) -> Tensor:
+    """sum over a of kernel(a) x(i + dilation a), a in (Z/N)^d, with a kernel as large as the torus whose pixel 0 is the offset 0.
+
+    Shapes:
+        x: (B, C, N, ..., N)    kernel: (C', C, N, ..., N)    returns: (B, C', N / stride, ...)
+
+    Raises:
+        ShapeError: x or the kernel has other than N^d pixels, or see ``check_kernel``.
+
+    Example:
+        >>> correlate_torus(torch.arange(4.0).reshape(1, 1, 4), torch.tensor([[[0.0, 1.0, 0.0, 0.0]]])).flatten().tolist()
+        [1.0, 2.0, 3.0, 0.0]
+    """
+    d = kernel.ndim - 2
+    if x.shape[2:] != kernel.shape[2:] or len(set(x.shape[2:])) > 1:
+        raise ShapeError(
+            f"expected filters as large as the torus, N pixels on each of its sides, got {tuple(kernel.shape[2:])} for "
+            f"images of {tuple(x.shape[2:])} pixels"
+        )
+    side = kernel.shape[-1]
+    centred = kernel.roll([side // 2] * d, list(range(2, 2 + d)))  # offsets from -(N // 2)
+    centred = F.pad(centred, [0, 1 - side % 2] * d)  # to as many on the other side of 0
+    check_kernel([1] * d, x.shape[2:], "torus", dilation, stride)
+    return _correlate(x, centred, "torus", dilation, stride)
+
+
+def _correlate(x: Tensor, kernel: Tensor, padding: Padding, dilation: int, stride: int) -> Tensor:
     d = kernel.ndim - 2
     if not len(kernel):  # torch wants at least one filter
         return x.new_zeros(len(x), 0, *(-(-n // stride) for n in x.shape[2:]))
@@ -76,6 +134,20 @@ def correlate(x: Tensor, kernel: Tensor, *, padding: Padding = "torus", dilation
     if padding == "zero":
         return conv(x, kernel, stride=stride, padding=reach, dilation=dilation)
     return conv(wrapped(x, reach, d), kernel, stride=stride, dilation=dilation)
+
+
+def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int], padding: Padding, stride: int = 1) -> Tensor:
+    """The sum of the correlations of one signal with several kernels, each with a dilation of its own.
+
+    Shapes:
+        x: (B, C, N, ..., N)    kernels: (dilations, C', C, M, ..., M)    returns: (B, C', N / stride, ...)
+
+    Example:
+        >>> dilated_sum(torch.ones(1, 1, 4, 4), torch.ones(2, 1, 1, 3, 3), (1, 2), "torus").unique()
+        tensor([18.])
+    """
+    pairs = zip(kernels, dilations, strict=True)
+    return reduce(torch.add, (correlate(x, k, padding=padding, dilation=n, stride=stride) for k, n in pairs))
 
 
 def wrapped(x: Tensor, reach: int, d: int) -> Tensor:
@@ -107,5 +179,5 @@ def _first_axis_as_channels(x: Tensor, kernel: Tensor, padding: Padding, dilatio
     batch, channels, rest = x.shape[0], x.shape[1], x.shape[3:]
     rows = padded.index_select(2, window.flatten()).reshape(batch, channels, *window.shape, *rest)
     flat = rows.movedim(2, 1).reshape(batch * len(starts), channels * side, *rest)
-    out = correlate(flat, kernel.flatten(1, 2), padding=padding, dilation=dilation, stride=stride)
+    out = _correlate(flat, kernel.flatten(1, 2), padding, dilation, stride)
     return out.unflatten(0, (batch, len(starts))).movedim(1, 2)

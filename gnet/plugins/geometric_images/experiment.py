@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError
 from gnet.plugins.geometric_images.fitting import Data, Fit, norm_of_difference, relative_difference
 from gnet.plugins.geometric_images.fluid import NavierStokes
@@ -50,7 +51,7 @@ class Comparison(Simulation):
         max_epochs, patience: of the training.
 
     Raises:
-        ConfigError: numbers below one, or another model.
+        ConfigError: numbers below one, or not whole, another model, or none.
     """
 
     reference = ""
@@ -66,11 +67,14 @@ class Comparison(Simulation):
         max_epochs: int,
         patience: int,
     ) -> None:
-        self.models = models or list(MODELS)
+        self.models = list(MODELS) if models is None else list(models)
         if wrong := [each for each in self.models if each not in MODELS]:
             raise ConfigError(f"expected models among {', '.join(MODELS)}, got {wrong[0]!r}")
-        if not sizes or min(*sizes, seeds, num_val, num_test, max_epochs, patience) < 1:
-            raise ConfigError("expected sizes, seeds, num_val, num_test, max_epochs and patience >= 1")
+        if not sizes or not self.models:
+            raise ConfigError(f"expected at least one of the sizes and of the models, got {sizes} and {self.models}")
+        for each in sizes:
+            check_count(sizes=each)
+        check_count(seeds=seeds, num_val=num_val, num_test=num_test, max_epochs=max_epochs, patience=patience)
         self.sizes, self.seeds, self.num_val, self.num_test = sizes, seeds, num_val, num_test
         self.max_epochs, self.patience = max_epochs, patience
         self._example: tuple[Tensor, Tensor] | None = None
@@ -210,7 +214,8 @@ class ToyTask(Comparison):
         sizes, seeds, models, num_val, num_test, max_epochs, patience: see ``Comparison``.
 
     Raises:
-        ConfigError: another name, net or model, orders of filters for the published net, or numbers below one.
+        ConfigError: another name, net or model, orders of filters for the published net, numbers below one or not whole, fewer
+            than 4 pixels (3 for charges), or learning rates that are not positive.
 
     References:
         Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, section 7.
@@ -236,7 +241,7 @@ class ToyTask(Comparison):
         max_epochs: int = 1000,
         patience: int = 20,
     ) -> None:
-        super().__init__(sizes or [5, 10, 20, 50], seeds, models, num_val, num_test, max_epochs, patience)
+        super().__init__([5, 10, 20, 50] if sizes is None else sizes, seeds, models, num_val, num_test, max_epochs, patience)
         self.name, self.task, self.side, self.net = name, task(name), side, net
         if net not in NETS:
             raise ConfigError(f"expected a net among {', '.join(NETS)}, got {net!r}")
@@ -245,9 +250,11 @@ class ToyTask(Comparison):
         charges = name == "charges"
         self.channels = channels if channels is not None else 8 if charges and net == "complete" else 2
         self.cnn_channels = cnn_channels if cnn_channels is not None else 20 if charges else 2
-        if min(side, self.channels, self.cnn_channels) < 1:
-            raise ConfigError(f"expected side and channels >= 1, got {side}, {self.channels} and {self.cnn_channels}")
+        check_count(3 if charges else 4, side=side)  # as large as the filters, and as the reach of the linear nets
+        check_count(channels=self.channels, cnn_channels=self.cnn_channels)
         self.filters, self.lr, self.cnn_lr = filters, lr, cnn_lr
+        for model in self.models:
+            self.fit(model)  # which checks the learning rate
 
     def data(self, num: int, generator: torch.Generator) -> Data:
         """Drawn on demand."""
@@ -312,7 +319,7 @@ class FlowPrediction(Comparison):
         sizes, seeds, models, num_val, num_test, max_epochs, patience: see ``Comparison``.
 
     Raises:
-        ConfigError: a model that does not exist, or numbers below one.
+        ConfigError: a model that does not exist, numbers below one or not whole, a time below zero, or see ``NavierStokes``.
 
     References:
         Gregory et al. (2023), arXiv:2305.12585, for the nets; Wang, Walters and Yu (2021), arXiv:2002.03061, for flows as a test
@@ -337,8 +344,12 @@ class FlowPrediction(Comparison):
         max_epochs: int = 300,
         patience: int = 30,
     ) -> None:
-        super().__init__(sizes or [4, 16, 64, 256], seeds, models, num_val, num_test, max_epochs, patience)
+        super().__init__([4, 16, 64, 256] if sizes is None else sizes, seeds, models, num_val, num_test, max_epochs, patience)
         self.solver, self.time, self.channels, self.lr = NavierStokes(side, viscosity, dt), time, channels, lr
+        check_count(channels=channels)
+        if not 0 <= time < math.inf:
+            raise ConfigError(f"expected a finite time >= 0, got {time}")
+        self.fit("ginet")  # which checks the learning rate
 
     def data(self, num: int, generator: torch.Generator) -> Data:
         """Pairs of velocities."""

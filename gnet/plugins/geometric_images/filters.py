@@ -92,6 +92,8 @@ def invariant_filters(d: int, M: int, k: int, parity: int = 1) -> GeometricImage
 def torus_filters(d: int, N: int, k: int, parity: int = 1) -> GeometricImage:
     """The same on the whole torus (Z/N)^d for any N, also an even one; pixel 0 is the offset 0.
 
+    ``image.conv(filters, origin="pixel")`` takes them; by the usual origin in the centre they are no invariant filters.
+
     Shapes:
         returns: data (count, N, ..., N, d, ..., d) float64
 
@@ -99,8 +101,9 @@ def torus_filters(d: int, N: int, k: int, parity: int = 1) -> GeometricImage:
         ShapeError: N < 1, or d < 2 or k < 0.
 
     Example:
-        >>> len(torus_filters(2, 4, 2).data)
-        10
+        >>> filters = torus_filters(2, 4, 2)
+        >>> GeometricImage(torch.randn(4, 4), 2).conv(filters, origin="pixel")
+        GeometricImage(10 x 4x4 pixels, 2(+)-tensors in d = 2, torus)
     """
     _check(d, N, k, parity, torus=True)
     return GeometricImage(_basis(d, N, k, parity, N).clone(), d, k, parity, torus=True)

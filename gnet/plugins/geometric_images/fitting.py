@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, NonFiniteError
 
 Data = tuple[Tensor, Tensor]
@@ -49,7 +50,7 @@ class Fit:
         num_batches: of an epoch.
 
     Raises:
-        ConfigError: numbers below one, or a learning rate that is not positive.
+        ConfigError: numbers below one, or not whole, or a learning rate that is not positive and finite.
     """
 
     lr: float = 5e-3
@@ -60,8 +61,9 @@ class Fit:
     num_batches: int = 5
 
     def __post_init__(self) -> None:
-        if min(self.max_epochs, self.patience, self.num_batches) < 1 or self.lr <= 0 or not 0 < self.decay <= 1:
-            raise ConfigError("expected max_epochs, patience and num_batches >= 1, lr > 0 and decay in (0, 1]")
+        check_count(max_epochs=self.max_epochs, patience=self.patience, num_batches=self.num_batches)
+        if not 0 < self.lr < math.inf or not 0 < self.decay <= 1:
+            raise ConfigError(f"expected a finite lr > 0 and decay in (0, 1], got {self.lr} and {self.decay}")
 
     def run(self, net: nn.Module, train: Data, val: Data, generator: torch.Generator | None = None) -> int:
         """Train in place, put back the weights of the best epoch, and return the number of epochs.

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from gnet.counts import check_count
 from gnet.errors import ConfigError, NonFiniteError, ShapeError
 
 
@@ -28,7 +29,7 @@ class NavierStokes:
         dt: time step; a flow that crosses more than a pixel or so in a step does not stay finite.
 
     Raises:
-        ConfigError: a side below 4, a viscosity below zero, or a time step that is not positive.
+        ConfigError: a side below 4, or not whole, a viscosity below zero, a time step that is not positive, or not finite ones.
 
     References:
         Orszag (1971), J. Atmos. Sci. 28:1074, for the two thirds; Canuto, Hussaini, Quarteroni and Zang (1988), chapter 7.
@@ -46,8 +47,9 @@ class NavierStokes:
     dt: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.side < 4 or self.viscosity < 0 or self.dt <= 0:
-            raise ConfigError(f"expected side >= 4, viscosity >= 0 and dt > 0, got {self.side}, {self.viscosity} and {self.dt}")
+        check_count(4, side=self.side)
+        if not 0 <= self.viscosity < math.inf or not 0 < self.dt < math.inf:
+            raise ConfigError(f"expected a finite viscosity >= 0 and dt > 0, got {self.viscosity} and {self.dt}")
 
     @cached_property
     def waves(self) -> tuple[Tensor, Tensor]:
@@ -77,6 +79,8 @@ class NavierStokes:
         """
         if u.ndim != 4 or u.shape[1:] != (2, self.side, self.side):
             raise ShapeError(f"expected velocities (B, 2, {self.side}, {self.side}), got {tuple(u.shape)}")
+        if not u.is_floating_point():
+            raise ShapeError(f"expected velocities of a floating dtype, got {u.dtype}; convert them with u.double()")
         modes = torch.fft.rfft2(u.double())
         kx, ky = self._waves_on(u.device)
         return 1j * (kx * modes[:, 1] - ky * modes[:, 0]) * self.kept.to(u.device)
@@ -110,16 +114,16 @@ class NavierStokes:
             u: (B, 2, N, N)    returns: (B, 2, N, N)
 
         Raises:
-            ShapeError: velocities of another shape.
+            ShapeError: velocities of another shape, or of a dtype that is not floating.
             ConfigError: a time below zero, or one that is not finite: viscosity has no way back.
             NonFiniteError: the flow is too fast for the time step.
         """
         if not 0 <= time < math.inf:
             raise ConfigError(f"expected a finite time >= 0, got {time}")
         steps = max(1, math.ceil(time / self.dt - 1e-9))
+        w = self.vorticity(u)
         h, mean = time / steps, u.double().mean((2, 3))
         half = torch.exp(-self.viscosity * self.squares * h / 2).to(u.device)
-        w = self.vorticity(u)
         for _ in range(steps):
             one = self.advection(w, mean)
             two = self.advection(half * (w + h / 2 * one), mean)
@@ -148,13 +152,15 @@ class NavierStokes:
             returns: (num, 2, N, N) float64
 
         Raises:
-            ConfigError: a wave number below 1/2; the longest wave of the torus has 1, and below it nothing but rounding is left.
+            ConfigError: no velocities, or a wave number below 1/2; the longest wave of the torus has 1, and below it nothing but
+                rounding is left.
 
         Example:
             >>> solver = NavierStokes(side=16)
             >>> solver.energy(solver.random(2))
             tensor([0.5000, 0.5000], dtype=torch.float64)
         """
+        check_count(num=num)
         if not 0.5 <= wave < math.inf:
             raise ConfigError(f"expected a finite wave >= 1/2, got {wave}")
         noise = torch.randn(num, self.side, self.side, dtype=torch.float64, generator=generator)

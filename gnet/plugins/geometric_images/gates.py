@@ -6,13 +6,15 @@ vector, an even function of a pseudoscalar, or a constant added to a vector is n
 """
 
 from collections import Counter
+from collections.abc import Set
 
 import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError
-from gnet.plugins.geometric_images.layers import through
 from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
+from gnet.plugins.geometric_images.pointwise import slack, tensor_norms
+from gnet.plugins.geometric_images.weighted import through
 
 SLOPE = 0.01
 """Of the leaky ReLU below zero."""
@@ -52,6 +54,10 @@ class Gate(nn.Module):
     def _of(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def reached(self, types: Set[Type]) -> set[Type]:
+        """Types of the output that are not 0 everywhere where these types of the input are not."""
+        return set(types) & set(self.sig_out.channels)
+
     def __repr__(self) -> str:
         types = self.sig_in.words if self.sig_in == self.sig_out else f"{self.sig_in.words} -> {self.sig_out.words}"
         return f"{type(self).__name__}({types} in d = {self.sig_in.d}{self.formula and f' | {self.formula}'})"
@@ -89,8 +95,7 @@ class NormGate(Gate):
             n = block.shape[1]
             shape = (n, 1, *[1] * self.sig_in.d)
             slope, offset = (each[start : start + n].reshape(shape) for each in (self.slope, self.offset))
-            norms = torch.linalg.vector_norm(block, dim=2, keepdim=True)  # its gradient is 0 at 0
-            found.append((block * torch.sigmoid(slope * norms + offset)).flatten(1, 2))
+            found.append((block * torch.sigmoid(slope * tensor_norms(block, 2) + offset)).flatten(1, 2))
             start += n
         return torch.cat(found, 1)
 
@@ -161,8 +166,14 @@ class ProductGate(Gate):
                 given[0, -1] += n
         super().__init__(Signature(signature.d, given), signature)
 
+    def reached(self, types: Set[Type]) -> set[Type]:
+        """Also those that products reach."""
+        factors = {(k, p): ((1, 1), (1, p)) if k == 0 else ((k, -p), (0, -1)) for k, p in self.sig_out.channels}
+        return super().reached(types) | {kind for kind, pair in factors.items() if types >= set(pair)}
+
     def _of(self, x: Tensor) -> Tensor:
-        blocks, used = dict(self.sig_in.blocks(x)), Counter[Type]()
+        blocks = dict(self.sig_in.blocks(x))
+        used = dict.fromkeys(blocks, 0)
 
         def next_of(kind: Type, n: int) -> Tensor:
             used[kind] += n
@@ -182,10 +193,11 @@ class ProductGate(Gate):
 
 
 class ContractGate(Gate):
-    """Tensors of even order and parity + times 1 where their full contraction is positive, 0.01 where it is negative.
+    """Tensors of even order and parity + times 1 where their full contraction is not negative, 0.01 where it is.
 
     Of scalars it is the leaky ReLU; odd orders, and parity -, where the sign of a contraction is no scalar, pass as they are.
-    It is not continuous for k >= 2.
+    It is not continuous for k >= 2. A contraction that no rounding tells from 0 counts as 0: those of some layers are 0 for
+    every input (from pseudovectors in d = 3 by M = 3), and the sign of their rounding would turn with nothing.
 
     Shapes:
         x: (B, size, N, ..., N)    returns: likewise
@@ -210,7 +222,8 @@ class ContractGate(Gate):
                 scalar = block.unflatten(2, (self.sig_in.d,) * k) if k else block[:, :, 0]
                 for _ in range(k // 2):
                     scalar = scalar.diagonal(dim1=2, dim2=3).sum(-1)
-                block = torch.where(scalar[:, :, None] >= 0, block, SLOPE * block)
+                least = -slack(x.dtype) * block.abs().amax(2) if k else 0.0
+                block = torch.where((scalar >= least)[:, :, None], block, SLOPE * block)
             found.append(block.flatten(1, 2))
         return torch.cat(found, 1)
 

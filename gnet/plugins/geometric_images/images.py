@@ -1,5 +1,6 @@
 """Geometric images: a tensor of order k and parity p at every pixel of a grid, and everything one does with them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,11 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnet.counts import is_count
-from gnet.errors import RepresentationError, ShapeError
-from gnet.nn.checks import no_tensor
-from gnet.plugins.geometric_images.convolve import correlate
-from gnet.plugins.geometric_images.moves import check_shift, check_signed_permutation, moved_pixels, moved_tensors, warn_of_order
+from gnet.counts import is_count, is_integer
+from gnet.errors import ConfigError, RepresentationError, ShapeError
+from gnet.nn.checks import check_choice, no_tensor
+from gnet.plugins.geometric_images.convolve import correlate, correlate_torus
+from gnet.plugins.geometric_images.moves import (
+    check_number,
+    check_shift,
+    check_signed_permutation,
+    moved_pixels,
+    moved_tensors,
+    warn_of_order,
+)
+from gnet.plugins.geometric_images.pointwise import are_largest, levi_civita_symbol, tensor_norms
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +44,7 @@ class GeometricImage:
     Raises:
         ShapeError: d < 2, k < 0, or data that are no tensor, of another shape, or of whole numbers, which have no derivatives.
         RepresentationError: a parity that is neither 1 nor -1.
+        ConfigError: a torus that is no truth value.
 
     References:
         Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, definitions 1 to 12.
@@ -58,6 +68,8 @@ class GeometricImage:
             raise ShapeError(f"expected d >= 2 and k >= 0, whole numbers, got d = {self.d} and k = {self.k}")
         if self.parity not in (1, -1):
             raise RepresentationError(f"expected parity 1 or -1, got {self.parity!r}")
+        if not isinstance(self.torus, bool | np.bool_):
+            raise ConfigError(f"expected torus True or False, got {self.torus!r}")
         if not isinstance(self.data, Tensor):
             raise ShapeError(f"expected data as a tensor, got {no_tensor(self.data)}")
         shape = tuple(self.data.shape)
@@ -111,6 +123,12 @@ class GeometricImage:
         self._check_same(other)
         return self.like(self.data + other.data)
 
+    def __radd__(self, zero: object) -> "GeometricImage":
+        """0 + A, so that ``sum`` takes images."""
+        if is_integer(zero) and zero == 0:
+            return self
+        raise RepresentationError(f"only images of one order and parity are added, got {type(zero).__name__}")
+
     def __sub__(self, other: "GeometricImage") -> "GeometricImage":
         self._check_same(other)
         return self.like(self.data - other.data)
@@ -153,6 +171,7 @@ class GeometricImage:
         Raises:
             GroupError: g is no signed permutation.
             ShapeError: a turn about a pixel, or a translation, of an image that is no torus.
+            ConfigError: another word for what it turns about.
 
         Example:
             >>> mirror = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
@@ -160,6 +179,8 @@ class GeometricImage:
             tensor([ 1., -1.])
         """
         g = check_signed_permutation(g, self.d)
+        if about is not None:
+            check_choice("about", about, ("pixel", "centre"))
         if about == "pixel" and not self.torus:
             raise ShapeError("an image that is no torus is turned about its centre; leave about='pixel' out")
         first = len(self.leading)
@@ -184,8 +205,17 @@ class GeometricImage:
 
     # --- products ---
 
-    def conv(self, filters: "GeometricImage", *, dilation: int = 1, stride: int = 1) -> "GeometricImage":
+    def conv(
+        self,
+        filters: "GeometricImage",
+        *,
+        dilation: int = 1,
+        stride: int = 1,
+        origin: Literal["centre", "pixel"] = "centre",
+    ) -> "GeometricImage":
         """(A * C)(i) = sum over a in [-m, m]^d of A(i - a) x C(a): order k + k', parity p p'.
+
+        By origin="pixel" the sum is over a in (Z/N)^d with the offset 0 at pixel 0 of the filter, as ``torus_filters`` have it.
 
         Indices of A come first, then those of C. Leading axes of the filters come after those of the image: a batch of images
         and ten filters give (batch, 10, ...).
@@ -194,7 +224,9 @@ class GeometricImage:
             filters: (..., M, ..., M, d, ..., d) with M = 2 m + 1 <= N    returns: (..., ..., N / stride, ..., d, ..., d)
 
         Raises:
-            ShapeError: an even M, M > N, filters of another d, or a stride that does not fit.
+            ShapeError: an even M, M > N, filters of another d, or a stride that does not fit; by origin="pixel" filters that are
+                not as large as the image, or an image that is no torus.
+            ConfigError: another origin.
 
         References:
             Gregory et al. (2023), arXiv:2305.12585, definition 9.
@@ -207,11 +239,7 @@ class GeometricImage:
         check_image(filters, "filters")
         if filters.d != self.d:
             raise ShapeError(f"expected filters with d = {self.d}, got d = {filters.d}")
-        x = self.components_first().reshape(-1, 1, *self.pixels)
-        weights = filters.components_first()
-        kernel = weights.reshape(-1, 1, *filters.pixels).flip(_last(self.d)).to(x)
-        padding: Literal["torus", "zero"] = "torus" if self.torus else "zero"
-        out = correlate(x, kernel, padding=padding, dilation=dilation, stride=stride)
+        out = self._correlated(filters, dilation, stride, origin)
         axes = (self.d,) * self.k
         found = out.reshape(*self.leading, *axes, *filters.leading, *(self.d,) * filters.k, *out.shape[2:])
         here, there = len(self.leading), len(filters.leading)
@@ -224,6 +252,21 @@ class GeometricImage:
             *range(here + self.k + there, found.ndim - self.d),
         ]
         return self.like(found.permute(order), self.k + filters.k, self.parity * filters.parity)
+
+    def _correlated(self, filters: "GeometricImage", dilation: int, stride: int, origin: str) -> Tensor:
+        """Every component with every component of every filter, (components, components of filters, N / stride, ...)."""
+        check_choice("origin", origin, ("centre", "pixel"))
+        x, kernel = (
+            each.components_first().reshape(math.prod(each.leading) * self.d**each.k, 1, *each.pixels) for each in (self, filters)
+        )
+        x = x.to(torch.promote_types(x.dtype, torch.complex64)) if kernel.is_complex() else x
+        kernel = kernel.flip(_last(self.d)).to(x)
+        if origin == "centre":
+            padding: Literal["torus", "zero"] = "torus" if self.torus else "zero"
+            return correlate(x, kernel, padding=padding, dilation=dilation, stride=stride)
+        if not self.torus:
+            raise ShapeError("filters with their origin at pixel 0 are those of a torus, and the image is none")
+        return correlate_torus(x, kernel.roll([1] * self.d, _last(self.d)), dilation=dilation, stride=stride)  # a -> -a
 
     def outer(self, other: "GeometricImage") -> "GeometricImage":
         """A(i) x B(i) at every pixel: order k + k', parity p p'; leading axes are broadcast.
@@ -304,20 +347,21 @@ class GeometricImage:
     # --- pixels ---
 
     def norm(self) -> "GeometricImage":
-        """The Euclidean norm of the tensor at each pixel, a scalar image; its gradient is 0 where the tensor is.
+        """The Euclidean norm of the tensor at each pixel, a scalar image; its derivatives are 0 where the tensor is.
 
         Example:
             >>> GeometricImage(torch.tensor([3.0, 4.0]).expand(3, 3, 2), 2, 1).norm().data[0, 0]
             tensor(5.)
         """
         flat = self.data.flatten(self.data.ndim - self.k) if self.k else self.data[..., None]
-        return self.like(torch.linalg.vector_norm(flat, dim=-1), 0, 1)
+        return self.like(tensor_norms(flat, -1)[..., 0], 0, 1)
 
     def pool(self, size: int, how: Literal["mean", "max"] = "mean") -> "GeometricImage":
         """One tensor for each block of size^d pixels: the mean of all, or of those of largest norm.
 
-        Of several tensors with one norm none is first after a turn, so that only their mean turns with the image. Blocks begin at
-        the border: they are turned and mirrored with the image about its centre.
+        Of several tensors with one norm none is first after a turn, so that only their mean turns with the image. Norms are one
+        where they differ by no more than rounding may make (``slack``). Blocks begin at the border: they are turned and mirrored
+        with the image about its centre.
 
         Raises:
             ShapeError: sides that ``size`` does not divide, or another word.
@@ -337,7 +381,7 @@ class GeometricImage:
         lined = lined.flatten(first + self.d, first + 2 * self.d - 1)  # (..., pixels, size^d, d, ..., d)
         if how == "mean":
             return self.like(lined.mean(first + self.d))
-        largest = _largest(lined.detach().flatten(first + self.d + 1) if self.k else lined.detach()[..., None])
+        largest = are_largest(lined.detach().flatten(first + self.d + 1) if self.k else lined.detach()[..., None])
         spread = largest.reshape(*largest.shape, *[1] * self.k)
         return self.like(lined.where(spread, 0.0).sum(first + self.d) / spread.sum(first + self.d))
 
@@ -346,51 +390,6 @@ def check_image(given: object, what: str) -> None:
     """Refuse what is no image, with ``RepresentationError``."""
     if not isinstance(given, GeometricImage):
         raise RepresentationError(f"expected {what} as GeometricImage(data, d, k, parity), got {type(given).__name__}")
-
-
-def check_number(number: float | Tensor) -> float | Tensor:
-    """``number``, after checking that it is one, also as a tensor without axes.
-
-    Raises:
-        RepresentationError: an array or an image: components multiplied each by its own number do not turn with the image.
-
-    Example:
-        >>> check_number(0.5)
-        0.5
-    """
-    if isinstance(number, Tensor) and not number.ndim:
-        return number
-    if not isinstance(number, int | float | complex | np.number):
-        raise RepresentationError(
-            f"an image is multiplied by numbers, got {type(number).__name__}; multiply pixel by pixel with image.outer(other)"
-        )
-    return number
-
-
-def _largest(tensors: Tensor) -> Tensor:
-    """Which tensors have the largest norm of their block, (..., size^d) for (..., size^d, d^k).
-
-    Squares are sorted before they are added, so that signed permutations of components do not change the last bit.
-    """
-    real = tensors.abs()
-    size = real.to(torch.promote_types(real.dtype, torch.float32)).square().sort(-1).values.sum(-1)
-    return size == size.amax(-1, keepdim=True)
-
-
-def levi_civita_symbol(d: int) -> Tensor:
-    """The sign of each tuple of d indices as a permutation, 0 where one is repeated, (d, ..., d) float64.
-
-    Example:
-        >>> levi_civita_symbol(2)
-        tensor([[ 0.,  1.],
-                [-1.,  0.]], dtype=torch.float64)
-    """
-    index = torch.cartesian_prod(*[torch.arange(d)] * d)
-    sign = torch.ones(len(index), dtype=torch.float64)
-    for one in range(d):
-        for two in range(one + 1, d):
-            sign = sign * (index[:, two] - index[:, one]).sign()
-    return sign.reshape(*[d] * d)
 
 
 def _last(n: int) -> tuple[int, ...]:

@@ -1,28 +1,28 @@
 """The linear layer between multi-images: every invariant filter, contracted with the input, in one call of torch's ``conv``."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from gnet.counts import check_count, is_count
-from gnet.errors import ConfigError, RepresentationError, ShapeError
-from gnet.nn.checks import check_placement
-from gnet.plugins.geometric_images.convolve import Padding, correlate
-from gnet.plugins.geometric_images.multi import MultiImage, Signature, Type
+from gnet.errors import ConfigError, RepresentationError
+from gnet.plugins.geometric_images.convolve import Padding, dilated_sum
+from gnet.plugins.geometric_images.multi import Signature, Type
 from gnet.plugins.geometric_images.orders import filters_between, fits
+from gnet.plugins.geometric_images.weighted import WeightedFilters
 
 
-class ConvContract(nn.Module):
+class ConvContract(WeightedFilters):
     """Linear equivariant maps between multi-images: convolve with invariant filters of order k + k'', contract the k indices.
 
     Every linear map from k(p)- to k''(p'')-tensor images that commutes with translations and signed permutations and reaches M
     pixels is of this form, so that the layer is complete, with ``count_filters(d, M, k + k'', p p'')`` weights for each pair of
     channels. All filters and all types make one kernel, (size out, size in, M, ..., M), and one call of ``conv`` does the rest:
-    the cost is that of a plain convolution with as many channels.
+    the cost is that of a plain convolution with as many channels. Types that no filter reaches are 0, with a warning if all are.
 
     Args:
         sig_in, sig_out: types and channels.
@@ -44,7 +44,8 @@ class ConvContract(nn.Module):
             than the weights.
         RepresentationError: a bias of a type other than (0, +), or where ``sig_out`` has none; no orders of filters, or one that
             makes no map of any pair of types.
-        ConfigError: a dilation or stride below one, or not whole; a ``bias`` that is neither a truth value nor types.
+        ConfigError: a dilation or stride below one, or not whole; an unknown padding; a ``bias`` that is neither a truth value
+            nor types.
 
     References:
         Gregory et al. (2023), arXiv:2305.12585, theorem 1; the contraction is needed, filters of order k'' - k do not suffice.
@@ -71,44 +72,19 @@ class ConvContract(nn.Module):
         bias: bool | Collection[Type] = True,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        if sig_in.d != sig_out.d:
-            raise ShapeError(f"expected two signatures of one d, got {sig_in!r} and {sig_out!r}")
-        self.sig_in, self.sig_out, self.M, self.d, self.padding, self.stride = sig_in, sig_out, M, sig_in.d, padding, stride
-        self.dilations = tuple(dilation) if isinstance(dilation, Iterable) else (dilation,)
-        if not self.dilations:
-            raise ShapeError("expected at least one dilation")
+        super().__init__(sig_in, sig_out, M, dilation, padding)
         check_count(stride=stride)
-        for each in self.dilations:
-            check_count(dilation=each)
+        self.stride = stride
         layout = _layout(sig_in, sig_out, M, None if filters is None else _checked_orders(sig_in, sig_out, M, filters))
-        self.register_buffer("_entries", layout.entries, persistent=False)
-        self.register_buffer("_sources", layout.sources, persistent=False)
-        self.register_buffer("_values", layout.values.to(torch.get_default_dtype()), persistent=False)
+        self._fix(layout.entries, layout.sources, layout.values, layout.joined)
+        if not layout.joined:
+            warnings.warn(f"no filter of side {M} makes a map {sig_in.words} -> {sig_out.words}: the layer is 0", stacklevel=2)
         noise = torch.randn(len(self.dilations), len(layout.deviations), generator=generator)
         self.weight = nn.Parameter(noise * layout.deviations.to(noise) / math.sqrt(len(self.dilations)))
-        count = sig_out.channels.get((0, 1), 0) if _has_bias(sig_out, bias) else 0
+        count = sig_out.channels.get((0, 1), 0) if has_bias(sig_out, bias) else 0
         self.bias = nn.Parameter(torch.zeros(count)) if count else None
 
-    @property
-    def num_weights(self) -> int:
-        """Without biases: of one dilation the number of independent maps, where all filters are used."""
-        return self.weight.numel()
-
-    def kernel(self) -> Tensor:
-        """The plain kernels that the weights make, for ``correlate``: (dilations, size out, size in, M, ..., M)."""
-        shape = (len(self.dilations), self.sig_out.size, self.sig_in.size, *[self.M] * self.d)
-        values = self.weight.index_select(1, self._sources) * self._values  # type: ignore[arg-type, operator]
-        flat = values.new_zeros(len(self.dilations), math.prod(shape[1:]))
-        return flat.index_add(1, self._entries, values).reshape(shape)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor | MultiImage) -> Tensor | MultiImage:
-        """One convolution for each dilation."""
-        if isinstance(x, MultiImage):
-            return through(self, x, self.sig_in, self.sig_out, self.padding)
-        self.sig_in.check(x)
-        if not x.is_complex():
-            check_placement(x, self.weight)
+    def _of(self, x: Tensor) -> Tensor:
         y = dilated_sum(x, self.kernel(), self.dilations, self.padding, self.stride)
         if self.bias is None:
             return y
@@ -120,7 +96,13 @@ class ConvContract(nn.Module):
         return f"ConvContract({types} | M = {self.M} | {self.num_weights} weights)"
 
 
-def _has_bias(sig_out: Signature, bias: bool | Collection[Type]) -> bool:
+def has_bias(sig_out: Signature, bias: bool | Collection[Type]) -> bool:
+    """Whether a layer has biases, after checking that it may have them; see ``ConvContract`` for what is raised.
+
+    Example:
+        >>> has_bias(Signature(2, {(0, 1): 1}), [(0, 1)])
+        True
+    """
     if isinstance(bias, bool):
         return bias
     if not isinstance(bias, Collection) or not all(isinstance(kind, Collection) for kind in bias):
@@ -148,24 +130,14 @@ def _checked_orders(sig_in: Signature, sig_out: Signature, M: int, orders: Colle
     return tuple(sorted(set(orders)))
 
 
-def dilated_sum(x: Tensor, kernels: Tensor, dilations: Sequence[int], padding: Padding, stride: int = 1) -> Tensor:
-    """The sum of the correlations of one signal with several kernels, each with a dilation of its own.
-
-    Shapes:
-        x: (B, C, N, ..., N)    kernels: (dilations, C', C, M, ..., M)    returns: (B, C', N / stride, ...)
-
-    Example:
-        >>> dilated_sum(torch.ones(1, 1, 4, 4), torch.ones(2, 1, 1, 3, 3), (1, 2), "torus").unique()
-        tensor([18.])
-    """
-    pairs = zip(kernels, dilations, strict=True)
-    return reduce(torch.add, (correlate(x, k, padding=padding, dilation=n, stride=stride) for k, n in pairs))
-
-
 @dataclass(frozen=True)
 class _Layout:
-    """Which kernel entry takes which weight, times which value; entries without any are zero. Deviations are of first weights."""
+    """Which kernel entry takes which weight, times which value; entries without any are zero. Deviations are of first weights.
 
+    Pairs of types that are ``joined`` have a map from the first to the second.
+    """
+
+    joined: frozenset[tuple[Type, Type]]
     entries: Tensor
     sources: Tensor
     values: Tensor
@@ -176,9 +148,11 @@ def _layout(sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ..
     """Weights are numbered by output type, input type, output channel, input channel, filter."""
     d, window = sig_in.d, M**sig_in.d
     parts: list[tuple[Tensor, ...]] = []
+    joined: set[tuple[Type, Type]] = set()
     start = 0
     for out, n in sig_out.channels.items():
         bases = {kind: _pair_basis(d, M, kind, out, orders) for kind in sig_in.channels}
+        joined |= {(kind, out) for kind, basis in bases.items() if len(basis)}
         fan_in = sum(sig_in.channels[kind] * len(basis) for kind, basis in bases.items())
         for kind, m in sig_in.channels.items():
             basis, size_out, size_in = bases[kind], d ** out[0], d ** kind[0]
@@ -199,20 +173,7 @@ def _layout(sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ..
                 )
             )
             start += count
-    return _Layout(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def through(module: nn.Module, images: MultiImage, sig_in: Signature, sig_out: Signature, padding: str | None) -> MultiImage:
-    """Stack, apply, and take apart again.
-
-    Raises:
-        ShapeError: images of another signature, or of another kind of border than the module has.
-    """
-    if images.signature != sig_in:
-        raise ShapeError(f"expected images {sig_in!r}, got {images.signature!r}")
-    if padding is not None and images.torus != (padding == "torus"):
-        raise ShapeError(f"expected images with torus={padding == 'torus'} for padding {padding!r}, got torus={images.torus}")
-    return MultiImage.from_stacked(module(images.stacked()), sig_out, images.torus)
+    return _Layout(frozenset(joined), *(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def _pair_basis(d: int, M: int, kind: Type, out: Type, orders: Sequence[int] | None) -> Tensor:

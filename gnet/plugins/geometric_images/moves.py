@@ -4,11 +4,12 @@ import math
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gnet.counts import is_count
-from gnet.errors import GroupError, ShapeError
+from gnet.errors import GroupError, RepresentationError, ShapeError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, NodeGroup, check_permutation
 from gnet.groups.permutation import orbit_labels
@@ -66,6 +67,25 @@ def check_signed_permutation(g: Tensor, d: int) -> Tensor:
     if not torch.equal(g.abs().sum(1), ones):
         raise GroupError(f"expected a single entry in each row of an element of B({d}), got {g.tolist()}")
     return g
+
+
+def check_number(number: float | Tensor) -> float | Tensor:
+    """``number``, after checking that it is one, also as a tensor without axes.
+
+    Raises:
+        RepresentationError: an array or an image: components multiplied each by its own number do not turn with the image.
+
+    Example:
+        >>> check_number(0.5)
+        0.5
+    """
+    if isinstance(number, Tensor) and not number.ndim:
+        return number
+    if not isinstance(number, int | float | complex | np.number):
+        raise RepresentationError(
+            f"an image is multiplied by numbers, got {type(number).__name__}; multiply pixel by pixel with image.outer(other)"
+        )
+    return number
 
 
 def moved_pixels(data: Tensor, g: Tensor, first: int, *, about_pixel_0: bool) -> Tensor:
@@ -241,12 +261,20 @@ class ImageGroup(NodeGroup):
         Shapes:
             images: (..., N, ..., N, d, ..., d) with k axes d
 
+        Raises:
+            ShapeError: an order below zero, or not whole.
+            RepresentationError: a parity that is neither 1 nor -1.
+
         Example:
             >>> group = ImageGroup(3, 2)
             >>> step = group.element(torch.eye(2), [0, 1])
             >>> group.image_action()(step, torch.arange(9.0).reshape(3, 3))[0]
             tensor([2., 0., 1.])
         """
+        if not is_count(k, 0):
+            raise ShapeError(f"expected an order k >= 0, a whole number, got {k!r}")
+        if parity not in (1, -1):
+            raise RepresentationError(f"expected parity 1 or -1, got {parity!r}")
         pixels = (self.side,) * self.d
 
         def act(perm: Tensor, data: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Several images of different orders and parities on one grid, and the signature that says which there are."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from gnet.counts import is_count
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups.base import Action
 from gnet.nn.checks import no_tensor
-from gnet.plugins.geometric_images.images import GeometricImage, check_image, check_number
-from gnet.plugins.geometric_images.moves import ImageGroup, moved_tensors
+from gnet.plugins.geometric_images.images import GeometricImage, check_image
+from gnet.plugins.geometric_images.moves import ImageGroup, check_number, moved_tensors
 
 Type = tuple[int, int]
 
@@ -28,6 +28,12 @@ class Signature:
     Args:
         d: number of pixel axes.
         channels: (k, parity) -> number of channels; types without channels are left out.
+
+    Attributes:
+        size: components of all channels, the sum of n d^k.
+        places: where the components of each type lie in a stacked signal.
+        scalars: where the channels of type (0, +) lie: first, since types are sorted; empty without them.
+        words: the types with their channels, as "3 x 0(+) + 2 x 1(+)".
 
     Raises:
         ShapeError: channels that are no mapping, d < 2, an order or a number below zero or not whole, or no channels at all.
@@ -44,6 +50,10 @@ class Signature:
 
     d: int
     channels: Mapping[Type, int]
+    size: int = field(init=False, compare=False)
+    places: Mapping[Type, slice] = field(init=False, compare=False)
+    scalars: slice = field(init=False, compare=False)
+    words: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.channels, Mapping):
@@ -61,26 +71,22 @@ class Signature:
         kept = {kind: n for kind, n in sorted(self.channels.items(), key=lambda item: (item[0][0], -item[0][1])) if n}
         if not kept:
             raise ShapeError("expected at least one channel")
-        object.__setattr__(self, "channels", kept)
-
-    @cached_property
-    def size(self) -> int:
-        """Components of all channels: the sum of n d^k."""
-        return sum(n * self.d**k for (k, _), n in self.channels.items())
-
-    @cached_property
-    def places(self) -> dict[Type, slice]:
-        """Where the components of each type lie in a stacked signal."""
-        found, start = {}, 0
-        for (k, p), n in self.channels.items():
-            found[k, p] = slice(start, start + n * self.d**k)
+        places, start = {}, 0
+        for (k, p), n in kept.items():
+            places[k, p] = slice(start, start + n * self.d**k)
             start += n * self.d**k
-        return found
+        found = {
+            "channels": MappingProxyType(kept),
+            "size": start,
+            "places": MappingProxyType(places),
+            "scalars": slice(0, kept.get((0, 1), 0)),
+            "words": " + ".join(f"{n} x {k}({'+' if p > 0 else '-'})" for (k, p), n in kept.items()),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
-    @cached_property
-    def scalars(self) -> slice:
-        """Where the channels of type (0, +) lie: first, since types are sorted; empty without them."""
-        return slice(0, self.channels.get((0, 1), 0))
+    def __reduce__(self) -> tuple[type["Signature"], tuple[int, dict[Type, int]]]:
+        return Signature, (self.d, dict(self.channels))
 
     def blocks(self, x: Tensor) -> "Iterator[tuple[Type, Tensor]]":
         """Each type with its part of a stacked signal, (B, n, d^k, N, ..., N)."""
@@ -126,11 +132,6 @@ class Signature:
 
     def __hash__(self) -> int:
         return hash((self.d, tuple(self.channels.items())))
-
-    @cached_property
-    def words(self) -> str:
-        """The types with their channels, as "3 x 0(+) + 2 x 1(+)"."""
-        return " + ".join(f"{n} x {k}({'+' if p > 0 else '-'})" for (k, p), n in self.channels.items())
 
     def __repr__(self) -> str:
         return f"Signature({self.words} in d = {self.d})"
@@ -206,13 +207,19 @@ class MultiImage(Mapping[Type, GeometricImage]):
         """Whether pixels wrap around."""
         return next(iter(self._images.values())).torus
 
-    def act(self, g: Tensor, shift: Sequence[int] | None = None) -> "MultiImage":
-        """g A of every image."""
-        return self._each(lambda _, image: image.act(g, shift))
+    def act(
+        self, g: Tensor, shift: Sequence[int] | None = None, *, about: Literal["pixel", "centre"] | None = None
+    ) -> "MultiImage":
+        """g A of every image, see ``GeometricImage.act``."""
+        return self._each(lambda _, image: image.act(g, shift, about=about))
 
     def __add__(self, other: "MultiImage") -> "MultiImage":
         self._check_same(other)
         return self._each(lambda kind, image: image + other[kind])
+
+    def __radd__(self, zero: object) -> "MultiImage":
+        """0 + A, so that ``sum`` takes multi-images."""
+        return self._each(lambda _, image: zero + image)
 
     def __sub__(self, other: "MultiImage") -> "MultiImage":
         self._check_same(other)

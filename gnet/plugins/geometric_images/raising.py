@@ -1,27 +1,26 @@
 """Layers that raise orders: outer products with invariant filters, contractions of index pairs, and scalars made so."""
 
 import functools
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import RepresentationError, ShapeError
-from gnet.nn.checks import check_placement
+from gnet.counts import is_count
+from gnet.errors import RepresentationError
 from gnet.plugins.geometric_images.convolve import Padding
 from gnet.plugins.geometric_images.filters import invariant_filters
 from gnet.plugins.geometric_images.gates import SLOPE, Gate
-from gnet.plugins.geometric_images.layers import dilated_sum
 from gnet.plugins.geometric_images.multi import Signature, Type
 from gnet.plugins.geometric_images.orders import pairings
+from gnet.plugins.geometric_images.weighted import WeightedFilters
 
 START = 0.1
 """Deviation of all first weights of the published nets."""
 
 
-class OuterConv(nn.Module):
+class OuterConv(WeightedFilters):
     """Convolve with invariant filters of few orders: an image of order k and a filter of order k' make one of order k + k'.
 
     Where the output has no such order, index pairs are contracted until it has one, as few as possible, in every way there is;
@@ -38,11 +37,12 @@ class OuterConv(nn.Module):
         generator: of the first weights, normal with the deviation 0.1.
 
     Shapes:
-        x: (B, sig_in.size, N, ..., N)    returns: (B, sig_out.size, N, ..., N)
+        x: (B, sig_in.size, N, ..., N), or a MultiImage    returns: (B, sig_out.size, N, ..., N), or a MultiImage
 
     Raises:
         ShapeError: an even M, M > N, two signatures of different d, or no dilations.
-        RepresentationError: an input or an output type that no filter and no contraction joins to another.
+        RepresentationError: an input or an output type that no filter and no contraction joins to another, or no orders.
+        ConfigError: a dilation below one, or not whole, or an unknown padding.
 
     References:
         Gregory, Hogg, Blum-Smith, Arias, Wong and Villar (2023), arXiv:2305.12585, section 5.
@@ -66,37 +66,11 @@ class OuterConv(nn.Module):
         padding: Padding = "torus",
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        if sig_in.d != sig_out.d:
-            raise ShapeError(f"expected two signatures of one d, got {sig_in!r} and {sig_out!r}")
-        self.sig_in, self.sig_out, self.M, self.padding, self.orders = sig_in, sig_out, M, padding, tuple(filters)
-        self.dilations = (dilation,) if isinstance(dilation, int) else tuple(dilation)
-        if not self.dilations:
-            raise ShapeError("expected at least one dilation")
-        count, entries, sources, values = _layout(sig_in, sig_out, M, self.orders)
-        self.register_buffer("_entries", entries, persistent=False)
-        self.register_buffer("_sources", sources, persistent=False)
-        self.register_buffer("_values", values.to(torch.get_default_dtype()), persistent=False)
+        super().__init__(sig_in, sig_out, M, dilation, padding)
+        self.orders = _checked_orders(filters)
+        count, joined, entries, sources, values = _layout(sig_in, sig_out, M, self.orders)
+        self._fix(entries, sources, values, joined)
         self.weight = nn.Parameter(START * torch.randn(len(self.dilations), count, generator=generator))
-
-    @property
-    def num_weights(self) -> int:
-        """Of all dilations."""
-        return self.weight.numel()
-
-    def kernel(self) -> Tensor:
-        """The plain kernels that the weights make: (dilations, size out, size in, M, ..., M)."""
-        shape = (len(self.dilations), self.sig_out.size, self.sig_in.size, *[self.M] * self.sig_in.d)
-        values = self.weight.index_select(1, self._sources) * self._values  # type: ignore[arg-type, operator]
-        flat = values.new_zeros(len(self.dilations), math.prod(shape[1:]))
-        return flat.index_add(1, self._entries, values).reshape(shape)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One convolution for each dilation."""
-        self.sig_in.check(x)
-        if not x.is_complex():
-            check_placement(x, self.weight)
-        return dilated_sum(x, self.kernel(), self.dilations, self.padding)
 
     def __repr__(self) -> str:
         maps = f"{self.sig_in.words} -> {self.sig_out.words} in d = {self.sig_in.d}"
@@ -104,17 +78,28 @@ class OuterConv(nn.Module):
         return f"OuterConv({maps} | M = {self.M} | orders {orders} | {self.num_weights} weights)"
 
 
-def _layout(sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ...]) -> tuple[int, Tensor, Tensor, Tensor]:
-    """The number of weights, and which kernel entry takes which weight, times which value; one entry may take several."""
+def _checked_orders(orders: Collection[int]) -> tuple[int, ...]:
+    """Orders of filters, each once."""
+    if not isinstance(orders, Collection) or not orders or not all(is_count(order, 0) for order in orders):
+        raise RepresentationError(f"expected orders of filters, whole numbers >= 0 as (0, 1), got {orders!r}")
+    return tuple(dict.fromkeys(orders))
+
+
+def _layout(
+    sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ...]
+) -> tuple[int, set[tuple[Type, Type]], Tensor, Tensor, Tensor]:
+    """The number of weights, joined types, and which kernel entry takes which weight, times which value; one may take several."""
     d, window, start = sig_in.d, M**sig_in.d, 0
     parts: list[tuple[Tensor, ...]] = []
-    joined: set[tuple[str, Type]] = set()
+    joined: set[tuple[Type, Type]] = set()
     for kind, m in sig_in.channels.items():
         for order in orders:
             out = _reached(kind, order, sig_out)
             if out is None:
                 continue
             basis, n = _raised(d, M, kind[0], order, out[0]), sig_out.channels[out]
+            if not len(basis):
+                continue
             which, row, column, pixel = basis.nonzero(as_tuple=True)
             value = basis[which, row, column, pixel]
             channel, other = torch.arange(n)[:, None, None], torch.arange(m)[None, :, None]
@@ -123,14 +108,15 @@ def _layout(sig_in: Signature, sig_out: Signature, M: int, orders: tuple[int, ..
             entries, sources = (rows * sig_in.size + columns) * window + pixel, start + (channel * m + other) * len(basis) + which
             parts.append((entries.flatten(), sources.flatten(), value.expand(n, m, -1).flatten()))
             start += n * m * len(basis)
-            joined |= {("input", kind), ("output", out)}
+            joined.add((kind, out))
+    there = {*(("input", kind) for kind, _ in joined), *(("output", out) for _, out in joined)}
     wanted = [*(("input", kind) for kind in sig_in.channels), *(("output", kind) for kind in sig_out.channels)]
-    if lost := [each for each in wanted if each not in joined]:
+    if lost := [each for each in wanted if each not in there]:
         (side, kind), names = lost[0], list(orders)
         raise RepresentationError(
-            f"no filter of orders {names} joins {side} type {kind} in {sig_in!r} -> {sig_out!r}; leave it out"
+            f"no filter of orders {names} joins {side} type {kind} in {sig_in!r} -> {sig_out!r} by M = {M}; leave it out"
         )
-    return start, *(torch.cat(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
+    return start, joined, *(torch.cat(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
 def _reached(kind: Type, order: int, sig_out: Signature) -> Type | None:
@@ -185,12 +171,15 @@ class ContractedScalars(Gate):
             if k % 2 == 0 and p > 0:
                 made[0, 1] += n * len(pairings(k, k // 2))
         super().__init__(signature, Signature(signature.d, made))
+        for k, p in signature.channels:
+            if k % 2 == 0 and p > 0:
+                self.register_buffer(f"_traces_{k}", _traces(signature.d, k).to(torch.get_default_dtype()), persistent=False)
 
     def _of(self, x: Tensor) -> Tensor:
         scalars, rest = [], []
         for (k, p), block in self.sig_in.blocks(x):
             if k % 2 == 0 and p > 0:
-                made = torch.einsum("tc,bnc...->bnt...", _traces(self.sig_in.d, k).to(x), block)
+                made = torch.einsum("tc,bnc...->bnt...", getattr(self, f"_traces_{k}").to(x), block)
                 scalars.append(made.flatten(1, 2))
             if (k, p) != (0, 1):
                 rest.append(block.flatten(1, 2))

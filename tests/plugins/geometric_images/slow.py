@@ -60,3 +60,10 @@ def orthonormal(filters):
         return flat
     _, values, vectors = torch.linalg.svd(flat, full_matrices=False)
     return vectors[values > 1e-9 * values[0]]
+
+
+def spoil(layer, shift=None):
+    """A liar of a convolution: the numbers of its filters are moved by one place, or the first one is another."""
+    exact = layer._values.exact.clone()
+    layer._values.exact = exact + (torch.arange(len(exact)) == 0) if shift is None else exact.roll(shift)
+    layer._values.rounded = layer._values.exact.to(layer._values.rounded)

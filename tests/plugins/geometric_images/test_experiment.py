@@ -170,9 +170,35 @@ def test_settings_are_checked():
     for net, filters in (("published", [0, 1]), ("complete", [])):
         with pytest.raises(ConfigError, match="filters null"):
             ToyTask(net=net, filters=filters)
-    with pytest.raises(ConfigError, match="channels >= 1, got 16, 0 and 2"):
-        ToyTask(channels=0)
-    with pytest.raises(ConfigError, match="sizes, seeds"):
-        FlowPrediction(sizes=[0])
-    with pytest.raises(ConfigError, match="lr > 0"):
-        Fit(lr=0.0)
+    for wrong, message in (
+        ({"channels": 0}, "channels to be a whole number >= 1, got 0"),
+        ({"sizes": []}, r"at least one of the sizes and of the models, got \[\] and"),
+        ({"models": []}, r"at least one of .* and \[\]"),
+        ({"sizes": [0]}, "sizes to be a whole number >= 1, got 0"),
+        ({"sizes": [4, 2.5]}, r"sizes to be a whole number >= 1, got 2\.5"),
+        ({"seeds": 1.5}, "seeds to be a whole number"),
+        ({"patience": 0}, "patience to be a whole number >= 1, got 0"),
+        ({"lr": -1.0}, "a finite lr > 0"),
+        ({"lr": math.nan}, "a finite lr > 0"),
+        ({"side": 3}, "side to be a whole number >= 4, got 3"),
+        ({"side": 16.5}, r"side to be a whole number >= 4, got 16\.5"),
+    ):
+        for make in (ToyTask, FlowPrediction):
+            with pytest.raises(ConfigError, match=message):
+                make(**wrong)
+    for wrong in ({"cnn_lr": 0.0}, {"cnn_channels": 0}, {"name": "charges", "side": 2}):
+        with pytest.raises(ConfigError, match=r"lr > 0|whole number >= [13]"):
+            ToyTask(**wrong)
+    for wrong in ({"time": -1.0}, {"dt": math.nan}, {"viscosity": math.inf}):
+        with pytest.raises(ConfigError, match="finite"):
+            FlowPrediction(**wrong)
+    for wrong in ({"lr": 0.0}, {"lr": math.nan}, {"lr": math.inf}, {"decay": 0.0}, {"max_epochs": 2.5}, {"num_batches": 0}):
+        with pytest.raises(ConfigError, match=r"lr > 0|whole number"):
+            Fit(**wrong)
+
+
+def test_the_smallest_images_make_nets(rng):
+    for name, side in (("gravity", 4), ("charges", 3)):
+        simulation = ToyTask(name, [2], side=side, channels=1)
+        x, y = simulation.data(2, rng)
+        assert simulation.network("ginet", rng)(x).shape == simulation.network("cnn", rng)(x).shape == y.shape

@@ -1,6 +1,7 @@
 """Layers and nets: complete, equal to filters and contractions one by one, equivariant; liars are not."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from gnet.plugins.geometric_images import (
 from gnet.plugins.geometric_images.gates import GATES
 from gnet.plugins.tensors import B
 from gnet.testing import LawBroken, check_layer, expressible_rank
-from tests.plugins.geometric_images.slow import drawn
+from tests.plugins.geometric_images.slow import drawn, spoil
 
 MIXED = Signature(2, {(0, 1): 2, (0, -1): 1, (1, 1): 2, (1, -1): 1, (2, 1): 1})
 VECTORS = Signature(2, {(1, 1): 2})
@@ -68,8 +69,11 @@ def rank_on_noise(layer, rng):
 def test_the_rank_is_burnside_s_count(d, M, k, k_out, parity, rng):
     given, out = Signature(d, {(k, -1): 2}), Signature(d, {(k_out, -parity): 1})
     expected = 2 * count_filters(d, M, k + k_out, parity)
-    layer = ConvContract(given, out, M=M, bias=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        layer = ConvContract(given, out, M=M, bias=False)
     assert layer.num_weights == expected
+    assert [str(each.message)[-14:] for each in caught] == ([] if expected else ["the layer is 0"])
     if not expected:  # no map but zero is equivariant
         x = torch.randn(2, given.size, *[5] * d, generator=rng)
         assert torch.equal(layer(x), torch.zeros(2, out.size, *[5] * d))
@@ -165,7 +169,7 @@ def test_layers_obey_the_laws(torus, rng):
     act = MIXED.action(group)
     check_layer(layer, group, x, action_in=act, action_out=act, completeness=False)
     liar = copy.deepcopy(layer)
-    liar._values = liar._values.roll(1)
+    spoil(liar, 1)
     with pytest.raises(LawBroken, match="equivariance"):
         check_layer(liar, group, x, action_in=act, action_out=act, completeness=False, gradients=False)
 

@@ -184,5 +184,14 @@ def test_pairs_are_replayed_and_bad_flows_refused():
         with pytest.raises(ConfigError, match="wave >= 1/2"):
             solver.random(1, wave=wave)
     assert bool(solver.random(1, wave=0.5).isfinite().all())
-    with pytest.raises(ConfigError, match="viscosity >= 0"):
-        NavierStokes(12, -1.0)
+    for viscosity, dt in ((-1.0, 0.1), (math.nan, 0.1), (math.inf, 0.1), (0.1, 0.0), (0.1, math.nan), (0.1, math.inf)):
+        with pytest.raises(ConfigError, match="a finite viscosity >= 0 and dt > 0"):
+            NavierStokes(12, viscosity, dt)
+    for side in (3, 16.5):
+        with pytest.raises(ConfigError, match="side to be a whole number >= 4"):
+            NavierStokes(side)
+    with pytest.raises(ConfigError, match="num to be a whole number >= 1, got 0"):
+        solver.random(0)
+    with pytest.raises(ShapeError, match=r"a floating dtype, got torch.int64; convert them with u\.double"):
+        solver.advance(torch.ones(1, 2, 12, 12, dtype=torch.int64), 1.0)
+    assert NavierStokes(15).advance(torch.zeros(1, 2, 15, 15), 0.1).dtype == torch.float32
