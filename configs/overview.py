@@ -201,10 +201,10 @@ CONFIGS = (
         "scalars .009 (N-ODE), .005 (HNN); O(2) .020, .012; MLP .048, .028",
         "made on demand",
         by_hand=(
-            "scalars .0031 (HNN; N-ODE not run); O(2) .0138 (N-ODE); MLP .0215 (N-ODE), .0131 (HNN); others not run, about 14 h;"
+            "scalars .0061 (N-ODE), .0031 (HNN); O(2) .0138 (N-ODE); MLP .0215, .0131; others not run, about 27 h;"
             " `--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) .040, .047; MLP .085, .059",
             "1",
-            "4 to 20 min a run; `--quick` 11 min",
+            "4 to 100 min a run; `--quick` 11 min",
         ),
     ),
     Config(
