@@ -11,8 +11,8 @@ from gnet.counts import is_count
 from gnet.errors import ConfigError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
 from gnet.groups.laws import require_uniform
+from gnet.groups.reynolds import reynolds
 from gnet.measures.equivariance import check_is_group
-from gnet.measures.projection import reynolds
 from gnet.nn.checks import check_placement, no_tensor
 from gnet.nn.relaxed import Augmentation
 from gnet.plugins.averaging import frames
