@@ -231,8 +231,10 @@ def levi_civita(x: Tensor, group: str = "SO") -> Tensor:
 
 def _subsets(x: Tensor, size: int, what: str) -> Tensor:
     """Every ``size`` of n vectors, (..., n choose size, size, d)."""
-    n, count = x.shape[-2], 1
-    for i in range(size):  # math.comb cannot be traced by torch.compile(fullgraph=True)
+    # torch.compile(fullgraph=True) traces neither math.comb nor combinations of a size that it takes for a variable; that of a
+    # range is a number to it.
+    n, size, count = x.shape[-2], len(range(size)), 1
+    for i in range(size):
         count = count * (n - i) // (i + 1)
     if count > CAP:
         raise RepresentationError(
