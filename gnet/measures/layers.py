@@ -64,9 +64,11 @@ def layer_equivariance_errors(
     (``InvariantLinear``, ``TensorLinear``). What is no module, as the activations of a ``Block``, and what works on flattened
     signals is no layer of its own; activations of single entries commute with every permutation.
 
+    For groups of other things than nodes nobody can guess how hidden channels are moved: layers are the innermost modules that
+    say so, by ``action_in`` and ``action_out``, as those of ``gnet.plugins.tensors`` do, or those that ``layers`` names.
+
     Args:
-        layers: names of the layers to measure with their actions (None is the group's own); needed for groups of other things
-            than nodes, whose action on hidden channels nobody can guess.
+        layers: names of the layers to measure with their actions (None is the group's own); None finds them.
         num_samples: None takes all elements of a small group.
 
     Shapes:
@@ -75,7 +77,7 @@ def layer_equivariance_errors(
     Units: of each layer's output, squared in squares.
 
     Raises:
-        GroupError: no group, or one that does not act on nodes, without ``layers``.
+        GroupError: no group, or one that does not act on nodes, with a net of which no module states its actions.
         ConfigError: no module, a layer that the net does not have, or does not call with one tensor.
         ShapeError: as in ``equivariance_error``.
 
@@ -92,14 +94,8 @@ def layer_equivariance_errors(
         blocks.2 EquivariantLinear True False
     """
     check_inputs(x, group, TRIVIAL_ACTION if layers is not None else None, num_samples)
-    if layers is None and not isinstance(group, NodeGroup):
-        raise GroupError(f"{group.name} acts on no nodes; name the layers: layers={{'0': (action_in, action_out)}}")
-    if not isinstance(net, nn.Module):
-        raise ConfigError(f"expected a module, got {type(net).__name__}; of a function take equivariance_error")
+    layers = checked_layers(net, group, layers)
     known = dict(net.named_modules())
-    for name in layers or ():
-        if name not in known:
-            raise ConfigError(f"the net has no layer {name!r}, expected one of {sorted(known)}")
     with evaluating(net), _watching(known) as calls:
         net(x)
     actions = dict(layers) if layers is not None else _layers_of(net, calls, group)  # type: ignore[arg-type]
@@ -119,6 +115,44 @@ def layer_equivariance_errors(
             error = equivariance_error(layer, before, group, *actions[name], num_samples=num_samples, generator=again)
         found.append(LayerEquivarianceError(name, type(layer).__name__, error, dense is not None or num_samples is None))
     return tuple(found)
+
+
+def checked_layers(net: nn.Module, group: Group, layers: Mapping[str, Actions] | None) -> Mapping[str, Actions] | None:
+    """The layers as given, or those that state their actions; None for groups of nodes, whose layers the inputs show.
+
+    Raises:
+        GroupError, ConfigError: as in ``layer_equivariance_errors``, before the net is called.
+
+    Example:
+        >>> from gnet.plugins.tensors import EMLP, SO, T
+        >>> list(checked_layers(EMLP(T(1), T(1), SO(3), ch=8, layers=1), SO(3), None))
+        ['blocks.0.linear', 'blocks.0.bilinear', 'blocks.0.gate', 'last']
+    """
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"expected a module, got {type(net).__name__}; of a function take equivariance_error")
+    known = dict(net.named_modules())
+    for name in layers or ():
+        if name not in known:
+            raise ConfigError(f"the net has no layer {name!r}, expected one of {sorted(known)}")
+    if layers is not None or isinstance(group, NodeGroup):
+        return layers
+    found = _stated("", net)
+    if not found:
+        raise GroupError(
+            f"{group.name} acts on no nodes, and no module of the {type(net).__name__} states its action_in and action_out; name "
+            "the layers: layers={'0': (action_in, action_out)}"
+        )
+    return found
+
+
+def _stated(name: str, module: nn.Module) -> dict[str, Actions]:
+    """The innermost modules that state how a group moves what they take and return."""
+    prefix = f"{name}." if name else ""
+    inside: dict[str, Actions] = {}
+    for child_name, child in module.named_children():
+        inside |= _stated(f"{prefix}{child_name}", child)
+    actions = getattr(module, "action_in", None), getattr(module, "action_out", None)
+    return inside or ({name: actions} if all(isinstance(action, Action) for action in actions) else {})
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from gnet.counts import is_count
 from gnet.errors import GroupError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, NodeGroup
-from gnet.groups.matrix import MatrixGroup
+from gnet.groups.matrix import MatrixGroup, closure
 from gnet.groups.permutation import orbit_labels
 from gnet.measures.equivariance import check_is_group
 from gnet.testing.matrices import check_matrices
@@ -15,6 +15,8 @@ from gnet.testing.tolerances import LawBroken, require_close
 
 ENUMERATED = 2_000
 """Largest order for which ``check_group`` compares a finite group with all its elements."""
+PRODUCTS, ENTRIES = 100_000, 20_000_000
+"""Products of two elements, and numbers in them, that ``check_group`` makes to count the elements of a larger one."""
 
 
 def enumerate_elements(group: Group, limit: int = 50_000) -> Tensor:
@@ -70,7 +72,10 @@ def check_group(
 
     Laws: identity, inverse, associativity, ``act(g h, x) = act(g, act(h, x))``, linearity of the action, membership of samples
     and generators, for orthogonal groups that lengths are kept, and for small finite ones that order, samples and node orbits
-    are those of the elements that the generators make.
+    are those of the elements that the generators make (the order also of larger ones, up to ``PRODUCTS`` products). Of groups of
+    matrices also that form, Lie algebra and flags are true, that matrices outside are not contained, and that a compact one draws
+    and integrates by its uniform law. What lies only beyond the functions that are tried is not seen: a rule that fails above
+    degree 6, or draws from a very large finite subgroup.
 
     Args:
         x: signals to act on; a default is drawn for node groups (3, N, 2) and matrix groups (3, d).
@@ -109,7 +114,7 @@ def check_group(
     _check_membership(group, elements)
     _check_finite(group, samples)
     if isinstance(group, MatrixGroup):
-        check_matrices(group, elements)
+        check_matrices(group, elements, seed)
 
 
 def _check_form(group: Group, elements: list[Tensor]) -> None:
@@ -140,9 +145,16 @@ def _check_membership(group: Group, elements: list[Tensor]) -> None:
 
 def _check_finite(group: Group, samples: Tensor) -> None:
     """Order, samples and node orbits against the enumeration of all elements, where there are few and generators are known."""
-    if not group.is_finite or group.order() > ENUMERATED or not len(group.generators):
+    if not group.is_finite or not len(group.generators):
         return
-    known = enumerate_elements(group, ENUMERATED)
+    if group.order() > ENUMERATED:
+        _check_large_order(group)
+        return
+    claimed = int(group.order())
+    try:
+        known = enumerate_elements(group, claimed)
+    except GroupError:
+        raise LawBroken(f"order: the generators make more than {claimed} elements, order() says {claimed}") from None
     if len(known) != group.order():
         raise LawBroken(f"order: the generators make {len(known)} elements, order() says {group.order()}")
     keys = {_key(g) for g in known}
@@ -154,6 +166,39 @@ def _check_finite(group: Group, samples: Tensor) -> None:
         raise LawBroken(f"sample: 64 samples of a group of {len(known)} elements are all the same")
     if isinstance(group, NodeGroup) and group.node_orbits() != Partition(orbit_labels(known)):
         raise LawBroken("node orbits: node_orbits() is not what the elements map onto each other")
+
+
+def _check_large_order(group: Group) -> None:
+    """A claimed order beyond ``ENUMERATED`` against as many products of generators as ``PRODUCTS`` and ``ENTRIES`` allow."""
+    claimed, number = int(group.order()), len(group.generators)
+    limit = min(claimed, PRODUCTS // number, ENTRIES // (number * group.identity.numel()))
+    if limit < 2 or not isinstance(group, NodeGroup | MatrixGroup):
+        return
+    known = _products(group, limit)
+    if known != claimed and (known is not None or limit == claimed):
+        made = f"more than {claimed}" if known is None else known
+        raise LawBroken(f"order: the generators make {made} elements, order() says {claimed}")
+
+
+def _products(group: NodeGroup | MatrixGroup, limit: int) -> int | None:
+    """How many elements the generators make, all at once where ``enumerate_elements`` goes one by one; None if over ``limit``."""
+    generators = torch.stack(list(group.generators))
+    if isinstance(group, MatrixGroup):
+        known = closure(generators, group.identity.to(generators), limit)
+        return None if known is None else len(known)
+    fresh, seen = group.identity[None], {group.identity.numpy().tobytes()}
+    while len(fresh):
+        products = torch.cat([g[fresh] for g in generators])
+        new = []
+        for index, row in enumerate(products.numpy()):
+            key = row.tobytes()
+            if key not in seen:
+                seen.add(key)
+                new.append(index)
+        if len(seen) > limit:
+            return None
+        fresh = products[new]
+    return len(seen)
 
 
 def _signal(group: Group, generator: torch.Generator) -> Tensor:

@@ -1,28 +1,23 @@
 """Laws of groups of matrices: form, generators and Lie algebra belong together, flags are true, drawing is uniform."""
 
-import contextlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from gnet.errors import GroupError, NotFiniteError
+from gnet.errors import GroupError
 from gnet.groups.base import is_orthogonal_matrix
-from gnet.groups.invariants import null_space
 from gnet.groups.matrix import MatrixGroup
 from gnet.testing.tolerances import LawBroken, require_close
+from gnet.testing.uniform import check_uniform
 
-DRAWN = 4096
-"""Elements whose moments are compared with those of the uniform law."""
-DEVIATIONS = 7.0
-"""Standard errors that a mean may be away: less than one false alarm in 10^11 entries."""
 SPAN = 1e-8
 """Share of a matrix outside the Lie algebra that counts as rounding."""
-MOMENTS = 1_300
-"""Entries of a matrix up to which the second moment is looked at: d^4."""
+STRANGERS, TAKEN = 16, 2
+"""Random matrices that are offered to ``contains``, and how many it may take: a tolerance lets one in 10^4 pass."""
 
 
-def check_matrices(group: MatrixGroup, elements: Sequence[Tensor]) -> None:
+def check_matrices(group: MatrixGroup, elements: Sequence[Tensor], seed: int = 0) -> None:
     """Prove what only groups of matrices have.
 
     Raises:
@@ -36,8 +31,9 @@ def check_matrices(group: MatrixGroup, elements: Sequence[Tensor]) -> None:
     _check_form(group, elements)
     _check_algebra(group)
     _check_flags(group, elements)
+    _check_strangers(group, elements, seed)
     if group.is_compact and group.sampling == "haar":
-        _check_uniform(group)
+        check_uniform(group, seed)
 
 
 def _check_form(group: MatrixGroup, elements: Sequence[Tensor]) -> None:
@@ -117,45 +113,21 @@ def _is_permutation(g: Tensor) -> bool:
     return bool(((g == 0) | (g == 1)).all()) and bool((g.sum(0) == 1).all()) and bool((g.sum(1) == 1).all())
 
 
-def _check_uniform(group: MatrixGroup) -> None:
-    """First and second moments: E g and E g x g are the projections onto what the group leaves as it is."""
-    generators, algebra = list(group.generators), list(group.lie_algebra)
-    if not generators and not algebra and group.order() != 1:
-        return  # nothing but samples is known
-    kind = torch.complex128 if group.identity.is_complex() else torch.float64
-    unit = torch.eye(group.dim, dtype=kind)
-    drawn = group.sample(DRAWN, torch.Generator().manual_seed(2)).to(kind)
-    for degree in (1, 2) if group.dim**4 <= MOMENTS else (1,):
-        if degree == 1:
-            rows = [g.to(kind) - unit for g in generators] + [A.to(kind) for A in algebra]
-        else:
-            rows = [torch.kron(g.to(kind), g.to(kind)) - torch.kron(unit, unit) for g in generators]
-            rows += [torch.kron(A.to(kind), unit) + torch.kron(unit, A.to(kind)) for A in algebra]
-        projector = _projector(rows, group.dim**degree, kind)
-        powers = drawn if degree == 1 else _squares(drawn)
-        spread = powers.sub(projector).abs().square().mean(0).sqrt() / DRAWN**0.5
-        worst = float(((powers.mean(0) - projector).abs() / (spread + 1e-9)).max())
-        if worst > DEVIATIONS:
-            raise LawBroken(f"sample: moment {degree} is {worst:.3g} standard errors from that of the uniform law")
-        with contextlib.suppress(NotFiniteError, GroupError):  # no rule is known
-            nodes, weights = group.quadrature(degree)
-            moved = nodes.to(kind) if degree == 1 else _squares(nodes.to(kind))
-            one = torch.eye(len(projector), dtype=kind)  # on both sides, so that zero has something to be near to
-            require_close(
-                f"quadrature: moment {degree}", torch.einsum("k,kij->ij", weights.to(kind), moved) + one, projector + one
-            )
-
-
-def _squares(g: Tensor) -> Tensor:
-    """g x g of each, (K, d^2, d^2)."""
-    size = g.shape[-1] ** 2
-    return torch.einsum("kij,kab->kiajb", g, g).reshape(-1, size, size)
-
-
-def _projector(rows: Sequence[Tensor], size: int, kind: torch.dtype) -> Tensor:
-    """Onto the invariants along the other components: B (C^* B)^-1 C^*, C the invariants of the transposed matrices."""
-    basis = null_space(rows, size, kind)
-    dual = null_space([row.mH for row in rows], size, kind)
-    return (
-        basis.mT @ torch.linalg.solve(dual.conj() @ basis.mT, dual.conj()) if len(basis) else torch.zeros(size, size, dtype=kind)
-    )
+def _check_strangers(group: MatrixGroup, elements: Sequence[Tensor], seed: int) -> None:
+    """In a group of lower dimension than all matrices, random ones are no elements, nor is 2 I in a compact one."""
+    unit = group.identity.to(torch.complex128 if group.identity.is_complex() else torch.float64)
+    size = group.dim**2 * (2 if unit.is_complex() else 1)
+    if not group.is_compact and not 0 < len(group.lie_algebra) < size:
+        return
+    noise = torch.randn(STRANGERS, *unit.shape, dtype=unit.dtype, generator=torch.Generator().manual_seed(seed))
+    near = [elements[index % len(elements)].to(unit) @ (unit + 0.1 * each) for index, each in enumerate(noise)]
+    for what, matrices in (("random matrices", list(noise)), ("elements times I + 0.1 noise", near)):
+        try:
+            taken = sum(group.contains(g) for g in matrices)
+            double = group.is_compact and group.contains(2 * unit)
+        except GroupError:
+            return  # the group has no membership test
+        if taken > TAKEN:
+            raise LawBroken(f"contains: it takes {taken} of {STRANGERS} {what} for elements, expected none")
+        if double:
+            raise LawBroken("contains: it takes 2 I for an element, and is_compact is true")

@@ -1,7 +1,7 @@
 """Logs of the equivariance error of a net and of its layers while it trains."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from gnet.distributed import gathered, num_processes
 from gnet.errors import ConfigError
 from gnet.groups import TRIVIAL_ACTION, Action, Group
 from gnet.measures import equivariance_error, layer_equivariance_errors
+from gnet.measures.layers import checked_layers
 from gnet.randomness import derive_seed
 from gnet.training.symmetry import Symmetry
 
@@ -41,7 +42,8 @@ class LogEquivariance(Callback):
             that makes one of its graph.
         num_samples: group elements drawn.
         every_steps: log every this many optimiser steps too; 0 never. Goes straight to the loggers, however often they log.
-        layers: log each layer too, on the inputs that reach it; for groups of nodes.
+        layers: log each layer too, on the inputs that reach it; of groups of other things than nodes those that state their
+            ``action_in`` and ``action_out``. Or names of layers with their actions, ``{"net.0": (action_in, action_out)}``.
         group: to measure against; None is the module's own.
         net: name of what is measured in the ``LightningModule``, as in ``named_modules()``; None is the net of a ``GNetModule``,
             and of any other the module itself, by its ``forward``.
@@ -50,7 +52,8 @@ class LogEquivariance(Callback):
         output: "invariant" where the group does not act on what the net returns; a ``GNetModule`` knows.
 
     Raises:
-        ConfigError: a negative interval, fewer than two samples; when the fit begins, no group, or no such net.
+        ConfigError: a negative interval, fewer than two samples; when the fit begins, no group, or no such net or layer.
+        GroupError: when the fit begins, layers of a net that states no actions, and a group that does not act on nodes.
 
     References:
         ``gnet.measures.equivariance_error`` and ``gnet.measures.layer_equivariance_errors``.
@@ -68,7 +71,7 @@ class LogEquivariance(Callback):
         reference: Symmetry | Group | None = None,
         num_samples: int = 8,
         every_steps: int = 0,
-        layers: bool = False,
+        layers: bool | Mapping[str, Any] = False,
         group: Group | None = None,
         net: str | None = None,
         inputs: Callable[[Any], Tensor] | None = None,
@@ -100,7 +103,15 @@ class LogEquivariance(Callback):
             )
         if isinstance(self.reference, Symmetry):
             raise ConfigError(f"a {kind} has no graph of which a rule could make the reference; give a group")
-        self._net_of(pl_module)
+        net = self._net_of(pl_module)
+        for group in (self.group, self.reference):
+            if self.layers and net is not None and isinstance(group, Group):
+                checked_layers(net, group, self._named_layers)
+
+    @property
+    def _named_layers(self) -> Mapping[str, Any] | None:
+        """Those that were given by name; None finds them."""
+        return self.layers if isinstance(self.layers, Mapping) else None
 
     def _net_of(self, module: LightningModule) -> nn.Module | None:
         """The module that is measured; None where a ``GNetModule`` has none yet.
@@ -151,7 +162,9 @@ class LogEquivariance(Callback):
             error = equivariance_error(net, x, group, *actions, num_samples=self.num_samples, generator=generator)
             found[name] = float(error.relative)
             if self.layers:
-                parts = layer_equivariance_errors(net, x, group, num_samples=self.num_samples, generator=generator)
+                parts = layer_equivariance_errors(
+                    net, x, group, layers=self._named_layers, num_samples=self.num_samples, generator=generator
+                )
                 # A net of one layer is that layer, and has no name in itself.
                 found |= {f"{name}/{part.name}": part.error.relative for part in parts if part.name}
         return found

@@ -13,6 +13,7 @@ from gnet.measures import layers as room
 from gnet.nn import Block, EquivariantLinear, GNet, GNetGRU, InvariantLinear, OrbitConv, TensorLinear
 from gnet.nn.blocks import NodeBatchNorm
 from gnet.orbits import close_edges
+from gnet.plugins.tensors import EMLP, SO, B, Lorentz, Realified, S, T, U
 from tests.laws.test_matrix_group import QuarterTurns
 
 FINE, COARSE = ClusterGroup(Partition([0, 0, 1, 1, 2])), SymmetricGroup(5)
@@ -128,7 +129,7 @@ def test_a_net_that_calls_no_layer_of_its_own_is_one_layer(rng):
 def test_other_groups_need_the_actions_of_the_layers(rng):
     x = torch.randn(8, 2, dtype=torch.float64, generator=rng)
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1)).double()
-    with pytest.raises(GroupError, match="C4 acts on no nodes; name the layers"):
+    with pytest.raises(GroupError, match=r"C4 acts on no nodes, .* name the layers"):
         layer_equivariance_errors(net, x, QuarterTurns())
     found = by_name(net, x, QuarterTurns(), layers={"1": (None, TRIVIAL_ACTION), "0": (None, None)}, num_samples=None)
     assert list(found) == ["0", "1"]
@@ -142,3 +143,28 @@ def test_a_layer_that_is_not_called_is_refused(x):
     net = nn.Sequential(EquivariantLinear(COARSE, 2, 2)).double()
     with pytest.raises(ConfigError, match=r"layer '0\.weight' is not called with one tensor"):
         layer_equivariance_errors(net, x, COARSE, layers={"0.weight": (None, None)})
+
+
+MATRIX_GROUPS = {"SO(3)": SO(3), "B(3)": B(3), "O(1,2)": Lorentz(2), "S(3)": S(3), "U(2), real": Realified(U(2))}
+
+
+@pytest.mark.parametrize("name", MATRIX_GROUPS)
+def test_layers_that_state_their_actions_are_measured_for_any_group(name, rng):
+    group = MATRIX_GROUPS[name]
+    net = EMLP(2 * T(1), T(1), group, ch=12, layers=1, generator=rng).double()
+    x = torch.randn(6, 2 * group.dim, dtype=torch.float64, generator=rng)
+    found = by_name(net, x, group, generator=rng)
+    assert list(found) == ["blocks.0.linear", "blocks.0.bilinear", "blocks.0.gate", "last"]
+    assert max(each.error.relative for each in found.values()) < 1e-9
+    liar = nn.Linear(net.last.action_in.size(group.dim), group.dim).double()
+    liar.action_in, liar.action_out = net.last.action_in, net.last.action_out
+    net.last = liar
+    found = by_name(net, x, group, generator=rng)
+    assert [name for name, each in found.items() if each.error.relative > 1e-3] == ["last"]
+
+
+def test_a_net_that_states_nothing_is_refused_with_a_fix(rng):
+    net, x = nn.Sequential(nn.Linear(3, 3), nn.Tanh()).double(), torch.randn(4, 3, dtype=torch.float64, generator=rng)
+    with pytest.raises(GroupError, match=r"SO\(3\) acts on no nodes, and no module of the Sequential states its action_in"):
+        layer_equivariance_errors(net, x, SO(3))
+    assert list(by_name(net, x, SO(3), layers={"0": (None, None)})) == ["0"]

@@ -1,6 +1,7 @@
 """The catalog: every group obeys the laws, ours and a stranger's; a family that lies or breaks is named."""
 
 import copy
+import pickle
 import tomllib
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -15,8 +16,11 @@ from gnet.cli import main
 from gnet.errors import ConfigError
 from gnet.groups import GeneratedGroup, NodeGroup
 from gnet.nn import EquivariantLinear
+from gnet.nn.relaxed import Penalised
 from gnet.plugins import catalog, catalog_text, families
 from gnet.plugins.registry import qualified
+from gnet.plugins.scalars import E
+from gnet.plugins.tensors import EMLP, T
 from gnet.testing import LawBroken, check_group, check_layer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,3 +142,14 @@ def test_groups_survive_copying():
     for each in LISTED.values():
         group = each.make()
         assert copy.deepcopy(group).name == group.name
+        again = pickle.loads(pickle.dumps(group))
+        drawn = [each.sample(2, torch.Generator().manual_seed(0)) for each in (group, again)]
+        assert again.name == group.name and torch.equal(*drawn)
+
+
+def test_what_holds_a_group_with_translations_is_saved():
+    """A sampler that is a function inside another cannot be."""
+    group = E(3)
+    for module in (EMLP(T(1), T(1), group, ch=8, layers=1), Penalised(torch.nn.Linear(4, 4), group.sampled_by(group.sample))):
+        again = pickle.loads(pickle.dumps(module))
+        assert again.group.name == "E(3)"

@@ -13,11 +13,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gnet.cli import main
-from gnet.errors import ConfigError, DataError
+from gnet.errors import ConfigError, DataError, GroupError
 from gnet.graphs import Partition
 from gnet.groups import ClusterGroup, SymmetricGroup, TrivialGroup
 from gnet.measures import equivariance_error, layer_equivariance_errors
 from gnet.nn import GNet
+from gnet.plugins.tensors import SO, RepLinear, T
 from gnet.randomness import derive_seed
 from gnet.training.log_equivariance import LogEquivariance
 from gnet.training.logged import read_equivariance_errors
@@ -242,6 +243,39 @@ def test_what_a_foreign_module_must_say(settings, kind, data, message):
         quiet_trainer(LogEquivariance(every_steps=1, **settings), max_epochs=1).fit(
             kind(EQUIVARIANT), DataLoader(data, batch_size=4)
         )
+
+
+@pytest.mark.parametrize("layers", [True, {"last": (T(1) + T(2), T(1))}], ids=["all", "named"])
+def test_layers_of_a_net_of_tensors_are_logged(tmp_path: Path, layers):
+    """They state how a group of matrices moves what they take and return."""
+    net = nn.Sequential()
+    net.add_module("first", RepLinear(T(1), T(1) + T(2), SO(3)))
+    net.add_module("last", RepLinear(T(1) + T(2), T(1), SO(3)))
+    expected = ["first", "last"] if layers is True else ["last"]
+    log = LogEquivariance(every_steps=1, group=SO(3), net="model", layers=layers)
+    found = fit_foreign(tmp_path, Foreign(net), log, TensorDataset(torch.randn(8, 3)))
+    assert sorted(found) == sorted([*expected, "net"])
+    assert max(max(values) for values in found.values()) < 1e-9
+    crooked = LogEquivariance(every_steps=1, group=SO(3), net="model", layers={"0": (None, None), "2": (None, None)})
+    net = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    found = fit_foreign(tmp_path / "free", Foreign(net), crooked, TensorDataset(torch.randn(8, 3)))
+    assert sorted(found) == ["0", "2", "net"] and min(min(values) for values in found.values()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "message"),
+    [
+        (True, GroupError, r"SO\(3\) acts on no nodes, and no module of the Sequential states .* name the layers"),
+        ({"7": (None, None)}, ConfigError, "the net has no layer '7'"),
+    ],
+)
+def test_layers_that_cannot_be_measured_are_refused_before_any_training(layers, error, message):
+    module = Foreign(nn.Sequential(nn.Linear(3, 3), nn.Tanh()))
+    before = copy.deepcopy(module.state_dict())
+    log = LogEquivariance(every=1, group=SO(3), net="model", layers=layers)
+    with pytest.raises(error, match=message):
+        quiet_trainer(log, max_epochs=1).fit(module, DataLoader(TensorDataset(torch.randn(8, 3)), batch_size=4))
+    assert all(torch.equal(value, module.state_dict()[name]) for name, value in before.items())
 
 
 def test_what_cannot_be_read_or_set_is_refused(tmp_path: Path):

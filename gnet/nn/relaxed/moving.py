@@ -1,5 +1,6 @@
 """Which of the tensors that a net is called with a group moves, and PyG's flat batches while it does."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from gnet.errors import ConfigError, ShapeError
 from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
+from gnet.groups.matrix import MatrixGroup
 
 Moved = Sequence[int | str]
 """Arguments after the first, by place from 0 on, or by name."""
@@ -55,6 +57,44 @@ def mapped(act: Callable[[Tensor], Tensor], x: Tensor, group: Group, action: Act
         tensor([2., 1., 4., 3.])
     """
     return act(signals_at(x, group, action)).reshape(x.shape)
+
+
+def move_items(group: Group, elements: Tensor, x: Tensor, action: Action | None, *, back: bool = False) -> Tensor:
+    """g x of each item, each with its own element or all with one, or g^-1 x; None is the group's own action.
+
+    Shapes:
+        elements: (B, ...) or (1, ...)    x: (B, ...), or PyG's flat batch of a group of nodes    returns: as x
+
+    Raises:
+        ShapeError: another number of items than of elements.
+
+    Example:
+        >>> both = torch.tensor([[0, 1], [1, 0]])
+        >>> move_items(gnet.SymmetricGroup(2), both, torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), None).flatten()
+        tensor([1., 2., 4., 3.])
+    """
+    if action is TRIVIAL_ACTION:
+        return x
+    return mapped(lambda signals: _moved_items(group, elements, signals, action, back), x, group, action)
+
+
+def _moved_items(group: Group, elements: Tensor, x: Tensor, action: Action | None, back: bool) -> Tensor:
+    if len(elements) == 1:
+        g = elements[0]
+        return (action or group.action)(group.inverse(g) if back else g, x)
+    if len(elements) != len(x):
+        raise ShapeError(f"expected the {len(elements)} items that were moved, got {tuple(x.shape)}; take per='batch'")
+    if action is None and isinstance(group, NodeGroup):
+        rows = (elements if back else torch.argsort(elements, 1)).to(x.device)  # (g x)[perm[i]] = x[i]
+        return x.gather(-2, rows.reshape(len(x), *[1] * (x.ndim - 3), -1, 1).expand_as(x))
+    chosen = action or group.action
+    # One product for all items; an action that names its group looks elements up, which cannot be batched.
+    if isinstance(group, MatrixGroup) and getattr(chosen, "group", None) is None:
+        inverses = torch.stack([group.inverse(g) for g in elements]) if back else elements
+        with contextlib.suppress(RuntimeError):  # a stranger's action may look at values, too
+            return torch.vmap(chosen)(inverses, x)
+    pairs = zip(elements, x, strict=True)
+    return torch.stack([chosen(group.inverse(g) if back else g, item) for g, item in pairs])
 
 
 def does_move(

@@ -1,13 +1,15 @@
 """How far a net is from a group, as a term of the loss: of any module by one random element, of linear layers exactly."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ShapeError
-from gnet.groups.base import Action, Group, NodeGroup, check_node_group
-from gnet.groups.laws import require_sampler
+from gnet.errors import GroupError, ShapeError
+from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup, check_node_group
+from gnet.groups.laws import require_sampler, require_uniform
+from gnet.groups.reynolds import reynolds
 from gnet.kernels.segments import cluster_mean
 from gnet.nn.relaxed.base import ApproximateLinear, broken_square, check_at_least
 from gnet.nn.relaxed.moving import error_at
@@ -73,26 +75,39 @@ def equivariance_penalty(
     return torch.stack(terms).mean()
 
 
-def linear_penalty(net: nn.Module, group: NodeGroup) -> Tensor:
+def linear_penalty(net: nn.Module, group: Group) -> Tensor:
     """``sum_t ||L_t - mean of L_t over the group||^2`` over the linear layers of a net, biases included: exact, nothing is drawn.
 
     Layers are the outermost modules that know their explicit map (``dense()``), between signals on the group's nodes or to
     numbers without nodes; what comes between them is left out. An ``ApproximateLinear`` of this very group answers from its
     weights, all others make the N x N map, O(N^2 C C') memory.
 
+    For groups of other things than nodes, layers are those with a matrix ``dense()`` and ``nn.Linear``, moved by the actions
+    that they state (``action_in``, ``action_out``), or by the group's own where sizes are those of the group. The mean costs
+    O((n n')^3) operations of a layer from n to n' numbers: for small ones; of others take ``equivariance_penalty``.
+
     Shapes:
         returns: ()
 
     Raises:
-        GroupError: no group of nodes.
-        ShapeError: no layer on the nodes of the group.
+        GroupError: no group; a layer between other numbers than the group moves, which states no actions.
+        NotCompactError: a group without a uniform law.
+        ShapeError: no layer, or none on the nodes of the group.
+
+    References:
+        Elesedy and Zaidi (2021), arXiv:2102.10333, for the mean of a linear map.
 
     Example:
         >>> group = SymmetricGroup(4)
         >>> symmetric, free = (GNet(each, 1, 3, 1) for each in (group, gnet.TrivialGroup(4)))
         >>> linear_penalty(symmetric, group) < 1e-10, linear_penalty(free, group) > 0.1
         (tensor(True), tensor(True))
+        >>> from gnet.plugins.tensors import SO
+        >>> linear_penalty(nn.Linear(3, 3), SO(3)) > 0.1
+        tensor(True)
     """
+    if isinstance(group, Group) and not isinstance(group, NodeGroup):
+        return _matrix_penalty(net, group)
     check_node_group(group)
     terms = [term for layer in linear_layers(net) if (term := _term(layer, group)) is not None]
     if not terms:
@@ -102,14 +117,47 @@ def linear_penalty(net: nn.Module, group: NodeGroup) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def linear_layers(net: nn.Module) -> Iterator[nn.Module]:
-    """The outermost modules of a net that know their explicit map."""
+def linear_layers(net: nn.Module, plain: bool = False) -> Iterator[nn.Module]:
+    """The outermost modules of a net that know their explicit map, with ``plain`` also each ``nn.Linear``."""
     dense = getattr(net, "dense", None)  # of others it may be a layer of that name
-    if callable(dense) and not isinstance(dense, nn.Module):
+    if (callable(dense) and not isinstance(dense, nn.Module)) or (plain and isinstance(net, nn.Linear)):
         yield net
         return
     for child in net.children():
-        yield from linear_layers(child)
+        yield from linear_layers(child, plain)
+
+
+def _matrix_penalty(net: nn.Module, group: Group) -> Tensor:
+    """Over a group of matrices, by ``reynolds``."""
+    require_uniform(group, "linear_penalty")
+    terms = []
+    layer: Any
+    for layer in linear_layers(net, plain=True):
+        is_plain = isinstance(layer, nn.Linear)
+        weight = layer.weight if is_plain else layer.dense()
+        bias = layer.bias if is_plain else layer.dense_bias() if hasattr(layer, "dense_bias") else None
+        actions = _actions_of(layer, weight, group)
+        terms.append((weight - reynolds(weight, group, *actions)).abs().square().sum())
+        if bias is not None:
+            kept = reynolds(bias[:, None], group, TRIVIAL_ACTION, actions[1])[:, 0]
+            terms.append((bias - kept).abs().square().sum())
+    if not terms:
+        raise ShapeError(f"expected layers with a matrix dense() or nn.Linear, got {type(net).__name__} without")
+    return torch.stack(terms).sum()
+
+
+def _actions_of(layer: nn.Module, weight: Tensor, group: Group) -> tuple[Action, Action]:
+    """Those that a layer states; else the group's own, where the sizes fit."""
+    before, after = getattr(layer, "action_in", None), getattr(layer, "action_out", None)
+    if isinstance(before, Action) and isinstance(after, Action):
+        return before, after
+    size = group.identity.shape[-1]
+    if weight.shape != (size, size):
+        raise GroupError(
+            f"how {group.name} moves what a {type(layer).__name__} {tuple(weight.shape)} takes and returns is not known: "
+            f"expected ({size}, {size}) or a layer with action_in and action_out, such as RepLinear; take equivariance_penalty"
+        )
+    return group.action, group.action
 
 
 def _term(layer: nn.Module, group: NodeGroup) -> Tensor | None:

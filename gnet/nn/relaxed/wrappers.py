@@ -1,6 +1,5 @@
 """Any module with any group: penalised for its equivariance error, or trained on moved inputs."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import ConfigError, ShapeError
-from gnet.groups.base import TRIVIAL_ACTION, Action, Group, NodeGroup
+from gnet.groups.base import Action, Group, NodeGroup
 from gnet.groups.cluster import ClusterGroup
 from gnet.groups.laws import require_sampler
-from gnet.groups.matrix import MatrixGroup
 from gnet.nn.checks import check_choice
 from gnet.nn.modes import evaluating
 from gnet.nn.relaxed.base import check_at_least
-from gnet.nn.relaxed.moving import Moved, check_moved, error_at, mapped, measured_error, moved_arguments, num_items
+from gnet.nn.relaxed.moving import Moved, check_moved, error_at, measured_error, move_items, moved_arguments, num_items
 
 Kind = Literal["uniform", "lazy", "partial"]
 Per = Literal["sample", "batch"]
@@ -136,27 +134,7 @@ class Augmentation:
 
     def move(self, elements: Tensor, x: Tensor, action: Action | None, *, back: bool = False) -> Tensor:
         """g x of each item, or g^-1 x; None is the group's own action, of which x may be PyG's flat batch."""
-        if action is TRIVIAL_ACTION:
-            return x
-        return mapped(lambda signals: self._moved(elements, signals, action, back), x, self.group, action)
-
-    def _moved(self, elements: Tensor, x: Tensor, action: Action | None, back: bool) -> Tensor:
-        if len(elements) == 1:
-            g = elements[0]
-            return (action or self.group.action)(self.group.inverse(g) if back else g, x)
-        if len(elements) != len(x):
-            raise ShapeError(f"expected the {len(elements)} items that were moved, got {tuple(x.shape)}; take per='batch'")
-        if action is None and isinstance(self.group, NodeGroup):
-            rows = (elements if back else torch.argsort(elements, 1)).to(x.device)  # (g x)[perm[i]] = x[i]
-            return x.gather(-2, rows.reshape(len(x), *[1] * (x.ndim - 3), -1, 1).expand_as(x))
-        chosen = action or self.group.action
-        # One product for all items; an action that names its group looks elements up, which cannot be batched.
-        if isinstance(self.group, MatrixGroup) and getattr(chosen, "group", None) is None:
-            inverses = torch.stack([self.group.inverse(g) for g in elements]) if back else elements
-            with contextlib.suppress(RuntimeError):  # a stranger's action may look at values, too
-                return torch.vmap(chosen)(inverses, x)
-        pairs = zip(elements, x, strict=True)
-        return torch.stack([chosen(self.group.inverse(g) if back else g, item) for g, item in pairs])
+        return move_items(self.group, elements, x, action, back=back)
 
 
 class AroundModule(nn.Module):

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from gnet.counts import is_count
 from gnet.errors import ConfigError, NotFiniteError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, Action, Group, MatrixGroup, NodeGroup
+from gnet.groups.base import is_orthogonal_matrix
 from gnet.groups.laws import require_uniform
+from gnet.groups.reynolds import reynolds
 from gnet.measures.equivariance import check_is_group
-from gnet.measures.projection import reynolds
 from gnet.nn.checks import check_placement, no_tensor
-from gnet.nn.relaxed import Augmentation
+from gnet.nn.relaxed.moving import move_items
 from gnet.plugins.averaging import frames
 
 LARGEST = 1_000_000
@@ -42,7 +43,8 @@ class Averaged(nn.Module):
         mode: see above.
         n_samples: of "sample"; 32 by default.
         degree: of "quadrature".
-        frame: of "frame": x -> (B, F, ...) elements; None takes PCA for O(d) and SO(d).
+        frame: of "frame": x -> (B, F, ...) elements; None takes PCA for O(d) and SO(d), and with the mean for E(d) and SE(d) on
+            points (``rep_in=gnet.plugins.scalars.POINTS``). The group need not be compact: nothing is drawn.
         chunk: most rows in one call of f.
         resample: of "sample": new elements at every call ("step"), or the same ones always ("fixed"), which makes a function.
         generator: of random elements.
@@ -195,13 +197,12 @@ class Averaged(nn.Module):
             return y
         elements = self.frame(x)  # (B, F, ...)
         size, flat = elements.shape[1], elements.flatten(0, 1)
-        mover = Augmentation(self.group)
-        copies = x.repeat_interleave(size, 0)
-        moved = mover.move(flat, copies, self.rep_in, back=True)
+        # Elements are given and not drawn, so that the group need not be compact.
+        moved = move_items(self.group, flat, x.repeat_interleave(size, 0), self.rep_in, back=True)
         y = torch.cat([_called(self.module, part) for part in moved.split(self.chunk)])
         self._check_output(y)
         if self.rep_out is not None:
-            y = mover.move(flat, y, None if self.rep_out == self.group.action else self.rep_out)
+            y = move_items(self.group, flat, y, None if self.rep_out == self.group.action else self.rep_out)
         return y.reshape(len(x), size, *y.shape[1:]).mean(1)
 
     def _check_output(self, y: Tensor) -> None:
@@ -292,14 +293,29 @@ def _acted(action: Action, elements: Tensor, x: Tensor, group: Group, each: bool
 
 
 def _usual_frame(group: Group) -> Frame:
-    dim = getattr(group, "dim", 0)
-    is_all = group.is_orthogonal and dim > 1 and len(group.lie_algebra) == dim * (dim - 1) // 2
-    if not is_all:
-        raise RepresentationError(
-            f"no frame is known for {group.name}; give one, such as frame=frames.gram_schmidt, or lambda x: frames.sort(x, key)"
-        )
-    special = all(float(torch.linalg.det(g)) > 0 for g in group.generators)
-    return partial(frames.pca, special=special)
+    """PCA of O(d) and SO(d), or with the mean of the cloud of E(d) and SE(d)."""
+    special = all(float(torch.linalg.det(g)) > 0 for g in group.generators) if isinstance(group, MatrixGroup) else False
+    if isinstance(group, MatrixGroup) and group.dim > 1:
+        d = group.dim
+        if group.is_orthogonal and group.lie_dim == d * (d - 1) // 2:
+            return partial(frames.pca, special=special)
+        if _is_euclidean(group):
+            return partial(frames.euclidean, special=special)
+    raise RepresentationError(
+        f"no frame is known for {group.name}; give one, such as frame=frames.gram_schmidt of a group of d x d matrices, "
+        "frames.euclidean of one with translations, or lambda x: frames.sort(x, key)"
+    )
+
+
+def _is_euclidean(group: MatrixGroup) -> bool:
+    """Whether elements are [[R, t], [0, 1]] with all rotations R and all translations t."""
+    d, last = group.dim - 1, torch.eye(group.dim, dtype=torch.float64)[-1]
+    if group.identity.is_complex() or group.lie_dim != d * (d - 1) // 2 + d:
+        return False
+    algebra = torch.stack([A.double() for A in group.lie_algebra])
+    turning = algebra[:, :d, :d]
+    is_rigid = bool((turning + turning.mT).abs().max() < 1e-9) and not bool(algebra[:, d].any())
+    return is_rigid and all(is_orthogonal_matrix(g[:d, :d]) and torch.allclose(g[d].double(), last) for g in group.generators)
 
 
 def _check_symmetry(group: Group, rep_in: Action | None, rep_out: Action | None) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gnet.errors import DegenerateInputError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, ShapeError
 from gnet.groups.haar import haar_orthogonal
 from gnet.nn.checks import check_choice, require_finite
 
@@ -55,9 +55,44 @@ def pca(
         >>> pca(x).shape, pca(x, special=True).shape
         (torch.Size([5, 8, 3, 3]), torch.Size([5, 4, 3, 3]))
     """
+    return _bases(x, special, on_degenerate, num_samples, generator, "pca")
+
+
+def euclidean(
+    x: Tensor,
+    special: bool = False,
+    *,
+    on_degenerate: Degenerate = "raise",
+    num_samples: int = 32,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The frame of E(d), or SE(d): those of ``pca`` about the mean of the cloud, as matrices [[R, t], [0, 1]].
+
+    Args, errors and source as those of ``pca``.
+
+    Shapes:
+        x: (B, n, d) points    returns: (B, F, d + 1, d + 1)
+
+    Example:
+        >>> euclidean(torch.tensor([[[1.0], [3.0]]])).tolist()
+        [[[[1.0, 2.0], [0.0, 1.0]], [[-1.0, 2.0], [0.0, 1.0]]]]
+    """
+    turns = _bases(x, special, on_degenerate, num_samples, generator, "euclidean")
+    d = x.shape[-1]
+    found = turns.new_zeros(*turns.shape[:2], d + 1, d + 1)
+    found[..., :d, :d] = turns
+    found[..., :d, d] = x.to(turns).mean(-2)[:, None]
+    found[..., d, d] = 1.0
+    return found
+
+
+def _bases(
+    x: Tensor, special: bool, on_degenerate: Degenerate, num_samples: int, generator: torch.Generator | None, name: str
+) -> Tensor:
+    """``pca``; ``name`` is what the way out of a degenerate input is called."""
     check_choice("on_degenerate", on_degenerate, Degenerate)
-    clouds = _finite(x)
-    spread = clouds - clouds.mean(-2, keepdim=True)
+    clouds, size = _scaled(_finite(x), (-2, -1))
+    spread, width = _scaled(clouds - clouds.mean(-2, keepdim=True), (-2, -1))
     values, vectors = torch.linalg.eigh(spread.mT @ spread)
     scale = values[:, -1:].abs().clamp(min=torch.finfo(values.dtype).tiny)
     is_close = (values.diff(dim=1) / scale) < GAP
@@ -67,11 +102,12 @@ def pca(
     if bool(is_close.any()):
         item, place = is_close.nonzero()[0].tolist()
         if on_degenerate == "raise":
-            near = values[item, place : place + 2].tolist()
+            unit = (float(size[item]) * float(width[item])) ** 2
+            near = [value * unit for value in values[item, place : place + 2].tolist()]
             raise DegenerateInputError(
                 f"expected different eigenvalues, got {near[0]:.6g} and {near[1]:.6g} of item {item}; a frame is not defined "
                 "there: to average over their common space, take "
-                f"frame=lambda x: frames.pca(x{', special=True' if special else ''}, on_degenerate='average')"
+                f"frame=lambda x: frames.{name}(x{', special=True' if special else ''}, on_degenerate='average')"
             )
         bases = bases @ _turned_blocks(is_close, num_samples, generator).to(vectors)
     elements = (bases[:, :, None] * signs[:, None, :]).flatten(1, 2)  # (B, K 2^d, d, d)
@@ -115,7 +151,7 @@ def gram_schmidt(x: Tensor) -> Tensor:
     d = _clouds(x).shape[-1]
     if x.shape[-2] < d:
         raise ShapeError(f"expected at least {d} vectors in R^{d}, got {x.shape[-2]}")
-    first = _finite(x[:, :d])
+    first, _ = _scaled(_finite(x[:, :d]), (-1,))
     q, r = torch.linalg.qr(first.mT)
     diagonal = torch.diagonal(r, dim1=-2, dim2=-1)
     small = (diagonal.abs() <= GAP * first.norm(dim=-1)).any(1)  # of its own vector: lengths may differ
@@ -126,25 +162,28 @@ def gram_schmidt(x: Tensor) -> Tensor:
     return torch.where(basis == 0, basis.abs(), basis)[:, None]
 
 
-def sort(x: Tensor, key: Callable[[Tensor], Tensor]) -> Tensor:
+def sort(x: Tensor, key: Callable[[Tensor], Tensor] | Tensor) -> Tensor:
     """The permutation that a key of each point sorts: one element of S_n.
 
     Args:
-        key: one number for each point, which moves with the points: (B, n, d) -> (B, n).
+        key: one number for each point, which moves with the points: (B, n, d) -> (B, n), or these numbers.
 
     Shapes:
         x: (B, n, d)    returns: (B, 1, n) permutations g, with g^-1 x in the order of the key
 
     Raises:
         ShapeError: a key of another shape.
+        ConfigError: a key that is neither function nor tensor.
         DegenerateInputError: two points with one key, or keys that are not finite.
 
     Example:
         >>> sort(torch.tensor([[[3.0], [1.0], [2.0]]]), lambda x: x[..., 0])
         tensor([[[1, 2, 0]]])
     """
-    values = key(_clouds(x))
-    if values.shape != x.shape[:2]:
+    if not callable(key) and not isinstance(key, Tensor):
+        raise ConfigError(f"expected a key as a function of x or a tensor (B, n), got {key!r}")
+    values = key if isinstance(key, Tensor) else key(_clouds(x))
+    if values.shape != _clouds(x).shape[:2]:
         raise ShapeError(f"expected a key of shape {tuple(x.shape[:2])}, got {tuple(values.shape)}")
     require_finite(values, "keys")
     ordered, perm = values.sort(dim=1)
@@ -167,6 +206,13 @@ def _finite(x: Tensor) -> Tensor:
     clouds = _clouds(x)
     require_finite(clouds, "clouds")
     return clouds.to(torch.promote_types(clouds.dtype, torch.float32))
+
+
+def _scaled(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Divided by the largest entry along axes, so that no square overflows; frames and gradients do not depend on it."""
+    size = x.detach().abs().amax(axes, keepdim=True)
+    size = torch.where(size == 0, 1, size)
+    return x / size, size
 
 
 def _turned_blocks(is_close: Tensor, num: int, generator: torch.Generator | None) -> Tensor:

@@ -33,7 +33,9 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
     Shapes:
         v: (B, ...)    l: (B, *W)    f: (B,) or (B, 1)    returns: h, v -> (B, *W)
 
-    The cost is one backward pass of f; trained functions of h keep two graphs.
+    The cost is one backward pass of f; trained functions of h keep two graphs. Under ``torch.vmap``, ``torch.func.jacrev`` and
+    the like h is right, and what it would refuse is not looked for. ``torch.compile`` works with breaks in the graph, and not
+    with ``fullgraph=True``: PyTorch cannot trace a gradient inside a forward pass.
 
     f has to be differentiable at l = 0, which a gradient there cannot show in every case. A root of l . l gives one that is not
     finite, and is refused. ``l.norm()``, and lengths of ``scalars(..., norms=True)``, count as constant at zero: PyTorch's
@@ -58,9 +60,14 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
     if form is not None and form.shape != (shape[-1], shape[-1]):
         raise ShapeError(f"expected a form of shape {(shape[-1], shape[-1])} for the last axis of W, got {tuple(form.shape)}")
 
+    def raised(found: Tensor) -> Tensor:
+        return found if form is None else found @ _inverse(form, found)
+
     def h(v: Tensor) -> Tensor:
         if not (v.is_floating_point() or v.is_complex()):
             raise ShapeError(f"expected v of floating numbers, got {v.dtype}; convert it with v.to(torch.float32)")
+        if is_transformed(v):
+            return raised(torch.func.grad(lambda l: f(v, l).sum())(torch.zeros(len(v), *shape, dtype=v.dtype, device=v.device)))
         is_trained = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
             v = v.clone() if v.is_inference() else v  # as of trainer.predict
@@ -86,9 +93,21 @@ def equivariant_from_invariant(f: Invariant, dim_W: int | Sequence[int], *, form
                 f"expected f to be differentiable at l = 0, got a gradient that is not finite for item {item}; "
                 "leave out lengths of l"
             )
-        return found if form is None else found @ _inverse(form, found)
+        return raised(found)
 
     return h
+
+
+def is_transformed(x: Tensor) -> bool:
+    """Whether torch.func is at work on a tensor, as under ``torch.vmap``: values cannot be looked at, nor ``requires_grad``.
+
+    Example:
+        >>> found = []
+        >>> _ = torch.vmap(lambda x: (found.append(is_transformed(x)), x)[1])(torch.zeros(2))
+        >>> found, is_transformed(torch.zeros(2))
+        ([True], False)
+    """
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))  # torch has no public name for it
 
 
 def _shape_of(dim_W: int | Sequence[int]) -> tuple[int, ...]:

@@ -56,6 +56,9 @@ def pendulum_scalars(z: Tensor) -> Tensor:
 class HamiltonianField(nn.Module):
     """dz/dt = J grad H(z): places change by dH/dp, momenta by -dH/dq.
 
+    ``torch.compile`` works with breaks in the graph, and not with ``fullgraph=True``: PyTorch cannot trace a gradient inside a
+    forward pass.
+
     Args:
         hamiltonian: z -> (..., 1) or (...).
 

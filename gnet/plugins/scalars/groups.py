@@ -131,27 +131,39 @@ def _with_translations(name: str, group: GeneratedGroup) -> GeneratedGroup:
     """The semidirect product of a group on R^d with translations."""
     d = group.dim
 
-    def extended(g: Tensor) -> Tensor:
-        found = torch.zeros(*g.shape[:-2], d + 1, d + 1, dtype=g.dtype)
-        found[..., :d, :d] = g
-        return found
-
     one = torch.zeros(d + 1, d + 1, dtype=torch.float64)
     one[d, d] = 1.0
     translations = [torch.zeros(d + 1, d + 1, dtype=torch.float64) for _ in range(d)]
     for k, A in enumerate(translations):
         A[k, d] = 1.0
 
-    def draw(num: int, generator: torch.Generator | None = None) -> Tensor:
-        found = extended(group.sample(num, generator)) + one
-        found[:, :d, d] = torch.randn(num, d, dtype=torch.float64, generator=generator)
-        return found
-
-    generators = [extended(g) + one for g in group.generators]
-    algebra = [*(extended(A) for A in group.lie_algebra), *translations]
+    generators = [_extended(g) + one for g in group.generators]
+    algebra = [*(_extended(A) for A in group.lie_algebra), *translations]
     return GeneratedGroup(
-        name, generators, algebra, dim=d + 1, sampler=draw, is_compact=False, contains=partial(_is_affine, group)
+        name,
+        generators,
+        algebra,
+        dim=d + 1,
+        sampler=partial(_draw_affine, group),
+        is_compact=False,
+        contains=partial(_is_affine, group),
     )
+
+
+def _extended(g: Tensor) -> Tensor:
+    """[[g, 0], [0, 0]]."""
+    d = g.shape[-1]
+    found = torch.zeros(*g.shape[:-2], d + 1, d + 1, dtype=g.dtype)
+    found[..., :d, :d] = g
+    return found
+
+
+def _draw_affine(group: GeneratedGroup, num: int, generator: torch.Generator | None = None) -> Tensor:
+    """Elements of the group with normal translations."""
+    found = _extended(group.sample(num, generator))
+    found[:, -1, -1] = 1.0
+    found[:, :-1, -1] = torch.randn(num, group.dim, dtype=torch.float64, generator=generator)
+    return found
 
 
 def _is_affine(group: GeneratedGroup, g: Tensor) -> bool:

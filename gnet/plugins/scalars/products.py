@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb
 from typing import Literal
 
 import torch
@@ -232,12 +231,16 @@ def levi_civita(x: Tensor, group: str = "SO") -> Tensor:
 
 def _subsets(x: Tensor, size: int, what: str) -> Tensor:
     """Every ``size`` of n vectors, (..., n choose size, size, d)."""
-    n = x.shape[-2]
-    if comb(n, size) > CAP:
+    # torch.compile(fullgraph=True) traces neither math.comb nor combinations of a size that it takes for a variable; that of a
+    # range is a number to it.
+    n, size, count = x.shape[-2], len(range(size)), 1
+    for i in range(size):
+        count = count * (n - i) // (i + 1)
+    if count > CAP:
         raise RepresentationError(
-            f"{n} vectors in dimension {x.shape[-1]} have {comb(n, size)} {what}, more than the cap of {CAP}; take pairs='anchor'"
+            f"{n} vectors in dimension {x.shape[-1]} have {count} {what}, more than the cap of {CAP}; take pairs='anchor'"
         )
-    chosen = torch.tensor(list(combinations(range(n), size)), dtype=torch.long, device=x.device).reshape(comb(n, size), size)
+    chosen = torch.tensor(list(combinations(range(n), size)), dtype=torch.long, device=x.device).reshape(count, size)
     return x[..., chosen, :]
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gnet.errors import ConfigError, GroupError, ShapeError
+from gnet.errors import ConfigError, GroupError, NotCompactError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, GeneratedGroup, MatrixGroup, PermutationGroup, SymmetricGroup
-from gnet.measures import equivariance_error
+from gnet.measures import equivariance_error, project
 from gnet.nn import EquivariantLinear, GNet, InvariantLinear, Propagate
 from gnet.nn.relaxed import Penalised, equivariance_penalty, linear_penalty, penalty
 from gnet.nn.relaxed.moving import error_at
-from gnet.plugins.tensors import D, U
+from gnet.plugins.tensors import SO, D, Lorentz, O, Realified, RepLinear, S, T, Trivial, U
 from tests.nn.relaxed.cases import DIHEDRAL, EDGES, FINER, GROUP, TRIVIAL, WHOLE, by_elements, made, scrambled, signals
 
 
@@ -232,6 +232,56 @@ def test_linear_penalty_of_nothing_is_refused():
         linear_penalty(EquivariantLinear(GROUP, 1, 1), SymmetricGroup(5))
     with pytest.raises(GroupError, match="expected a node group"):
         linear_penalty(EquivariantLinear(GROUP, 1, 1), [[1, 0]])
+
+
+SKEWED = GeneratedGroup("C3, skewed", [torch.tensor([[0.0, -1.0], [1.0, -1.0]])])  # finite, and not orthogonal
+TURNS = {"SO(3)": SO(3), "D(4)": D(4), "S(3)": S(3), "U(2), real": Realified(U(2)), "skewed": SKEWED}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_linear_penalty_over_a_group_of_matrices(name, rng):
+    """Against the mean over all elements, or many; and exactly zero for what is equivariant."""
+    group = TURNS[name]
+    layer = nn.Linear(group.dim, group.dim).double()
+    elements = group.elements() if group.is_finite else group.sample(100_000, rng)
+    weight, bias = layer.weight.detach(), layer.bias.detach()
+    inverses = torch.linalg.inv(elements)
+    expected = (weight - (inverses @ weight @ elements).mean(0)).square().sum() + (
+        bias - (inverses @ bias).mean(0)
+    ).square().sum()
+    found = linear_penalty(nn.Sequential(layer, nn.Tanh()), group)
+    assert found.item() == pytest.approx(float(expected), rel=1e-9 if group.is_finite else 0.05)
+    found.backward()
+    if group.is_orthogonal:  # the mean is an orthogonal projection
+        torch.testing.assert_close(layer.weight.grad, 2 * (weight - project(weight, group)))
+    unit = nn.Linear(group.dim, group.dim, bias=False).double()
+    nn.init.eye_(unit.weight)
+    assert linear_penalty(unit, group).item() < 1e-20
+
+
+def test_linear_penalty_moves_layers_by_the_actions_they_state(rng):
+    layer = RepLinear(T(1), T(1) + T(2), SO(3), generator=rng).double()
+    assert linear_penalty(layer, SO(3)).item() < 1e-20
+    nn.init.ones_(layer.weight)
+    # Of the two unit maps that from vectors to skew matrices does not commute with mirrors.
+    assert linear_penalty(layer, O(3)).item() == pytest.approx(1.0)
+    free = RepLinear(T(1), T(1) + T(2), Trivial(3), generator=rng).double()
+    weight, bias = free.dense(), free.dense_bias()
+    expected = (weight - project(weight, SO(3), action_in=T(1), action_out=T(1) + T(2))).square().sum()
+    expected = (
+        expected + (bias - project(bias[:, None], SO(3), action_in=TRIVIAL_ACTION, action_out=T(1) + T(2))[:, 0]).square().sum()
+    )
+    torch.testing.assert_close(linear_penalty(free, SO(3)), expected)
+    assert float(expected.detach()) > 0.1
+
+
+def test_linear_penalty_says_what_it_cannot_know():
+    with pytest.raises(GroupError, match=r"how SO\(3\) moves what a Linear \(16, 3\) takes and returns is not known"):
+        linear_penalty(nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 3)), SO(3))
+    with pytest.raises(ShapeError, match=r"expected layers with a matrix dense\(\) or nn.Linear, got Tanh without"):
+        linear_penalty(nn.Tanh(), SO(3))
+    with pytest.raises(NotCompactError, match=r"linear_penalty needs a compact group, got O\(1,2\)"):
+        linear_penalty(nn.Linear(3, 3), Lorentz(2))
 
 
 def test_bad_inputs_of_the_penalty_are_refused():

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from gnet.errors import ConfigError, DegenerateInputError, ShapeError
+from gnet.errors import ConfigError, DegenerateInputError, RepresentationError, ShapeError
 from gnet.groups import TRIVIAL_ACTION, SymmetricGroup
 from gnet.measures import equivariance_error
 from gnet.plugins.averaging import Averaged, frames
-from gnet.plugins.tensors import SO, O
+from gnet.plugins.scalars import POINTS, SE, E, Poincare
+from gnet.plugins.tensors import SO, Lorentz, O, S
 from tests.plugins.averaging.test_averaged import net
 
 X = torch.randn(7, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -62,6 +63,55 @@ def test_translations_are_taken_off_by_centring(rng):
     framed = Averaged(net(18, 1, rng), O(3), mode="frame")
     moved = X + torch.randn(7, 1, 3, dtype=torch.float64, generator=rng)
     torch.testing.assert_close(framed(frames.centred(moved)[0]), framed(frames.centred(X)[0]))
+
+
+@pytest.mark.parametrize(("group", "size"), [(E(3), 8), (SE(3), 4), (E(2), 4)], ids=lambda each: getattr(each, "name", str(each)))
+def test_with_translations_a_frame_serves_where_nothing_can_be_drawn(group, size, rng):
+    x = X[..., : group.dim - 1] + 5
+    f = net(x[0].numel(), 1, rng)
+    for given in (None, lambda x: frames.euclidean(x, special=group.name.startswith("S"))):
+        framed = Averaged(f, group, rep_in=POINTS, mode="frame", frame=given)
+        assert framed.frame(x).shape[1:] == (size, group.dim, group.dim)
+        assert equivariance_error(framed, x, group, POINTS, TRIVIAL_ACTION, generator=rng).relative < 1e-10
+        points = Averaged(lambda x: x[:, 0].square(), group, POINTS, POINTS, mode="frame", frame=given)
+        assert equivariance_error(points, x, group, POINTS, POINTS, generator=rng).relative < 1e-10
+    turns_alone = lambda x: frames.euclidean(frames.centred(x)[0])  # noqa: E731
+    liar = Averaged(f, group, rep_in=POINTS, mode="frame", frame=turns_alone)
+    assert equivariance_error(liar, x, group, POINTS, TRIVIAL_ACTION, generator=rng).relative > 1e-3
+
+
+def test_the_frame_with_mirrors_is_none_of_rotations_alone(rng):
+    cloud = X + 5
+    chiral = lambda x: torch.linalg.det(x[:, :3] - x[:, 3:4]).sign()  # noqa: E731
+    small = Averaged(chiral, E(3), rep_in=POINTS, mode="frame", frame=lambda x: frames.euclidean(x, special=True))
+    assert equivariance_error(small, cloud, E(3), POINTS, TRIVIAL_ACTION, generator=rng).relative > 0.1
+
+
+@pytest.mark.parametrize("group", [Poincare(3), Lorentz(3), S(3)], ids=lambda group: group.name)
+def test_no_frame_is_known_of_others(group):
+    with pytest.raises(RepresentationError, match=r"no frame is known for .* frames\.euclidean of one with translations"):
+        Averaged(lambda x: x[:, 0, 0], group, mode="frame")
+
+
+def test_a_degenerate_cloud_shows_the_way_out_of_its_own_frame():
+    square = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]], dtype=torch.float64) * 3e4
+    with pytest.raises(DegenerateInputError, match=r"got 1\.8e\+09 and 1\.8e\+09 .* frames\.euclidean\(x, special=True, on_d"):
+        Averaged(lambda x: x[:, 0, 0], SE(2), rep_in=POINTS, mode="frame")(square)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1.0, 1e20, 1e38])
+def test_frames_do_not_depend_on_the_unit_of_length(scale):
+    x = X.float() / X.abs().max().float()
+    torch.testing.assert_close(frames.pca(scale * x), frames.pca(x), atol=1e-4, rtol=0)
+    torch.testing.assert_close(frames.gram_schmidt(scale * x), frames.gram_schmidt(x), atol=1e-4, rtol=0)
+
+
+def test_keys_are_a_function_or_numbers():
+    assert torch.equal(frames.sort(X, X[..., 0]), frames.sort(X, lambda x: x[..., 0]))
+    with pytest.raises(ShapeError, match=r"expected a key of shape \(7, 6\)"):
+        frames.sort(X, X)
+    with pytest.raises(ConfigError, match="expected a key as a function of x or a tensor"):
+        frames.sort(X, "norm")
 
 
 def test_sorting_is_the_frame_of_permutations(rng):

@@ -335,3 +335,21 @@ def test_an_f_without_l_is_no_map_of_zeros(f):
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("form", [None, torch.diag(torch.tensor([1.0, -1.0, -2.0], dtype=torch.float64))], ids=["plain", "form"])
+def test_maps_under_transforms_of_functions(form, rng):
+    """vmap over batches of batches, and derivatives; values cannot be looked at there, and f is not blamed."""
+    v = torch.randn(2, 5, 3, dtype=torch.float64, generator=rng)
+    h = equivariant_from_invariant(lambda v, l: torch.tanh((v * l).sum(-1)) * (v * v).sum(-1), 3, form=form)
+    expected = torch.stack([h(each) for each in v])
+    torch.testing.assert_close(torch.vmap(h)(v), expected)
+    slow = torch.autograd.functional.jacobian(h, v[0])
+    for derivative in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(derivative(h)(v[0]), slow)
+    torch.testing.assert_close(torch.vmap(torch.func.jacrev(h))(v)[0], slow)
+    module = EquivariantFromInvariant(OfFeatures(lambda v, l: torch.cat([v * l, v * v], 1), 6, rng), 3)
+    torch.testing.assert_close(torch.vmap(module)(v)[1], module(v[1]))
+    weights = torch.func.grad(lambda p: torch.func.functional_call(module, p, v[0]).sum())(dict(module.named_parameters()))
+    module(v[0]).sum().backward()
+    torch.testing.assert_close(weights["f.net.0.weight"], module.f.net[0].weight.grad)

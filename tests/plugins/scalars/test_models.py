@@ -20,6 +20,7 @@ from gnet.plugins.scalars import (
     num_scalars,
     perceptron,
     spanning_vectors,
+    without_translation,
 )
 from gnet.plugins.scalars.products import KINDS
 from gnet.testing import LawBroken, check_layer
@@ -286,3 +287,12 @@ def test_every_map_of_one_vector_can_be_learned(rng):
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("kind", "d"), [("SE", 3), ("Lorentz+", 4), ("Poincare+", 4)])
+def test_cross_products_are_compiled_whole(kind, d, rng):
+    x = torch.randn(3, d + 1, d, dtype=torch.float64, generator=rng)
+    given = without_translation(x)[0] if kind in ("SE", "Poincare+") else x
+    net = perceptron([num_scalars(d + 1, d, kind), 8, spanning_vectors(given, kind).shape[-2]])
+    h = ScalarEquivariant(net, kind).double()
+    torch.testing.assert_close(torch.compile(h, backend="aot_eager", fullgraph=True)(x), h(x))

@@ -305,3 +305,17 @@ def test_anchors_that_are_not_finite_are_called_so(value):
 def test_moments_are_counted_from_one(k):
     with pytest.raises(ConfigError, match="k to be a whole number >= 1, got"):
         moment_vectors(torch.ones(4, 3), k)
+
+
+@pytest.mark.parametrize("kind", ["O", "SO", "Lorentz", "Sp"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_anchors_of_half_precision(kind, dtype, rng):
+    x = torch.randn(2, 6, 4, generator=rng)
+    found = scalars(x.to(dtype), kind, pairs="anchor")
+    assert found.dtype == dtype
+    error = (found.float() - scalars(x, kind, pairs="anchor")).abs().max()
+    assert float(error) < 0.02 * float(scalars(x, kind, pairs="anchor").abs().max()) + 0.1
+    a = products(x[0].to(dtype), x[0, :4].to(dtype))
+    assert gram_from_anchors(a, a[:4]).dtype == dtype
+    with pytest.raises(DegenerateInputError, match="independent anchors"):
+        scalars(x[:, :1].expand(2, 6, 4).to(dtype), kind, pairs="anchor")
