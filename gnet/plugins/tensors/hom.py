@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
 from gnet.groups import GeneratedGroup
+from gnet.plugins.tensors.canonical import orthonormal_columns
 from gnet.plugins.tensors.reps import CAP, Regular, Rep, Simple, T, check_types
 from gnet.plugins.tensors.solvers import Solver, invariant_tensors
 
@@ -202,4 +203,4 @@ def _to_regular(out: Regular, given: Simple, group: GeneratedGroup) -> Tensor:
 
 
 def _orthonormal(maps: Tensor) -> Tensor:
-    return torch.linalg.qr(maps.flatten(1).mT)[0].mT.reshape(maps.shape)
+    return orthonormal_columns(maps.flatten(1).mT).mT.reshape(maps.shape)
