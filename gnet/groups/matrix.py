@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gnet.errors import GroupError, NotCompactError, NotFiniteError, ShapeError
 from gnet.groups.base import Action, Group, is_orthogonal_matrix
+from gnet.groups.closure import closure
 
 CAP = 20_000
 """Elements up to which a group without Lie algebra is searched before it counts as infinite."""
@@ -19,9 +19,6 @@ WALK = 64
 """Random steps in the walk that draws from a compact group without a sampler of its own."""
 LOCAL = 0.3
 """Deviation of the Lie coefficients of local elements, as in the published code of Finzi, Welling and Wilson (2021)."""
-
-EDGE = 2**-0.5 - 0.5
-"""The offset of the cells of ``keys``, in cells."""
 
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 Quadrature = Callable[[int], tuple[Tensor, Tensor]]
@@ -81,6 +78,11 @@ class MatrixGroup(Group):
         return torch.eye(self.dim, dtype=torch.float64)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of elements: float64, or complex128."""
+        return self.identity.dtype
+
+    @property
     def action(self) -> Action:
         """Matrix times vector, on the last axis."""
         return Action("vector", matrix_times_vector)
@@ -138,6 +140,9 @@ class MatrixGroup(Group):
 class GeneratedGroup(MatrixGroup):
     """The closure of the group that given matrices and the exponentials of given Lie algebra elements generate.
 
+    Generators of single precision that are orthogonal (unitary) to its rounding are made so in double precision, in which all
+    is computed. Gradients do not reach them.
+
     Args:
         generators: discrete ones, h; may be none.
         lie_algebra: a basis of the tangent space at the identity; may be empty.
@@ -179,8 +184,8 @@ class GeneratedGroup(MatrixGroup):
         is_compact: bool | None = None,
         contains: Callable[[Tensor], bool] | None = None,
     ) -> None:
-        given = [("generators", torch.as_tensor(g)) for g in generators] + [
-            ("lie_algebra", torch.as_tensor(A)) for A in lie_algebra
+        given = [("generators", _sharpened(torch.as_tensor(g).detach())) for g in generators] + [
+            ("lie_algebra", torch.as_tensor(A).detach()) for A in lie_algebra
         ]
         self.name, self.dim = name, _dimension(given, dim)
         kind = torch.complex128 if any(each.is_complex() for _, each in given) else torch.float64
@@ -321,53 +326,47 @@ class GeneratedGroup(MatrixGroup):
         return other
 
 
-def closure(generators: Tensor, identity: Tensor, limit: int) -> Tensor | None:
-    """All products of generators, breadth first; None if there are more than ``limit``. Matrices closer than 1e-6 are one.
+def generated(group: Group) -> GeneratedGroup:
+    """A stranger's group of matrices by its generators and Lie algebra; one that is made of these already is itself.
 
-    O(order M d^3) operations; integer matrices are compared exactly.
-
-    Shapes:
-        generators: (M, d, d)    identity: (d, d)    returns: (order, d, d)
+    Raises:
+        GroupError: no group of matrices, or one of which neither is known.
 
     Example:
-        >>> len(closure(-torch.eye(1)[None], torch.eye(1), 10))
-        2
+        >>> generated(GeneratedGroup("C2", [-torch.eye(2)]))
+        GeneratedGroup(C2, order 2)
     """
-    found, seen, fresh = [identity[None]], {keys(identity[None])[0]}, identity[None]
-    while len(fresh) and len(generators):
-        products = torch.einsum("mij,njk->nmik", generators, fresh).flatten(0, 1)
-        new = []
-        for index, key in enumerate(keys(products)):
-            if key not in seen:
-                seen.add(key)
-                new.append(index)
-        fresh = products[new]
-        # In a finite group only the identity has trace d: powers of a shear are seen to have no end at once.
-        if bool(((torch.diagonal(fresh, dim1=1, dim2=2).sum(1) - len(identity)).abs() < 1e-9).any()):
-            return None
-        found.append(fresh)
-        if len(seen) > limit:
-            return None
-    return torch.cat(found)
+    if isinstance(group, GeneratedGroup):
+        return group
+    if not isinstance(group, MatrixGroup):
+        raise GroupError(
+            f"expected a group of matrices, got {getattr(group, 'name', None) or repr(group)}; take a GeneratedGroup"
+        )
+    order, kind = group.order(), type(group)
+    if not len(group.generators) and not group.lie_dim and order != 1:
+        raise GroupError(f"{group.name} knows neither generators nor a Lie algebra, which the maps come from; define them")
+    return GeneratedGroup(
+        group.name,
+        list(group.generators),
+        list(group.lie_algebra),
+        dim=group.dim,
+        form=group.form,
+        sampler=group.sample,
+        quadrature=None if kind.quadrature is MatrixGroup.quadrature else group.quadrature,
+        order=None if order == math.inf else int(order),
+        is_compact=group.is_compact,
+        contains=None if kind.contains is Group.contains else group.contains,
+    )
 
 
-def keys(matrices: Tensor) -> list[bytes]:
-    """One key for each matrix, its entries rounded to cells of width 1e-6: matrices with the same key count as equal.
-
-    The same element made by different products differs by rounding, and has one key unless an entry lies that near the edge of a
-    cell. Edges are an irrational offset away from the multiples of 1e-6, where no entry of a usual group is.
-
-    Shapes:
-        matrices: (K, d, d)    returns: K keys
-
-    Example:
-        >>> one, other = keys(torch.tensor([[[0.5]], [[0.5 + 1e-9]]], dtype=torch.float64))
-        >>> one == other
-        True
-    """
-    real = torch.view_as_real(matrices) if matrices.is_complex() else matrices
-    whole = (real.double() * 1e6 + EDGE).round().long().flatten(1).numpy()
-    return [row.tobytes() for row in np.ascontiguousarray(whole)]
+def _sharpened(g: Tensor) -> Tensor:
+    """In double precision, and orthogonal to its rounding where it was to that of single precision."""
+    if g.dtype not in (torch.float32, torch.complex64) or not is_orthogonal_matrix(g):
+        return g
+    found = g.to(torch.complex128 if g.is_complex() else torch.float64)
+    for _ in range(2):  # Newton and Schulz: the error is squared
+        found = found @ (3 * torch.eye(len(found), dtype=found.dtype) - found.mH @ found) / 2
+    return found
 
 
 def _dimension(given: Sequence[tuple[str, Tensor]], dim: int | None) -> int:

@@ -10,7 +10,8 @@ from gnet.errors import ConvergenceError
 from gnet.groups import GeneratedGroup
 from gnet.plugins.tensors.canonical import orthonormal_columns
 from gnet.plugins.tensors.constraints import constraints, gradient
-from gnet.plugins.tensors.reps import Simple, check_held
+from gnet.plugins.tensors.limits import check_held
+from gnet.plugins.tensors.reps import Simple
 
 POLISHED = 1e-10
 """Share of the first residual at which a round of conjugate gradients stops."""

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from gnet.errors import ConfigError, RepresentationError
-from gnet.groups import GeneratedGroup
+from gnet.groups import GeneratedGroup, MatrixGroup
 from gnet.groups.invariants import null_space
+from gnet.groups.matrix import generated
 from gnet.groups.permutation import connected
 from gnet.plugins.tensors.canonical import canonical
 from gnet.plugins.tensors.constraints import constraints
 from gnet.plugins.tensors.descent import Descent, descend
-from gnet.plugins.tensors.reps import CAP, Simple, check_held, derived, fewest_invariants
+from gnet.plugins.tensors.limits import check_held, fewest_invariants
+from gnet.plugins.tensors.reps import CAP, Simple, derived
 
 Solver = Literal["auto", "orbits", "svd", "eigh", "iterative"]
 SOLVERS = ("auto", "orbits", "svd", "eigh", "iterative")
@@ -32,7 +34,7 @@ KEPT = 512
 _known: OrderedDict[tuple[str, int, int, str], Tensor] = OrderedDict()
 
 
-def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver = "auto") -> Tensor:
+def invariant_tensors(group: MatrixGroup, p: int, q: int = 0, solver: Solver = "auto") -> Tensor:
     """An orthonormal basis of the invariants of T(p, q), in columns; found once for all groups of the same matrices.
 
     Of real orthogonal groups T(p, q) is T(p + q). The basis is the same to rounding whatever the solver of linear algebra, the
@@ -60,6 +62,7 @@ def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver 
         >>> invariant_tensors(O(3), 4).shape, invariant_tensors(S(3), 4).shape
         (torch.Size([81, 3]), torch.Size([81, 14]))
     """
+    group = generated(group)
     solver = chosen_solver(group, p, q, solver)
     check_held(group, Simple(p, q), fewest_invariants(group, Simple(p, q)))
     if q and group.is_orthogonal and not group.dtype.is_complex:
@@ -215,7 +218,7 @@ def signed_components(moves: Sequence[tuple[Tensor, Tensor]], size: int) -> tupl
     return labels, relative
 
 
-def count_orbits(group: GeneratedGroup, rank: int) -> int:
+def count_orbits(group: MatrixGroup, rank: int) -> int:
     """dim T(rank) of a group of (signed) permutation matrices, without a basis.
 
     Example:
@@ -223,7 +226,7 @@ def count_orbits(group: GeneratedGroup, rank: int) -> int:
         >>> count_orbits(S(6), 6)
         203
     """
-    return int(signed_orbits(group, rank)[0].max()) + 1
+    return int(signed_orbits(generated(group), rank)[0].max()) + 1
 
 
 def _dense(group: GeneratedGroup, part: Simple, solver: str) -> Tensor:
