@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gnet.errors import GroupError, NotCompactError, NotFiniteError, ShapeError
 from gnet.groups.base import Action, Group, is_orthogonal_matrix
-from gnet.groups.closure import closure
+from gnet.groups.closure import closure, sharpened
 
 CAP = 20_000
 """Elements up to which a group without Lie algebra is searched before it counts as infinite."""
@@ -140,8 +140,8 @@ class MatrixGroup(Group):
 class GeneratedGroup(MatrixGroup):
     """The closure of the group that given matrices and the exponentials of given Lie algebra elements generate.
 
-    Generators of single precision that are orthogonal (unitary) to its rounding are made so in double precision, in which all
-    is computed. Gradients do not reach them.
+    Orthogonal (unitary) generators of a finite group that are given in single precision are sharpened to double, in which all is
+    computed. Gradients do not reach generators.
 
     Args:
         generators: discrete ones, h; may be none.
@@ -184,7 +184,7 @@ class GeneratedGroup(MatrixGroup):
         is_compact: bool | None = None,
         contains: Callable[[Tensor], bool] | None = None,
     ) -> None:
-        given = [("generators", _sharpened(torch.as_tensor(g).detach())) for g in generators] + [
+        given = [("generators", torch.as_tensor(g).detach()) for g in generators] + [
             ("lie_algebra", torch.as_tensor(A).detach()) for A in lie_algebra
         ]
         self.name, self.dim = name, _dimension(given, dim)
@@ -195,6 +195,8 @@ class GeneratedGroup(MatrixGroup):
         )
         self._algebra = torch.stack([A.to(kind) for what, A in given if what == "lie_algebra"] or [torch.empty(0)]).reshape(shape)
         self._generators, self._algebra = self._generators.to(kind), self._algebra.to(kind)
+        if not len(self._algebra) and given and all(g.dtype in (torch.float32, torch.complex64) for _, g in given):
+            self._generators = sharpened(self._generators, CAP if order is None else order)
         for number, g in enumerate(self._generators):
             if not torch.linalg.cond(g) <= 1e12:  # of the zero matrix it is NaN
                 raise GroupError(f"generators[{number}] of {name} cannot be inverted: its smallest singular value is about zero")
@@ -357,16 +359,6 @@ def generated(group: Group) -> GeneratedGroup:
         is_compact=group.is_compact,
         contains=None if kind.contains is Group.contains else group.contains,
     )
-
-
-def _sharpened(g: Tensor) -> Tensor:
-    """In double precision, and orthogonal to its rounding where it was to that of single precision."""
-    if g.dtype not in (torch.float32, torch.complex64) or not is_orthogonal_matrix(g):
-        return g
-    found = g.to(torch.complex128 if g.is_complex() else torch.float64)
-    for _ in range(2):  # Newton and Schulz: the error is squared
-        found = found @ (3 * torch.eye(len(found), dtype=found.dtype) - found.mH @ found) / 2
-    return found
 
 
 def _dimension(given: Sequence[tuple[str, Tensor]], dim: int | None) -> int:

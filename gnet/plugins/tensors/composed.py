@@ -27,9 +27,9 @@ def Embed(group: MatrixGroup, n: int) -> GeneratedGroup:
         >>> Embed(SO(2), 3).sample(1).shape
         torch.Size([1, 3, 3])
     """
-    if not is_count(n, group.dim):
-        raise GroupError(f"expected a whole n >= {group.dim} to embed {group.name}, got {n!r}")
     part = generated(group)
+    if not is_count(n, part.dim):
+        raise GroupError(f"expected a whole n >= {part.dim} to embed {part.name}, got {n!r}")
     blocks, contains = partial(_blocks, (part.dim,), n), partial(_is_of_blocks, [part])
     return _made_of(f"{part.name} in R^{n}", [part], blocks, _derived_blocks((part.dim,), n), contains)
 
@@ -83,9 +83,9 @@ def Realified(group: MatrixGroup) -> GeneratedGroup:
         >>> Realified(U(2)).dim
         4
     """
-    if not group.dtype.is_complex:
-        raise GroupError(f"expected a complex group, got {group.name}, which is real already")
     part = generated(group)
+    if not part.dtype.is_complex:
+        raise GroupError(f"expected a complex group, got {part.name}, which is real already")
     contains = partial(_is_complex, part)
     return _made_of(f"{part.name} on R^{2 * part.dim}", [part], _real_blocks, lambda which, A: _real_blocks(A), contains)
 

@@ -62,8 +62,8 @@ class Stamped(nn.Module):
         mine = [name for name, _ in self.named_parameters() if f"{prefix}{name}" in state_dict]
         if mine and f"{prefix}{KEY}" not in state_dict:
             raise CheckpointError(
-                f"expected the group, types and bases of {prefix}{mine[0]} in {prefix}{KEY}, got none: weights of earlier versions "
-                "are coefficients in bases that differed from machine to machine; train again"
+                f"expected the group, types and bases of {prefix}{mine[0]} in {prefix}{KEY}, got none: weights of earlier "
+                "versions are coefficients in bases that differed from machine to machine; train again"
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
