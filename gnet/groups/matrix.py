@@ -20,6 +20,9 @@ WALK = 64
 LOCAL = 0.3
 """Deviation of the Lie coefficients of local elements, as in the published code of Finzi, Welling and Wilson (2021)."""
 
+DEPENDENT = 1e-6
+"""Share of a Lie algebra element outside of the span of others that counts as none."""
+
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 Quadrature = Callable[[int], tuple[Tensor, Tensor]]
 _promoted = False
@@ -379,7 +382,7 @@ def _dimension(given: Sequence[tuple[str, Tensor]], dim: int | None) -> int:
 
 
 def orthonormal(algebra: Tensor) -> Tensor:
-    """An orthonormal (real) basis of the span of matrices, (D, d, d).
+    """An orthonormal (real) basis of the span of matrices, (D, d, d); those that depend on others before add nothing.
 
     Example:
         >>> orthonormal(torch.tensor([[[0.0, -5.0], [5.0, 0.0]]])).norm().round(decimals=4)
@@ -387,5 +390,8 @@ def orthonormal(algebra: Tensor) -> Tensor:
     """
     flat = torch.view_as_real(algebra).flatten(1) if algebra.is_complex() else algebra.flatten(1)
     q = torch.linalg.qr(flat.mT)[0].mT
-    back = torch.view_as_complex(q.reshape(len(q), -1, 2).contiguous()) if algebra.is_complex() else q
+    for row in range(len(flat)):  # QR gives a dependent matrix some direction outside of the span
+        if float(torch.linalg.vector_norm(flat[row] - (flat[row] @ q[:row].mT) @ q[:row])) <= DEPENDENT * float(flat[row].norm()):
+            return orthonormal(torch.cat([algebra[:row], algebra[row + 1 :]]))
+    back = torch.view_as_complex(q.unflatten(1, (-1, 2)).contiguous()) if algebra.is_complex() else q
     return back.reshape(-1, *algebra.shape[1:])
