@@ -8,6 +8,8 @@ from gnet.groups.base import is_orthogonal_matrix
 
 EDGE = 2**-0.5 - 0.5
 """The offset of the cells of ``keys``, in cells."""
+SHARPENED = 2_000
+"""Elements of a group up to which its generators are sharpened."""
 
 
 def closure(generators: Tensor, identity: Tensor, limit: int) -> Tensor | None:
@@ -59,11 +61,12 @@ def keys(matrices: Tensor) -> list[bytes]:
     return [row.tobytes() for row in np.ascontiguousarray(whole)]
 
 
-def sharpened(generators: Tensor, limit: int) -> Tensor:
+def sharpened(generators: Tensor) -> Tensor:
     """Orthogonal generators of a finite group that were rounded to single precision, with the group's relations in double.
 
     The mean over h of (g h) h^-1 is the homomorphism next to one that holds up to an error, with the square of that error; so is
-    g (3 - g^* g) / 2 the next orthogonal matrix. Exact generators, others, and those of infinite groups stay as they are.
+    g (3 - g^* g) / 2 the next orthogonal matrix. Exact generators, others, and those of groups with more than ``SHARPENED``
+    elements stay as they are.
 
     Shapes:
         generators: (M, d, d)    returns: (M, d, d)
@@ -73,7 +76,7 @@ def sharpened(generators: Tensor, limit: int) -> Tensor:
 
     Example:
         >>> sixth = torch.tensor([[[0.5, -0.75**0.5], [0.75**0.5, 0.5]]]).double()  # by way of float32
-        >>> found = sharpened(sixth, 10)[0]
+        >>> found = sharpened(sixth)[0]
         >>> [float((torch.linalg.matrix_power(g, 6) - torch.eye(2)).norm()) < 1e-12 for g in (sixth[0], found)]
         [False, True]
     """
@@ -81,7 +84,7 @@ def sharpened(generators: Tensor, limit: int) -> Tensor:
     if torch.equal(generators.mH @ generators, unit.expand_as(generators)) or not all(map(is_orthogonal_matrix, generators)):
         return generators
     nearest = _orthogonal(generators)
-    elements = closure(nearest, unit, limit)
+    elements = closure(nearest, unit, SHARPENED)
     if elements is None:
         return generators
     place = {key: index for index, key in enumerate(keys(elements))}

@@ -199,7 +199,7 @@ class GeneratedGroup(MatrixGroup):
         self._algebra = torch.stack([A.to(kind) for what, A in given if what == "lie_algebra"] or [torch.empty(0)]).reshape(shape)
         self._generators, self._algebra = self._generators.to(kind), self._algebra.to(kind)
         if not len(self._algebra) and given and all(g.dtype in (torch.float32, torch.complex64) for _, g in given):
-            self._generators = sharpened(self._generators, CAP if order is None else order)
+            self._generators = sharpened(self._generators)
         for number, g in enumerate(self._generators):
             if not torch.linalg.cond(g) <= 1e12:  # of the zero matrix it is NaN
                 raise GroupError(f"generators[{number}] of {name} cannot be inverted: its smallest singular value is about zero")

@@ -168,7 +168,12 @@ def test_a_saved_net_is_the_same_function_in_every_process(tmp_path):
         net = net.double()
         torch.save({"state": net.state_dict(), "y": net(signal(size)).detach()}, tmp_path / f"{name}.pt")
     threads = "2" if torch.get_num_threads() == 1 else "1"
-    elsewhere = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "MKL_CBWR": "COMPATIBLE"}
+    elsewhere = os.environ | {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "MKL_CBWR": "COMPATIBLE",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     code = f"from tests.plugins.tensors.test_state import abroad; abroad({str(tmp_path)!r})"
     run = subprocess.run([sys.executable, "-c", code], env=elsewhere, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
