@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gnet.errors import GroupError, NotCompactError, NotFiniteError, ShapeError
 from gnet.groups.base import Action, Group, is_orthogonal_matrix
+from gnet.groups.closure import closure, sharpened
 
 CAP = 20_000
 """Elements up to which a group without Lie algebra is searched before it counts as infinite."""
@@ -20,8 +20,8 @@ WALK = 64
 LOCAL = 0.3
 """Deviation of the Lie coefficients of local elements, as in the published code of Finzi, Welling and Wilson (2021)."""
 
-EDGE = 2**-0.5 - 0.5
-"""The offset of the cells of ``keys``, in cells."""
+DEPENDENT = 1e-6
+"""Share of a Lie algebra element outside of the span of others that counts as none."""
 
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 Quadrature = Callable[[int], tuple[Tensor, Tensor]]
@@ -81,6 +81,11 @@ class MatrixGroup(Group):
         return torch.eye(self.dim, dtype=torch.float64)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of elements: float64, or complex128."""
+        return self.identity.dtype
+
+    @property
     def action(self) -> Action:
         """Matrix times vector, on the last axis."""
         return Action("vector", matrix_times_vector)
@@ -138,6 +143,9 @@ class MatrixGroup(Group):
 class GeneratedGroup(MatrixGroup):
     """The closure of the group that given matrices and the exponentials of given Lie algebra elements generate.
 
+    Orthogonal (unitary) generators of a finite group that are given in single precision are sharpened to double, in which all is
+    computed. Gradients do not reach generators.
+
     Args:
         generators: discrete ones, h; may be none.
         lie_algebra: a basis of the tangent space at the identity; may be empty.
@@ -179,8 +187,8 @@ class GeneratedGroup(MatrixGroup):
         is_compact: bool | None = None,
         contains: Callable[[Tensor], bool] | None = None,
     ) -> None:
-        given = [("generators", torch.as_tensor(g)) for g in generators] + [
-            ("lie_algebra", torch.as_tensor(A)) for A in lie_algebra
+        given = [("generators", torch.as_tensor(g).detach()) for g in generators] + [
+            ("lie_algebra", torch.as_tensor(A).detach()) for A in lie_algebra
         ]
         self.name, self.dim = name, _dimension(given, dim)
         kind = torch.complex128 if any(each.is_complex() for _, each in given) else torch.float64
@@ -190,6 +198,8 @@ class GeneratedGroup(MatrixGroup):
         )
         self._algebra = torch.stack([A.to(kind) for what, A in given if what == "lie_algebra"] or [torch.empty(0)]).reshape(shape)
         self._generators, self._algebra = self._generators.to(kind), self._algebra.to(kind)
+        if not len(self._algebra) and given and all(g.dtype in (torch.float32, torch.complex64) for _, g in given):
+            self._generators = sharpened(self._generators)
         for number, g in enumerate(self._generators):
             if not torch.linalg.cond(g) <= 1e12:  # of the zero matrix it is NaN
                 raise GroupError(f"generators[{number}] of {name} cannot be inverted: its smallest singular value is about zero")
@@ -321,53 +331,37 @@ class GeneratedGroup(MatrixGroup):
         return other
 
 
-def closure(generators: Tensor, identity: Tensor, limit: int) -> Tensor | None:
-    """All products of generators, breadth first; None if there are more than ``limit``. Matrices closer than 1e-6 are one.
+def generated(group: Group) -> GeneratedGroup:
+    """A stranger's group of matrices by its generators and Lie algebra; one that is made of these already is itself.
 
-    O(order M d^3) operations; integer matrices are compared exactly.
-
-    Shapes:
-        generators: (M, d, d)    identity: (d, d)    returns: (order, d, d)
+    Raises:
+        GroupError: no group of matrices, or one of which neither is known.
 
     Example:
-        >>> len(closure(-torch.eye(1)[None], torch.eye(1), 10))
-        2
+        >>> generated(GeneratedGroup("C2", [-torch.eye(2)]))
+        GeneratedGroup(C2, order 2)
     """
-    found, seen, fresh = [identity[None]], {keys(identity[None])[0]}, identity[None]
-    while len(fresh) and len(generators):
-        products = torch.einsum("mij,njk->nmik", generators, fresh).flatten(0, 1)
-        new = []
-        for index, key in enumerate(keys(products)):
-            if key not in seen:
-                seen.add(key)
-                new.append(index)
-        fresh = products[new]
-        # In a finite group only the identity has trace d: powers of a shear are seen to have no end at once.
-        if bool(((torch.diagonal(fresh, dim1=1, dim2=2).sum(1) - len(identity)).abs() < 1e-9).any()):
-            return None
-        found.append(fresh)
-        if len(seen) > limit:
-            return None
-    return torch.cat(found)
-
-
-def keys(matrices: Tensor) -> list[bytes]:
-    """One key for each matrix, its entries rounded to cells of width 1e-6: matrices with the same key count as equal.
-
-    The same element made by different products differs by rounding, and has one key unless an entry lies that near the edge of a
-    cell. Edges are an irrational offset away from the multiples of 1e-6, where no entry of a usual group is.
-
-    Shapes:
-        matrices: (K, d, d)    returns: K keys
-
-    Example:
-        >>> one, other = keys(torch.tensor([[[0.5]], [[0.5 + 1e-9]]], dtype=torch.float64))
-        >>> one == other
-        True
-    """
-    real = torch.view_as_real(matrices) if matrices.is_complex() else matrices
-    whole = (real.double() * 1e6 + EDGE).round().long().flatten(1).numpy()
-    return [row.tobytes() for row in np.ascontiguousarray(whole)]
+    if isinstance(group, GeneratedGroup):
+        return group
+    if not isinstance(group, MatrixGroup):
+        raise GroupError(
+            f"expected a group of matrices, got {getattr(group, 'name', None) or repr(group)}; take a GeneratedGroup"
+        )
+    order, kind = group.order(), type(group)
+    if not len(group.generators) and not group.lie_dim and order != 1:
+        raise GroupError(f"{group.name} knows neither generators nor a Lie algebra, which the maps come from; define them")
+    return GeneratedGroup(
+        group.name,
+        list(group.generators),
+        list(group.lie_algebra),
+        dim=group.dim,
+        form=group.form,
+        sampler=group.sample,
+        quadrature=None if kind.quadrature is MatrixGroup.quadrature else group.quadrature,
+        order=None if order == math.inf else int(order),
+        is_compact=group.is_compact,
+        contains=None if kind.contains is Group.contains else group.contains,
+    )
 
 
 def _dimension(given: Sequence[tuple[str, Tensor]], dim: int | None) -> int:
@@ -388,7 +382,7 @@ def _dimension(given: Sequence[tuple[str, Tensor]], dim: int | None) -> int:
 
 
 def orthonormal(algebra: Tensor) -> Tensor:
-    """An orthonormal (real) basis of the span of matrices, (D, d, d).
+    """An orthonormal (real) basis of the span of matrices, (D, d, d); those that depend on others before add nothing.
 
     Example:
         >>> orthonormal(torch.tensor([[[0.0, -5.0], [5.0, 0.0]]])).norm().round(decimals=4)
@@ -396,5 +390,8 @@ def orthonormal(algebra: Tensor) -> Tensor:
     """
     flat = torch.view_as_real(algebra).flatten(1) if algebra.is_complex() else algebra.flatten(1)
     q = torch.linalg.qr(flat.mT)[0].mT
-    back = torch.view_as_complex(q.reshape(len(q), -1, 2).contiguous()) if algebra.is_complex() else q
+    for row in range(len(flat)):  # QR gives a dependent matrix some direction outside of the span
+        if float(torch.linalg.vector_norm(flat[row] - (flat[row] @ q[:row].mT) @ q[:row])) <= DEPENDENT * float(flat[row].norm()):
+            return orthonormal(torch.cat([algebra[:row], algebra[row + 1 :]]))
+    back = torch.view_as_complex(q.unflatten(1, (-1, 2)).contiguous()) if algebra.is_complex() else q
     return back.reshape(-1, *algebra.shape[1:])

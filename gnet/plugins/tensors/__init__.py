@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 from gnet.groups import GeneratedGroup
 from gnet.plugins.tensors.composed import BlockSum, Embed, OnProduct, Realified
+from gnet.plugins.tensors.descent import Descent, descend
 from gnet.plugins.tensors.groups import GL, SL, SO, SU, B, C, D, DPerm, Lorentz, O, S, Sp, Trivial, U, Z
 from gnet.plugins.tensors.hom import HomSpace, hom_basis, invariant_dim
 from gnet.plugins.tensors.irreps import irreps_of, to_irreps
 from gnet.plugins.tensors.layers import Bilinear, GatedNonlinearity, RepLinear, gated, shared_maps
 from gnet.plugins.tensors.networks import EMLP, EMLPBlock, uniform_rep
 from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, regular
-from gnet.plugins.tensors.solvers import Descent, chosen_solver, count_orbits, descend, invariant_tensors, orbit_basis, sparsify
+from gnet.plugins.tensors.solvers import chosen_solver, count_orbits, invariant_tensors, orbit_basis, sparsify
 
 CATALOG: dict[str, Callable[[], GeneratedGroup]] = {
     "Trivial(2)": lambda: Trivial(2),

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from gnet.counts import is_count
 from gnet.errors import GroupError
-from gnet.groups import GeneratedGroup
+from gnet.groups import GeneratedGroup, MatrixGroup
+from gnet.groups.matrix import generated
 
 NEAR = 1e-6
 """Distance up to which a matrix counts as an element."""
 
 
-def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
+def Embed(group: MatrixGroup, n: int) -> GeneratedGroup:
     """A group of d x d matrices on the first d of n coordinates, the identity on the others: SO(2) about the z-axis of R^3.
 
     Raises:
@@ -26,13 +27,14 @@ def Embed(group: GeneratedGroup, n: int) -> GeneratedGroup:
         >>> Embed(SO(2), 3).sample(1).shape
         torch.Size([1, 3, 3])
     """
-    if not is_count(n, group.dim):
-        raise GroupError(f"expected a whole n >= {group.dim} to embed {group.name}, got {n!r}")
-    blocks, contains = partial(_blocks, (group.dim,), n), partial(_is_of_blocks, [group])
-    return _made_of(f"{group.name} in R^{n}", [group], blocks, _derived_blocks((group.dim,), n), contains)
+    part = generated(group)
+    if not is_count(n, part.dim):
+        raise GroupError(f"expected a whole n >= {part.dim} to embed {part.name}, got {n!r}")
+    blocks, contains = partial(_blocks, (part.dim,), n), partial(_is_of_blocks, [part])
+    return _made_of(f"{part.name} in R^{n}", [part], blocks, _derived_blocks((part.dim,), n), contains)
 
 
-def BlockSum(*groups: GeneratedGroup) -> GeneratedGroup:
+def BlockSum(*groups: MatrixGroup) -> GeneratedGroup:
     """G_1 x ... x G_k on the direct sum of their spaces: each moves its own coordinates.
 
     Raises:
@@ -45,13 +47,14 @@ def BlockSum(*groups: GeneratedGroup) -> GeneratedGroup:
     """
     if not groups:
         raise GroupError("expected one group or more for BlockSum, got none")
-    sizes = tuple(group.dim for group in groups)
-    name = " x ".join(group.name for group in groups)
+    parts = [generated(group) for group in groups]
+    sizes = tuple(part.dim for part in parts)
+    name = " x ".join(part.name for part in parts)
     build, derive = partial(_blocks, sizes, sum(sizes)), _derived_blocks(sizes, sum(sizes))
-    return _made_of(f"{name} on the sum", list(groups), build, derive, partial(_is_of_blocks, groups))
+    return _made_of(f"{name} on the sum", parts, build, derive, partial(_is_of_blocks, parts))
 
 
-def OnProduct(first: GeneratedGroup, second: GeneratedGroup) -> GeneratedGroup:
+def OnProduct(first: MatrixGroup, second: MatrixGroup) -> GeneratedGroup:
     """G x H on the tensor product of their spaces, by Kronecker products.
 
     dim T(k) of invariants is the product of those of G and H. Elements (g, h) and (-g, -h) are the same matrix, so the order may
@@ -63,12 +66,13 @@ def OnProduct(first: GeneratedGroup, second: GeneratedGroup) -> GeneratedGroup:
         12
     """
     name = f"{first.name} x {second.name} on the product"
-    is_rigid = all(group.is_orthogonal and not group.dtype.is_complex for group in (first, second))
-    contains = partial(_is_kronecker, first, second) if is_rigid else None
-    return _made_of(name, [first, second], _kronecker, partial(_derived_kronecker, first.dim, second.dim), contains)
+    parts = one, other = generated(first), generated(second)
+    is_rigid = all(part.is_orthogonal and not part.dtype.is_complex for part in parts)
+    contains = partial(_is_kronecker, one, other) if is_rigid else None
+    return _made_of(name, parts, _kronecker, partial(_derived_kronecker, first.dim, second.dim), contains)
 
 
-def Realified(group: GeneratedGroup) -> GeneratedGroup:
+def Realified(group: MatrixGroup) -> GeneratedGroup:
     """A group on C^n as one on R^(2n): real parts first, then imaginary parts.
 
     Raises:
@@ -79,10 +83,11 @@ def Realified(group: GeneratedGroup) -> GeneratedGroup:
         >>> Realified(U(2)).dim
         4
     """
-    if not group.dtype.is_complex:
-        raise GroupError(f"expected a complex group, got {group.name}, which is real already")
-    contains = partial(_is_complex, group)
-    return _made_of(f"{group.name} on R^{2 * group.dim}", [group], _real_blocks, lambda which, A: _real_blocks(A), contains)
+    part = generated(group)
+    if not part.dtype.is_complex:
+        raise GroupError(f"expected a complex group, got {part.name}, which is real already")
+    contains = partial(_is_complex, part)
+    return _made_of(f"{part.name} on R^{2 * part.dim}", [part], _real_blocks, lambda which, A: _real_blocks(A), contains)
 
 
 def _made_of(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from gnet.errors import RepresentationError, ShapeError
-from gnet.groups import GeneratedGroup
+from gnet.groups import GeneratedGroup, MatrixGroup
+from gnet.plugins.tensors.canonical import orthonormal_columns
 from gnet.plugins.tensors.reps import CAP, Regular, Rep, Simple, T, check_types
 from gnet.plugins.tensors.solvers import Solver, invariant_tensors
 
@@ -35,8 +36,8 @@ class HomSpace:
         35
     """
 
-    def __init__(self, rep_in: Rep, rep_out: Rep, group: GeneratedGroup, solver: Solver = "auto") -> None:
-        check_types(group, rep_in, rep_out)
+    def __init__(self, rep_in: Rep, rep_out: Rep, group: MatrixGroup, solver: Solver = "auto") -> None:
+        group = check_types(group, rep_in, rep_out)
         self.rep_in, self.rep_out, self.group = rep_in.canonical(group), rep_out.canonical(group), group
         d = group.dim
         self.shape = self.rep_out.size(d), self.rep_in.size(d)
@@ -46,9 +47,10 @@ class HomSpace:
     @property
     def dim(self) -> int:
         """The number of independent maps."""
-        return sum(n * m * len(basis) for n, m, basis in self._pairs())
+        return sum(n * m * len(basis) for n, m, basis in self.pairs())
 
-    def _pairs(self) -> Iterator[tuple[int, int, Tensor]]:
+    def pairs(self) -> Iterator[tuple[int, int, Tensor]]:
+        """Of each pair of types the copies out, the copies in, and the maps (r, size out, size in)."""
         for (n, _), row in zip(self.rep_out.parts, self._bases, strict=True):
             for (m, _), basis in zip(self.rep_in.parts, row, strict=True):
                 yield n, m, basis
@@ -115,7 +117,7 @@ class HomSpace:
         return f"HomSpace({self.rep_in.name} -> {self.rep_out.name} | {self.group.name} | {self.dim} maps)"
 
 
-def hom_basis(rep_in: Rep, rep_out: Rep, group: GeneratedGroup, solver: Solver = "auto") -> Tensor:
+def hom_basis(rep_in: Rep, rep_out: Rep, group: MatrixGroup, solver: Solver = "auto") -> Tensor:
     """An orthonormal basis of all equivariant maps, each flattened row by row, in columns; the projector is Q Q^*.
 
     Shapes:
@@ -134,12 +136,12 @@ def hom_basis(rep_in: Rep, rep_out: Rep, group: GeneratedGroup, solver: Solver =
     entries = space.shape[0] * space.shape[1] * space.dim
     if entries > CAP:
         raise RepresentationError(f"the basis has {entries} entries, more than the cap of {CAP}; take HomSpace, which needs few")
-    units = torch.eye(space.dim, dtype=group.dtype)
+    units = torch.eye(space.dim, dtype=space.group.dtype)
     columns = [space.matrix(unit).flatten() for unit in units]
-    return torch.stack(columns, 1) if columns else torch.zeros(space.shape[0] * space.shape[1], 0, dtype=group.dtype)
+    return torch.stack(columns, 1) if columns else units.new_zeros(space.shape[0] * space.shape[1], 0)
 
 
-def invariant_dim(rep: Rep, group: GeneratedGroup, solver: Solver = "auto") -> int:
+def invariant_dim(rep: Rep, group: MatrixGroup, solver: Solver = "auto") -> int:
     """How many independent signals of a type no element moves: dim Hom(T(0), rep).
 
     Example:
@@ -202,4 +204,4 @@ def _to_regular(out: Regular, given: Simple, group: GeneratedGroup) -> Tensor:
 
 
 def _orthonormal(maps: Tensor) -> Tensor:
-    return torch.linalg.qr(maps.flatten(1).mT)[0].mT.reshape(maps.shape)
+    return orthonormal_columns(maps.flatten(1).mT).mT.reshape(maps.shape)

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from gnet.errors import RepresentationError, ShapeError
-from gnet.groups import GeneratedGroup
+from gnet.groups import GeneratedGroup, MatrixGroup
 from gnet.nn.checks import check_placement
 from gnet.plugins.tensors.hom import HomSpace, axis_order
 from gnet.plugins.tensors.reps import Regular, Rep, Simple, T, check_types, is_permutation_type
 from gnet.plugins.tensors.solvers import Solver
+from gnet.plugins.tensors.stamp import Stamped, stamp_of
 
 
-class RepLinear(nn.Module):
+class RepLinear(Stamped):
     """Every affine map x -> W x + b between two types that commutes with the group.
 
     Trained are the coefficients of W and b in orthonormal bases; the published layer stores all of W and projects it at every
@@ -30,6 +31,7 @@ class RepLinear(nn.Module):
     Raises:
         RepresentationError: a complex group (take ``Realified(group)``), or types that are too large.
         ShapeError: x of another size, dtype or device than the weights.
+        CheckpointError: ``load_state_dict`` of another group, other types or other bases.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 6.
@@ -50,14 +52,14 @@ class RepLinear(nn.Module):
         self,
         rep_in: Rep,
         rep_out: Rep,
-        group: GeneratedGroup,
+        group: MatrixGroup,
         *,
         bias: bool = True,
         solver: Solver = "auto",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_types(group, rep_in, rep_out)
+        group = check_types(group, rep_in, rep_out)
         _check_real(group)
         self.rep_in, self.rep_out, self.group = rep_in, rep_out, group
         self.maps, self.constants = HomSpace(rep_in, rep_out, group, solver), HomSpace(T(0), rep_out, group, solver)
@@ -89,6 +91,11 @@ class RepLinear(nn.Module):
     def num_parameters(self) -> int:
         """Trained numbers, the bias included."""
         return sum(p.numel() for p in self.parameters())
+
+    def make_stamp(self) -> dict[str, Any]:
+        """Group, types and bases."""
+        bases = [basis for space in (self.maps, self.constants) for _, _, basis in space.pairs()]
+        return stamp_of(self.group, self.rep_in, self.rep_out, bases=bases)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw W and b again."""
@@ -165,7 +172,7 @@ def shared_maps(net: Callable[..., object]) -> Iterator[None]:
             layer._shared = kept
 
 
-def gated(rep: Rep, group: GeneratedGroup) -> Rep:
+def gated(rep: Rep, group: MatrixGroup) -> Rep:
     """The type with one more scalar for each copy of a type that is neither scalar nor permuted: its gate.
 
     Example:
@@ -173,7 +180,7 @@ def gated(rep: Rep, group: GeneratedGroup) -> Rep:
         >>> gated(2 * T(0) + 3 * T(1), O(3)), gated(3 * T(1), S(4))
         (Rep(5 T(0) + 3 T(1)), Rep(3 T(1)))
     """
-    check_types(group, rep)
+    group = check_types(group, rep)
     gates = sum(n for n, part in rep.parts if not is_permutation_type(part, group))
     return rep + gates * T(0)
 
@@ -196,8 +203,9 @@ class GatedNonlinearity(nn.Module):
         tensor([0.5000, 1.0000, 1.5000])
     """
 
-    def __init__(self, rep: Rep, group: GeneratedGroup) -> None:
+    def __init__(self, rep: Rep, group: MatrixGroup) -> None:
         super().__init__()
+        group = check_types(group, rep)
         self.rep, self.group = rep, group
         self.action_in, self.action_out = gated(rep, group), rep
         d = group.dim
@@ -234,7 +242,7 @@ class GatedNonlinearity(nn.Module):
         return x.index_select(-1, self.order) * factors
 
 
-class Bilinear(nn.Module):
+class Bilinear(Stamped):
     """x -> 0.1 W(x) x, where W(x) is equivariant and linear in x: tensors of x that have the type of a map are that map.
 
     For each type that occurs m times among the maps and n times in x, some k = min(n, its size) copies are chosen at random when
@@ -246,6 +254,7 @@ class Bilinear(nn.Module):
 
     Raises:
         ShapeError: x of another size, dtype or device than the weights.
+        CheckpointError: ``load_state_dict`` of another group or type.
 
     References:
         Finzi, Welling and Wilson (2021), arXiv:2104.09459, section 6 and the published code.
@@ -257,9 +266,9 @@ class Bilinear(nn.Module):
         (4, torch.Size([5]))
     """
 
-    def __init__(self, rep: Rep, group: GeneratedGroup, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, rep: Rep, group: MatrixGroup, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        check_types(group, rep)
+        group = check_types(group, rep)
         _check_real(group)
         self.rep, self.group = rep, group
         self.action_in = self.action_out = rep
@@ -283,6 +292,10 @@ class Bilinear(nn.Module):
                     count = len(self._chosen(self._places[kind]))
                     weights.append(nn.Parameter(torch.randn(n, m, count, generator=generator)))
         self.weights = nn.ParameterList(weights)
+
+    def make_stamp(self) -> dict[str, Any]:
+        """Group and type; there are no bases."""
+        return stamp_of(self.group, self.rep)
 
     def _type(self, out: Simple, given: Simple) -> tuple[Simple | None, list[int]]:
         """The type of maps between two types, as it is called in x, and its axes."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gnet.counts import check_count
 from gnet.errors import ConfigError
-from gnet.groups import GeneratedGroup
+from gnet.groups import MatrixGroup
 from gnet.plugins.tensors.layers import Bilinear, GatedNonlinearity, RepLinear, gated
 from gnet.plugins.tensors.reps import Rep, T, check_types
 
@@ -28,8 +28,9 @@ class EMLPBlock(nn.Module):
         torch.Size([2, 128])
     """
 
-    def __init__(self, rep_in: Rep, rep_out: Rep, group: GeneratedGroup, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, rep_in: Rep, rep_out: Rep, group: MatrixGroup, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        group = check_types(group, rep_in, rep_out)
         hidden = gated(rep_out, group)
         self.group, self.action_in, self.action_out = group, rep_in, rep_out
         self.linear = RepLinear(rep_in, hidden, group, generator=generator)
@@ -70,14 +71,14 @@ class EMLP(nn.Module):
         self,
         rep_in: Rep,
         rep_out: Rep,
-        group: GeneratedGroup,
+        group: MatrixGroup,
         ch: int | Rep | Sequence[Rep] = 384,
         layers: int = 3,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_types(group, rep_in, rep_out)
+        group = check_types(group, rep_in, rep_out)
         if layers < 1:
             raise ConfigError(f"expected layers >= 1, got {layers}")
         each = uniform_rep(ch, group) if isinstance(ch, int | float) else ch
@@ -97,7 +98,7 @@ class EMLP(nn.Module):
         return self.last(x)
 
 
-def uniform_rep(ch: int, group: GeneratedGroup) -> Rep:
+def uniform_rep(ch: int, group: MatrixGroup) -> Rep:
     """A hidden type of ``ch`` entries, about as many in each rank.
 
     While entries are left: r is the largest rank with (r + 1) d^r of them, and d^(r - s) copies of every rank s <= r are added.
@@ -128,7 +129,7 @@ def uniform_rep(ch: int, group: GeneratedGroup) -> Rep:
     return sum((_split(copies[rank], rank, group) for rank in sorted(copies)), 0 * T(0))
 
 
-def _split(num: int, rank: int, group: GeneratedGroup) -> Rep:
+def _split(num: int, rank: int, group: MatrixGroup) -> Rep:
     """``num`` tensors of a rank over T(p, rank - p); what does not divide goes to the largest remainders."""
     if rank == 0 or group.is_orthogonal:
         return num * T(rank)

@@ -4,20 +4,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import factorial, prod
 
 import torch
 from torch import Tensor
 
 from gnet.counts import is_count
 from gnet.errors import GroupError, RepresentationError, ShapeError
-from gnet.groups import Action, GeneratedGroup
-from gnet.groups.matrix import keys, matched
+from gnet.groups import Action, GeneratedGroup, MatrixGroup, NodeGroup
+from gnet.groups.closure import keys
+from gnet.groups.matrix import generated, matched
 
 CAP = 20_000_000
 """Most entries of one tensor."""
-HELD = 100_000_000
-"""Most numbers of one basis, 0.8 GB in float64; a solver works with several stacks of that size."""
 
 
 class Rep(Action):
@@ -27,7 +25,7 @@ class Rep(Action):
     an ``Action``, so that ``equivariance_error``, ``project`` and penalties take it as it is.
 
     Shapes:
-        elements: (d, d)    signals: (..., size)
+        elements: (d, d), or permutations of coordinates as (d,) int64    signals: (..., size)
 
     Example:
         >>> 2 * T(0) + T(1) + T(1) * T(1)
@@ -83,6 +81,8 @@ class Rep(Action):
         return found
 
     def _act(self, g: Tensor, x: Tensor) -> Tensor:
+        if g.ndim == 1:  # of a group of nodes
+            g = _matrix_of(g)
         d = g.shape[-1]
         if x.shape[-1:] != (self.size(d),):
             raise ShapeError(f"expected signals (..., {self.size(d)}) of type {self.name}, got {tuple(x.shape)}")
@@ -99,7 +99,7 @@ class Rep(Action):
         """T(q, p) for T(p, q): for orthogonal groups the same signals."""
         return Rep((n, part.dual) for n, part in self.parts)
 
-    def canonical(self, group: GeneratedGroup) -> "Rep":
+    def canonical(self, group: MatrixGroup) -> "Rep":
         """The same signals with fewer names: for orthogonal (real) groups V and its dual are one, T(p + q).
 
         Raises:
@@ -110,12 +110,18 @@ class Rep(Action):
             >>> T(1, 1).canonical(O(3)), T(1, 1).canonical(SL(3))
             (Rep(T(2)), Rep(T(1,1)))
         """
-        if self.group is not None and not is_same(self.group, group):
+        if self.group is not None and not is_same(self.group, generated(group)):
             raise GroupError(f"expected types of {group.name}, got regular ones of {self.group.name}")
         return Rep((n, part.canonical(group)) for n, part in self.parts)
 
     def __add__(self, other: object) -> "Rep":
-        return Rep([*self.parts, *other.parts]) if isinstance(other, Rep) else NotImplemented
+        if not isinstance(other, Rep):
+            raise RepresentationError(f"expected a type such as T(1) to add to {self.name}, got {other!r}; scalars are n * T(0)")
+        return Rep([*self.parts, *other.parts])
+
+    def __radd__(self, other: object) -> "Rep":
+        # The start of sum([...]).
+        return self if isinstance(other, int) and other == 0 else self + other
 
     def __mul__(self, other: "int | Rep") -> "Rep":
         if isinstance(other, Rep):
@@ -171,7 +177,7 @@ class Simple:
         """T(q, p)."""
         return Simple(self.q, self.p)
 
-    def canonical(self, group: GeneratedGroup) -> "Simple":
+    def canonical(self, group: MatrixGroup) -> "Simple":
         """T(p + q) where V is its own dual."""
         return Simple(self.rank) if group.is_orthogonal and not group.dtype.is_complex else self
 
@@ -217,7 +223,7 @@ class Regular(Simple):
         """Itself."""
         return self
 
-    def canonical(self, group: GeneratedGroup) -> "Simple":
+    def canonical(self, group: MatrixGroup) -> "Simple":
         """Itself."""
         return self
 
@@ -285,11 +291,19 @@ def T(p: int, q: int = 0) -> Rep:
     return Rep([(1, Simple(int(p), int(q)))])
 
 
-def check_types(group: GeneratedGroup, *types: Rep) -> None:
-    """Refuse what are no types, or no group of matrices.
+def _matrix_of(perm: Tensor) -> Tensor:
+    """The matrix that sends e_i to e_perm[i]."""
+    if perm.is_floating_point():
+        raise ShapeError(f"expected an element as a matrix (d, d), or a permutation (d,) of whole numbers, got {perm.dtype}")
+    return torch.eye(len(perm), dtype=torch.float64, device=perm.device)[perm].mT
+
+
+def check_types(group: MatrixGroup, *types: Rep) -> GeneratedGroup:
+    """The group by its generators, after refusing what are no types, or no group of matrices.
 
     Raises:
         RepresentationError: with the order of arguments that is expected.
+        GroupError: a group of which neither generators nor a Lie algebra are known.
 
     Example:
         >>> from gnet.plugins.tensors import O
@@ -297,51 +311,14 @@ def check_types(group: GeneratedGroup, *types: Rep) -> None:
         Traceback (most recent call last):
         gnet.errors.RepresentationError: expected types such as T(1), then a group such as O(3), got T(1), 5, O(3)
     """
-    if not isinstance(group, GeneratedGroup) or not all(isinstance(each, Rep) for each in types):
+    if not isinstance(group, MatrixGroup) or not all(isinstance(each, Rep) for each in types):
         got = ", ".join(getattr(each, "name", None) or repr(each) for each in (*types, group))
-        raise RepresentationError(f"expected types such as T(1), then a group such as O(3), got {got}")
+        hint = "; a group of nodes permutes them: take S, Z, DPerm or GeneratedGroup" if isinstance(group, NodeGroup) else ""
+        raise RepresentationError(f"expected types such as T(1), then a group such as O(3), got {got}{hint}")
+    return generated(group)
 
 
-def check_held(group: GeneratedGroup, part: Simple, count: int) -> None:
-    """Refuse a basis of ``count`` tensors or more that has more than ``HELD`` numbers, before it is made.
-
-    Raises:
-        RepresentationError: with its size and the memory that it would take.
-
-    Example:
-        >>> from gnet.plugins.tensors import O
-        >>> check_held(O(5), Simple(10), 945)
-        Traceback (most recent call last):
-        gnet.errors.RepresentationError: T(10) of O(5) has 945 invariants or more, each of 9765625 entries: 74 GB, more than ...
-    """
-    size = part.size(group.dim)
-    if size * count > HELD:
-        raise RepresentationError(
-            f"{part} of {group.name} has {count} invariants or more, each of {size} entries: {8e-9 * size * count:.2g} GB, more "
-            f"than the {8e-9 * HELD:.2g} GB of a basis; take types of lower rank, or functions of scalars (gnet.plugins.scalars)"
-        )
-
-
-def fewest_invariants(group: GeneratedGroup, part: Simple) -> int:
-    """A bound from below of dim T(p, q), in no time: the invariants of all of O(d), or of GL(d), which every subgroup has.
-
-    They are the pairings of indices, of which (2 m - 1)!! and m! at least are independent, m being the number of pairs, or d
-    if that is less.
-
-    References:
-        Weyl (1946), The Classical Groups: the first and second fundamental theorems.
-
-    Example:
-        >>> from gnet.plugins.tensors import GL, O
-        >>> fewest_invariants(O(5), Simple(10)), fewest_invariants(O(3), Simple(3)), fewest_invariants(GL(3), Simple(2, 2))
-        (945, 0, 2)
-    """
-    if group.is_orthogonal and not group.dtype.is_complex:
-        return 0 if part.rank % 2 else prod(range(1, 2 * min(part.rank // 2, group.dim), 2))
-    return factorial(min(part.p, group.dim)) if part.p == part.q else 0
-
-
-def regular(group: GeneratedGroup) -> Rep:
+def regular(group: MatrixGroup) -> Rep:
     """Functions on a finite group; linear maps between them are group convolutions.
 
     Raises:
@@ -355,10 +332,10 @@ def regular(group: GeneratedGroup) -> Rep:
         >>> regular(D(4)).size(2)
         8
     """
-    return Rep([(1, Regular(group))])
+    return Rep([(1, Regular(generated(group)))])
 
 
-def is_permutation_type(part: Simple, group: GeneratedGroup) -> bool:
+def is_permutation_type(part: Simple, group: MatrixGroup) -> bool:
     """Whether elements permute the entries, so that a function of single entries is equivariant.
 
     Example:

@@ -1,21 +1,23 @@
 """Invariant tensors: the vectors of T(p, q) that no element moves, by orbits of indices, by linear algebra, or by descent."""
 
 import hashlib
-import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gnet.errors import ConfigError, ConvergenceError, RepresentationError
-from gnet.groups import GeneratedGroup
+from gnet.errors import ConfigError, RepresentationError
+from gnet.groups import GeneratedGroup, MatrixGroup
 from gnet.groups.invariants import null_space
-from gnet.groups.matrix import orthonormal
+from gnet.groups.matrix import generated
 from gnet.groups.permutation import connected
-from gnet.plugins.tensors.reps import CAP, Simple, check_held, derived, fewest_invariants
+from gnet.plugins.tensors.canonical import canonical
+from gnet.plugins.tensors.constraints import constraints
+from gnet.plugins.tensors.descent import Descent, descend
+from gnet.plugins.tensors.limits import check_held, fewest_invariants
+from gnet.plugins.tensors.reps import CAP, Simple, derived
 
 Solver = Literal["auto", "orbits", "svd", "eigh", "iterative"]
 SOLVERS = ("auto", "orbits", "svd", "eigh", "iterative")
@@ -25,40 +27,18 @@ SVD_ENTRIES = 30_000_000
 """Most entries of the stacked constraints that "svd" takes."""
 EIGENVALUE_CUT = 1e-11
 """Eigenvalues of C^* C below this share of the largest are zero: 3e-6 in singular values, above rounding of the square."""
-ROUNDING = 1e-9
-"""Distance of a generator from the identity that counts as none."""
 KEPT = 512
 """Bases that are remembered."""
-
-
-@dataclass(frozen=True)
-class Descent:
-    """Settings of the iterative solver, as in the published code of Finzi, Welling and Wilson (2021), arXiv:2104.09459.
-
-    Attributes:
-        step, momentum, max_steps: of gradient descent on |C W|^2 / 2.
-        tolerance: |C W| at which it stops.
-        cut: singular values of W below it are no directions.
-        gap: how much smaller the first value below the cut has to be than the last above.
-        start: columns of the first attempt; doubled while all are used.
-    """
-
-    step: float = 1e-2
-    momentum: float = 0.9
-    max_steps: int = 20_000
-    tolerance: float = 1e-5
-    cut: float = 1e-4
-    gap: float = 100.0
-    start: int = 10
 
 
 _known: OrderedDict[tuple[str, int, int, str], Tensor] = OrderedDict()
 
 
-def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver = "auto") -> Tensor:
+def invariant_tensors(group: MatrixGroup, p: int, q: int = 0, solver: Solver = "auto") -> Tensor:
     """An orthonormal basis of the invariants of T(p, q), in columns; found once for all groups of the same matrices.
 
-    Of real orthogonal groups T(p, q) is T(p + q).
+    Of real orthogonal groups T(p, q) is T(p + q). The basis is the same to rounding whatever the solver of linear algebra, the
+    number of threads and the processor (``canonical``); orbits are exact, and in order of their first tuples.
 
     Args:
         solver: "orbits" for groups of (signed) permutation matrices, O(d^(p+q)); "svd" of the stacked constraints; "eigh" of
@@ -82,6 +62,7 @@ def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver 
         >>> invariant_tensors(O(3), 4).shape, invariant_tensors(S(3), 4).shape
         (torch.Size([81, 3]), torch.Size([81, 14]))
     """
+    group = generated(group)
     solver = chosen_solver(group, p, q, solver)
     check_held(group, Simple(p, q), fewest_invariants(group, Simple(p, q)))
     if q and group.is_orthogonal and not group.dtype.is_complex:
@@ -91,10 +72,8 @@ def invariant_tensors(group: GeneratedGroup, p: int, q: int = 0, solver: Solver 
         part = Simple(p, q)
         if solver == "orbits":
             found = orbit_basis(group, p + q)
-        elif solver == "iterative":
-            found = descend(group, part, Descent())
         else:
-            found = _dense(group, part, solver)
+            found = canonical(descend(group, part, Descent()) if solver == "iterative" else _dense(group, part, solver))
         _known[key] = found
         if len(_known) > KEPT:
             _known.popitem(last=False)
@@ -108,28 +87,6 @@ def _digest(group: GeneratedGroup) -> str:
     for matrices in (group.generators, group.lie_algebra):
         found.update(matrices.contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def constraints(group: GeneratedGroup) -> tuple[list[tuple[Tensor, float]], Tensor]:
-    """Generators with the weights of their constraints, and an orthonormal basis of the Lie algebra.
-
-    What an invariant is does not depend on the lengths of a basis, nor on how far a generator moves; whether a number counts as
-    zero would. Elements next to the identity have a larger weight, 2 / |g - 1|, up to where g - 1 is rounding.
-
-    Shapes:
-        returns: pairs ((d, d), weight), and (D, d, d)
-
-    Example:
-        >>> from gnet.plugins.tensors import C
-        >>> [round(weight) for _, weight in constraints(C(1000))[0]]
-        [318]
-    """
-    unit, weighted = group.identity, []
-    for g in group.generators:
-        size = float(torch.linalg.matrix_norm(g - unit, 2))
-        if size > ROUNDING:
-            weighted.append((g, 2.0 / size))
-    return weighted, orthonormal(group.lie_algebra) if group.lie_dim else group.lie_algebra
 
 
 def chosen_solver(group: GeneratedGroup, p: int, q: int, solver: Solver = "auto") -> Solver:
@@ -261,7 +218,7 @@ def signed_components(moves: Sequence[tuple[Tensor, Tensor]], size: int) -> tupl
     return labels, relative
 
 
-def count_orbits(group: GeneratedGroup, rank: int) -> int:
+def count_orbits(group: MatrixGroup, rank: int) -> int:
     """dim T(rank) of a group of (signed) permutation matrices, without a basis.
 
     Example:
@@ -269,7 +226,7 @@ def count_orbits(group: GeneratedGroup, rank: int) -> int:
         >>> count_orbits(S(6), 6)
         203
     """
-    return int(signed_orbits(group, rank)[0].max()) + 1
+    return int(signed_orbits(generated(group), rank)[0].max()) + 1
 
 
 def _dense(group: GeneratedGroup, part: Simple, solver: str) -> Tensor:
@@ -296,81 +253,6 @@ def _dense(group: GeneratedGroup, part: Simple, solver: str) -> Tensor:
         gram += row.mH @ row
     values, vectors = torch.linalg.eigh(gram)
     return vectors[:, values <= EIGENVALUE_CUT * max(float(values[-1]), 1.0)]
-
-
-def descend(group: GeneratedGroup, part: Simple, settings: Descent, generator: torch.Generator | None = None) -> Tensor:
-    """Gradient descent on |C W|^2 / 2 for random columns W, the rank by their singular values; C is applied factor by factor.
-
-    O(r rank d^(rank + 1)) per step and constraint. The basis is right to about 1e-5.
-
-    Raises:
-        ConvergenceError: not converged, no step small enough, or no clear gap in the singular values.
-
-    Example:
-        >>> from gnet.plugins.tensors import SO
-        >>> descend(SO(3), Simple(2), Descent()).shape
-        torch.Size([9, 1])
-    """
-    n = part.size(group.dim)
-    columns = settings.start
-    # The same tensors at every call: a basis is part of what a net is.
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    while True:
-        columns = min(columns, n)
-        check_held(group, part, columns)
-        found = _descent(group, part, settings, columns, generator)
-        u, values, _ = torch.linalg.svd(found, full_matrices=False)
-        rank = int((values > settings.cut).sum())
-        if rank < columns:
-            largest_lost, smallest_kept = float(values[rank]), float(values[rank - 1]) if rank else math.inf
-            if smallest_kept < settings.gap * largest_lost:
-                raise ConvergenceError(
-                    f"descent for {part} of {group.name}: singular values {smallest_kept:.3g} and {largest_lost:.3g} beside "
-                    f"the cut {settings.cut:g} are no gap of {settings.gap:g}; lower the tolerance"
-                )
-            return u[:, :rank]
-        if columns == n:
-            return u
-        columns *= 2
-
-
-def _descent(group: GeneratedGroup, part: Simple, settings: Descent, columns: int, generator: torch.Generator) -> Tensor:
-    """(N, columns) with |C W| below the tolerance."""
-    n, step, moves = part.size(group.dim), settings.step, constraints(group)
-    start = torch.randn(n, columns, dtype=group.dtype, generator=generator) / math.sqrt(n)
-    while step >= 1e-4:
-        W, speed = start.clone(), torch.zeros_like(start)
-        for number in range(settings.max_steps):
-            gradient, loss = _gradient(moves, part, W)
-            if math.sqrt(2 * loss) <= settings.tolerance:
-                return W
-            if not math.isfinite(loss) or (number > 100 and loss > 2e3):
-                break
-            speed = settings.momentum * speed - step * gradient
-            W = W + speed
-        else:
-            raise ConvergenceError(
-                f"descent for {part} of {group.name}: |C W| is {math.sqrt(2 * loss):.3g} after {settings.max_steps} steps, "
-                f"expected {settings.tolerance:g}; raise max_steps"
-            )
-        step /= 3
-    raise ConvergenceError(f"descent for {part} of {group.name} diverges even with steps of {3 * step:.2g}")
-
-
-def _gradient(moves: tuple[list[tuple[Tensor, float]], Tensor], part: Simple, W: Tensor) -> tuple[Tensor, float]:
-    """C^* C W and |C W|^2 / 2."""
-    rows, total, loss = W.mT, torch.zeros_like(W.mT), 0.0
-    weighted, algebra = moves
-    for g, weight in weighted:
-        residual = weight * (part.act(g, rows) - rows)
-        # The transpose of g^-T on dual factors is what g^* does to them, and likewise for V.
-        total = total + weight * (part.act(g.mH, residual) - residual)
-        loss += float(residual.abs().square().sum()) / 2
-    for A in algebra:
-        residual = derived(part, A, rows)
-        total = total + derived(part, A.mH, residual)
-        loss += float(residual.abs().square().sum()) / 2
-    return total.mT, loss
 
 
 def sparsify(basis: Tensor) -> Tensor:
