@@ -7,7 +7,8 @@ from gnet.counts import is_count
 from gnet.errors import GroupError
 from gnet.graphs.partition import Partition
 from gnet.groups.base import Action, Group, NodeGroup
-from gnet.groups.matrix import MatrixGroup, closure
+from gnet.groups.closure import closure
+from gnet.groups.matrix import MatrixGroup
 from gnet.groups.permutation import orbit_labels
 from gnet.measures.equivariance import check_is_group
 from gnet.testing.matrices import check_matrices
