@@ -202,7 +202,7 @@ CONFIGS = (
         "made on demand",
         by_hand=(
             "scalars .0061 (N-ODE), .0031 (HNN); O(2) .0138 (N-ODE); MLP .0215, .0131; others not run, about 27 h;"
-            " `--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) .040, .047; MLP .085, .059",
+            " `--quick`: scalars .022 (N-ODE), .050 (HNN); O(2) .040, .043; MLP .085, .059",
             "1",
             "4 to 100 min a run; `--quick` 11 min",
         ),
