@@ -280,7 +280,7 @@ CONFIGS = (
         by_hand=(
             "GI-Net 4.63, 3.17; CNN 6.02, 3.62: met but at 100 images; quick 5.41, 3.33; 6.78, 3.66; all linear maps 2.31, 1.15",
             "3",
-            "80 min in all",
+            "70 min in all",
         ),
     ),
     Config(
